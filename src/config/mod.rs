@@ -1,0 +1,52 @@
+//! The config: the file as written → what it means; every fault at once, with places.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::delivery::Retry;
+use crate::domain::gate::Limits;
+use crate::domain::{ChangeSet, Watch};
+use crate::{hook, registry};
+
+/// What a config means.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The state directory.
+    pub state: PathBuf,
+    /// Where the control socket stands; `None`: `$RUNTIME_DIRECTORY`, else the state directory.
+    pub socket: Option<PathBuf>,
+    /// How long running hooks may go on when the agent stops.
+    pub shutdown_grace: Duration,
+    /// The watches by name.
+    pub watches: BTreeMap<Arc<str>, Watch>,
+    /// The hooks by name.
+    pub hooks: BTreeMap<Arc<str>, Arc<Hook>>,
+    /// The registries with a table of their own, by canonical host.
+    pub registries: BTreeMap<String, Registry>,
+}
+
+/// A named command with its limits, and what it wants to hear of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hook {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is run.
+    pub command: hook::Command,
+    /// The changes that it subscribes to.
+    pub on: ChangeSet,
+    /// Tries and pauses.
+    pub retry: Retry,
+    /// Runs of this hook at a time, over all watches.
+    pub concurrency: usize,
+}
+
+/// How to reach a registry, and how hard it may be asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registry {
+    /// The client's options.
+    pub client: registry::Options,
+    /// The gate's limits.
+    pub limits: Limits,
+}

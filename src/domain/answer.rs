@@ -1,0 +1,116 @@
+//! What a registry said of a tag: present, absent, or nothing that can be believed.
+//!
+//! *Invariant:* a failure carries no digest, so it can neither change what is recorded nor read as "up to date".
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Digest;
+
+/// What was found under a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// What counts: the tag's digest, or with a platform the chosen child's.
+    pub digest: Digest,
+    /// With a platform: the digest of the index that the child was chosen from.
+    pub index_digest: Option<Digest>,
+    /// Media type of the manifest that `digest` names.
+    pub media_type: Arc<str>,
+}
+
+impl Sighting {
+    /// The digest that the tag itself answers with; a `HEAD` of an unchanged tag repeats it.
+    pub fn tag_digest(&self) -> &Digest {
+        self.index_digest.as_ref().unwrap_or(&self.digest)
+    }
+}
+
+/// A registry's believable answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The tag points at this.
+    Present(Sighting),
+    /// The registry knows no such tag, or hides it from us: most do not tell the two apart.
+    Absent,
+}
+
+/// A check that learnt nothing: a stable kind and a message for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable word for what went wrong.
+    pub kind: FailureKind,
+    /// The whole cause chain and, where there is one, the remedy. Never a secret.
+    pub message: String,
+}
+
+macro_rules! failure_kinds {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+        /// The stable, lower-case words for why a check learnt nothing (logs, metrics, JSON, database).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum FailureKind { $($(#[$doc])* $variant,)* }
+
+        impl FailureKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+        }
+    };
+}
+
+failure_kinds! {
+    /// The registry's name does not resolve.
+    Dns = "dns",
+    /// No connection: refused, unreachable, or reset.
+    Connect = "connect",
+    /// No trust: certificate or handshake.
+    Tls = "tls",
+    /// No answer in time.
+    Timeout = "timeout",
+    /// Credentials are missing or were refused.
+    Unauthorized = "unauthorized",
+    /// The registry knows no such tag, or hides it.
+    NotFound = "not_found",
+    /// The registry asked for fewer requests.
+    RateLimited = "rate_limited",
+    /// The registry is broken (5xx).
+    Server = "server",
+    /// Something answered that is not a registry (HTML, a captive portal).
+    NotARegistry = "not_a_registry",
+    /// An answer without a digest where none could be computed.
+    NoDigest = "no_digest",
+    /// A digest that is malformed or does not match the content.
+    BadDigest = "bad_digest",
+    /// The tag's new digest does not resolve by itself.
+    Unresolvable = "unresolvable",
+    /// The index has no child for the platform.
+    PlatformMissing = "platform_missing",
+    /// Redirects that cannot be followed.
+    Redirect = "redirect",
+    /// Configured credentials cannot be read.
+    Credentials = "credentials",
+    /// An answer that breaks the protocol in another way.
+    Protocol = "protocol",
+}
+
+impl FailureKind {
+    /// The kind with this word, if there is one.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

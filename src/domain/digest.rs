@@ -1,0 +1,168 @@
+//! A content digest as registries write it: `algorithm:hex`.
+//!
+//! A `Digest` that exists is valid and never empty, so "no digest" cannot be mistaken for one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A validated content digest, for example `sha256:2c26…`; the whole of `algorithm:hex` is compared.
+///
+/// Grammar: OCI image-spec, `descriptor.md`, section "Digests". Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(Arc<str>);
+
+/// Why a text is not a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// There is no `:` between an algorithm and its value.
+    #[error("not of the form algorithm:hex")]
+    Form,
+    /// The part before the colon is not an algorithm's name.
+    #[error("the algorithm is not a lower-case name")]
+    Algorithm,
+    /// The part after the colon is not lower-case hexadecimal.
+    #[error("the value is not lower-case hexadecimal")]
+    Hex,
+    /// The value has the wrong number of digits for its algorithm.
+    #[error("the value has {found} digits where {expected} are due")]
+    Length {
+        /// Digits seen.
+        found: usize,
+        /// Digits that the algorithm has, or the least that is accepted of one that is not registered.
+        expected: usize,
+    },
+}
+
+/// The fewest and the most hexadecimal digits believed of an algorithm that the image-spec does not register.
+const UNREGISTERED_DIGITS: std::ops::RangeInclusive<usize> = 32..=256;
+
+impl Digest {
+    /// Reads a digest, strictly: a registry that answers anything else has not said which content it has.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let (algorithm, hex) = text.split_once(':').ok_or(Invalid::Form)?;
+        if !is_algorithm(algorithm) {
+            return Err(Invalid::Algorithm);
+        }
+        if !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(Invalid::Hex);
+        }
+        let expected = match algorithm {
+            "sha256" => 64,
+            "sha384" => 96,
+            "sha512" => 128,
+            _ if UNREGISTERED_DIGITS.contains(&hex.len()) => hex.len(),
+            _ => *UNREGISTERED_DIGITS.start(),
+        };
+        if hex.len() != expected {
+            return Err(Invalid::Length { found: hex.len(), expected });
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The digest of these bytes, by SHA-256.
+    pub fn sha256(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        use std::fmt::Write as _;
+        let mut text = String::with_capacity(71);
+        text.push_str("sha256:");
+        for byte in sha2::Sha256::digest(bytes) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text.into())
+    }
+
+    /// The whole text, `algorithm:hex`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The algorithm and the first twelve digits: enough for a person to tell two apart.
+    pub fn short(&self) -> &str {
+        let colon = self.0.find(':').unwrap_or(0);
+        self.0.get(..colon + 13).unwrap_or(&self.0)
+    }
+}
+
+/// `algorithm-component [algorithm-separator algorithm-component]*` of the image-spec.
+fn is_algorithm(text: &str) -> bool {
+    text.split(['+', '.', '_', '-'])
+        .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({})", self.short())
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.as_str().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registered_algorithms_have_their_exact_length() {
+        for (algorithm, digits) in [("sha256", 64), ("sha384", 96), ("sha512", 128)] {
+            assert!(Digest::parse(&format!("{algorithm}:{}", "a".repeat(digits))).is_ok());
+            assert_eq!(
+                Digest::parse(&format!("{algorithm}:{}", "a".repeat(digits - 1))),
+                Err(Invalid::Length { found: digits - 1, expected: digits })
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_digest_is_refused() {
+        for (text, why) in [
+            ("", Invalid::Form),
+            ("sha256", Invalid::Form),
+            (":abc", Invalid::Algorithm),
+            ("SHA256:aa", Invalid::Algorithm),
+            ("sha256:", Invalid::Length { found: 0, expected: 64 }),
+            ("sha256:xyz", Invalid::Hex),
+            ("blake3:abcd", Invalid::Length { found: 4, expected: 32 }),
+        ] {
+            assert_eq!(Digest::parse(text), Err(why), "{text}");
+        }
+        assert_eq!(Digest::parse(&format!("sha256:{}", "A".repeat(64))), Err(Invalid::Hex));
+    }
+
+    #[test]
+    fn the_digest_of_nothing_is_the_known_one() {
+        assert_eq!(
+            Digest::sha256(b"").as_str(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+        assert_eq!(Digest::sha256(b"").short(), "sha256:e3b0c44298fc");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parsing_never_panics_and_keeps_the_text(text in "\\PC{0,160}") {
+            if let Ok(digest) = Digest::parse(&text) {
+                proptest::prop_assert_eq!(digest.as_str(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What taghook knows and decides: pure types and pure functions.
+//!
+//! *Architecture invariant:* nothing in here does I/O, awaits, or reads a clock. Time and chance are passed in,
+//! so every decision can be tested by calling a function.
+
+pub mod answer;
+pub mod backoff;
+pub mod change;
+pub mod delivery;
+pub mod digest;
+pub mod gate;
+pub mod judge;
+pub mod platform;
+pub mod reference;
+pub mod schedule;
+pub mod watch;
+
+pub use answer::{Answer, Failure, FailureKind, Sighting};
+pub use change::{Change, ChangeKind, ChangeSet, Lane};
+pub use digest::Digest;
+pub use platform::Platform;
+pub use reference::Reference;
+pub use schedule::Schedule;
+pub use watch::{Watch, WatchKey};

@@ -1,0 +1,132 @@
+//! An operating system, an architecture and a variant, and which of an index's children serve them.
+//!
+//! Rules: image-spec `image-index.md` ("platform"), and the variant table of containerd's `platforms` package.
+
+use std::fmt;
+
+/// A platform in its normal form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is `linux/arm/v7`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+/// Why a text is not a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a platform; write os/architecture or os/architecture/variant, for example linux/arm64 or linux/arm/v7"
+)]
+pub struct Invalid(String);
+
+impl Platform {
+    /// Reads `os/architecture[/variant]`; the common other names (`x86_64`, `aarch64`, `armhf`) are understood.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_word = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if !parts.iter().all(is_word) {
+            return Err(Invalid(text.to_owned()));
+        }
+        match parts[..] {
+            [os, architecture] => Ok(Self::normal(os, architecture, None)),
+            [os, architecture, variant] => Ok(Self::normal(os, architecture, Some(variant))),
+            _ => Err(Invalid(text.to_owned())),
+        }
+    }
+
+    /// How well a child of an index serves this platform: 0 is exact, more is older, `None` is not at all.
+    ///
+    /// A v7 host also runs v6 and v5; an amd64 host of level v3 also runs v2 and v1.
+    pub fn distance(&self, os: &str, architecture: &str, variant: Option<&str>) -> Option<u8> {
+        let child = Self::normal(os, architecture, variant.filter(|v| !v.is_empty()));
+        if (&child.os, &child.architecture) != (&self.os, &self.architecture) {
+            return None;
+        }
+        if child.variant == self.variant {
+            return Some(0);
+        }
+        let level =
+            |variant: &Option<String>| variant.as_deref().map_or(Some(1), |v| v.strip_prefix('v')?.parse::<u8>().ok());
+        match self.architecture.as_str() {
+            "arm" | "arm64" | "amd64" => level(&self.variant)?.checked_sub(level(&child.variant)?),
+            _ => None,
+        }
+    }
+
+    fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let (os, architecture) = (os.to_ascii_lowercase(), architecture.to_ascii_lowercase());
+        let variant = variant.map(str::to_ascii_lowercase);
+        let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
+            ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64", None),
+            ("x86_64" | "x86-64" | "amd64", v) => ("amd64", v),
+            ("aarch64" | "arm64", None | Some("8")) => ("arm64", Some("v8")),
+            ("aarch64" | "arm64", v) => ("arm64", v),
+            ("armhf", _) | ("arm", None | Some("7")) => ("arm", Some("v7")),
+            ("armel", _) | ("arm", Some("6")) => ("arm", Some("v6")),
+            ("arm", Some("5")) => ("arm", Some("v5")),
+            ("i386" | "i686" | "386", v) => ("386", v),
+            (other, v) => (other, v),
+        };
+        Self { os, architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match self.variant.as_deref() {
+            None => Ok(()),
+            Some("v8") if self.architecture == "arm64" => Ok(()),
+            Some(variant) => write!(f, "/{variant}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distance(wanted: &str, child: &str) -> Option<u8> {
+        let parts: Vec<&str> = child.split('/').collect();
+        Platform::parse(wanted).unwrap().distance(parts[0], parts[1], parts.get(2).copied())
+    }
+
+    #[test]
+    fn other_names_mean_the_same_platform() {
+        for (a, b) in [
+            ("linux/arm64", "linux/arm64/v8"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("Linux/AMD64", "linux/amd64/v1"),
+        ] {
+            assert_eq!(Platform::parse(a), Platform::parse(b), "{a} {b}");
+        }
+        assert_eq!(Platform::parse("linux/arm64/v8").unwrap().to_string(), "linux/arm64");
+        assert_eq!(Platform::parse("linux/arm").unwrap().to_string(), "linux/arm/v7");
+    }
+
+    #[test]
+    fn an_older_variant_serves_and_a_newer_one_does_not() {
+        assert_eq!(distance("linux/arm/v7", "linux/arm/v7"), Some(0));
+        assert_eq!(distance("linux/arm/v7", "linux/arm/v6"), Some(1));
+        assert_eq!(distance("linux/arm/v7", "linux/arm/v5"), Some(2));
+        assert_eq!(distance("linux/arm/v6", "linux/arm/v7"), None);
+        assert_eq!(distance("linux/amd64/v3", "linux/amd64"), Some(2));
+        assert_eq!(distance("linux/amd64", "linux/amd64/v2"), None);
+    }
+
+    #[test]
+    fn attestations_and_other_systems_serve_nobody() {
+        assert_eq!(distance("linux/amd64", "unknown/unknown"), None);
+        assert_eq!(distance("linux/amd64", "windows/amd64"), None);
+        assert_eq!(distance("linux/amd64", "linux/arm64"), None);
+    }
+
+    #[test]
+    fn what_is_not_a_platform_is_refused() {
+        for text in ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/am d64"] {
+            assert!(Platform::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! An image reference as people write it, and the one canonical text that stands for it.
+//!
+//! `nginx`, `docker.io/nginx` and `index.docker.io/library/nginx:latest` are one reference.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A registry host, a repository and a tag; equal references have equal canonical texts.
+///
+/// Grammar: `distribution/reference`, with the tag and repository rules of the OCI distribution-spec.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    canonical: Box<str>,
+    host_end: u16,
+    repository_end: u16,
+}
+
+/// Why a text is not a reference to a tag, and where in it the fault is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Invalid {
+    /// The fault and its remedy.
+    pub reason: String,
+    /// Byte offset of the offending character in what was written.
+    pub at: usize,
+}
+
+/// Names by which Docker Hub is known; all mean `docker.io`.
+const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
+/// The longest repository name (with host) that clients of the field accept.
+const LONGEST_NAME: usize = 255;
+
+impl Reference {
+    /// Reads a reference as people write it: the host defaults to `docker.io`, the tag to `latest`.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let fault = |at: usize, reason: String| Err(Invalid { reason, at });
+        if text.is_empty() {
+            return fault(0, "an image reference is empty; write for example `nginx:1.27`".into());
+        }
+        if let Some(at) = text.find("://") {
+            let rest = &text[at + 3..];
+            return fault(0, format!("an image reference has no scheme; write `{rest}`"));
+        }
+        if let Some(at) = text.find('@') {
+            let tagged = &text[..at];
+            return fault(
+                at,
+                format!("a reference with a digest is pinned and can never move; watch the tag: `{tagged}`"),
+            );
+        }
+        let (host, rest, rest_at) = split_host(text);
+        let host = canonical_host(host)?;
+        let (repository, tag) = match rest.rfind(':') {
+            Some(colon) if !rest[colon..].contains('/') => (&rest[..colon], Some((colon, &rest[colon + 1..]))),
+            _ => (rest, None),
+        };
+        check_repository(repository, rest_at)?;
+        if let Some((colon, tag)) = tag {
+            check_tag(tag, rest_at + colon + 1)?;
+        }
+        let tag = tag.map_or("latest", |(_, tag)| tag);
+        let library = if host == "docker.io" && !repository.contains('/') { "library/" } else { "" };
+        let name_length = host.len() + 1 + library.len() + repository.len();
+        if name_length > LONGEST_NAME {
+            return fault(
+                rest_at,
+                format!("the name is {name_length} characters long; at most {LONGEST_NAME} are allowed"),
+            );
+        }
+        let canonical = format!("{host}/{library}{repository}:{tag}").into_boxed_str();
+        // Both fit: the name was just found to be at most 255 bytes.
+        Ok(Self { canonical, host_end: host.len() as u16, repository_end: name_length as u16 })
+    }
+
+    /// The canonical text, `host/repository:tag`.
+    pub fn as_str(&self) -> &str {
+        &self.canonical
+    }
+
+    /// The registry: host and, where written, port. Docker Hub is `docker.io`.
+    pub fn registry(&self) -> &str {
+        &self.canonical[..usize::from(self.host_end)]
+    }
+
+    /// The repository within its registry; `library/nginx` for Docker Hub's `nginx`.
+    pub fn repository(&self) -> &str {
+        &self.canonical[usize::from(self.host_end) + 1..usize::from(self.repository_end)]
+    }
+
+    /// The tag.
+    pub fn tag(&self) -> &str {
+        &self.canonical[usize::from(self.repository_end) + 1..]
+    }
+
+    /// `host/repository@digest`: what to give a tool that shall use exactly this content.
+    pub fn pinned(&self, digest: &super::Digest) -> String {
+        format!("{}@{digest}", &self.canonical[..usize::from(self.repository_end)])
+    }
+}
+
+/// The host as it is used for looking a registry up in a config: lower case, Docker Hub's names made one.
+///
+/// Errors name the offending character, counted from the start of `host`.
+pub fn canonical_host(host: &str) -> Result<String, Invalid> {
+    let lower = host.to_ascii_lowercase();
+    let (name, port) = match lower.strip_prefix('[') {
+        Some(inside) => {
+            let Some(end) = inside.find(']') else {
+                return Err(Invalid { reason: "the IPv6 address has no closing `]`".into(), at: 0 });
+            };
+            if inside[..end].parse::<std::net::Ipv6Addr>().is_err() {
+                return Err(Invalid { reason: format!("`{}` is not an IPv6 address", &inside[..end]), at: 1 });
+            }
+            lower.split_at(end + 2)
+        }
+        None => lower.split_at(lower.find(':').unwrap_or(lower.len())),
+    };
+    if !name.starts_with('[') {
+        check_domain(name)?;
+    }
+    if !port.is_empty() {
+        let number = port.strip_prefix(':').unwrap_or("");
+        if number.is_empty()
+            || !number.bytes().all(|b| b.is_ascii_digit())
+            || !number.parse::<u16>().is_ok_and(|n| n > 0)
+        {
+            return Err(Invalid {
+                reason: format!("`{}` is not a port number", port.trim_start_matches(':')),
+                at: name.len(),
+            });
+        }
+    }
+    Ok(if DOCKER_HUB.contains(&lower.as_str()) { "docker.io".into() } else { lower })
+}
+
+/// The host as written (Docker Hub where none is), what follows it, and where that starts.
+fn split_host(text: &str) -> (&str, &str, usize) {
+    if let Some((first, rest)) = text.split_once('/') {
+        let is_host = first.contains(['.', ':']) || first.eq_ignore_ascii_case("localhost") || first.starts_with('[');
+        if is_host {
+            return (first, rest, first.len() + 1);
+        }
+    }
+    ("docker.io", text, 0)
+}
+
+fn check_domain(name: &str) -> Result<(), Invalid> {
+    if name.is_empty() {
+        return Err(Invalid { reason: "the registry host is empty".into(), at: 0 });
+    }
+    let mut at = 0;
+    for label in name.split('.') {
+        if let Some(bad) = label.find(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
+            return Err(unexpected(label, bad, at, "a registry host"));
+        }
+        if label.is_empty() || label.starts_with('-') || label.ends_with('-') {
+            return Err(Invalid { reason: format!("`{name}` is not a host name"), at });
+        }
+        at += label.len() + 1;
+    }
+    Ok(())
+}
+
+fn check_repository(repository: &str, offset: usize) -> Result<(), Invalid> {
+    let mut at = offset;
+    for component in repository.split('/') {
+        if component.is_empty() {
+            return Err(Invalid { reason: "a part of the repository name is empty".into(), at });
+        }
+        if let Some(bad) = component.find(|c: char| !matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-')) {
+            if component[bad..].starts_with(|c: char| c.is_ascii_uppercase()) {
+                let reason = format!("a repository name is lower case; write `{}`", component.to_ascii_lowercase());
+                return Err(Invalid { reason, at: at + bad });
+            }
+            return Err(unexpected(component, bad, at, "a repository name"));
+        }
+        check_separators(component, at)?;
+        at += component.len() + 1;
+    }
+    Ok(())
+}
+
+/// Between letters and digits stand `.`, `_`, `__` or any number of `-`.
+fn check_separators(component: &str, offset: usize) -> Result<(), Invalid> {
+    let is_separator = |c: char| matches!(c, '.' | '_' | '-');
+    let edge = |at: usize| Invalid {
+        reason: format!(
+            "`{component}` starts or ends with a separator; a repository name starts and ends with a letter or digit"
+        ),
+        at: offset + at,
+    };
+    if component.starts_with(is_separator) {
+        return Err(edge(0));
+    }
+    if component.ends_with(is_separator) {
+        return Err(edge(component.len() - 1));
+    }
+    let mut at = 0;
+    for run in component.split(|c: char| !is_separator(c)) {
+        let allowed = matches!(run, "" | "." | "_" | "__") || run.bytes().all(|b| b == b'-');
+        if !allowed {
+            let reason = format!("`{run}` cannot stand in a repository name; use one of `.`, `_`, `__`, `-`");
+            return Err(Invalid { reason, at: offset + at });
+        }
+        at += run.len() + 1;
+    }
+    Ok(())
+}
+
+fn check_tag(tag: &str, offset: usize) -> Result<(), Invalid> {
+    if tag.is_empty() {
+        return Err(Invalid {
+            reason: "the tag after `:` is empty; leave the `:` out for `latest`".into(),
+            at: offset,
+        });
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if let Some(bad) = tag.find(|c: char| !allowed(c)) {
+        return Err(unexpected(tag, bad, offset, "a tag"));
+    }
+    if tag.starts_with(['.', '-']) {
+        return Err(Invalid { reason: "a tag starts with a letter, a digit or `_`".into(), at: offset });
+    }
+    if tag.len() > 128 {
+        return Err(Invalid {
+            reason: format!("the tag is {} characters long; at most 128 are allowed", tag.len()),
+            at: offset,
+        });
+    }
+    Ok(())
+}
+
+fn unexpected(part: &str, bad: usize, offset: usize, what: &str) -> Invalid {
+    let c = part[bad..].chars().next().unwrap_or(' ');
+    Invalid { reason: format!("{what} cannot have {c:?}"), at: offset + bad }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.canonical)
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reference({})", self.canonical)
+    }
+}
+
+impl Serialize for Reference {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.canonical)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_have_one_canonical_text() {
+        for (written, canonical) in [
+            ("nginx", "docker.io/library/nginx:latest"),
+            ("nginx:1.27", "docker.io/library/nginx:1.27"),
+            ("docker.io/nginx", "docker.io/library/nginx:latest"),
+            ("index.docker.io/library/nginx", "docker.io/library/nginx:latest"),
+            ("grafana/grafana:11", "docker.io/grafana/grafana:11"),
+            ("ghcr.io/acme/web:stable", "ghcr.io/acme/web:stable"),
+            ("GHCR.io/acme/web", "ghcr.io/acme/web:latest"),
+            ("localhost/x", "localhost/x:latest"),
+            ("localhost:5000/x:y", "localhost:5000/x:y"),
+            ("[::1]:5000/a/b__c:1", "[::1]:5000/a/b__c:1"),
+            ("127.0.0.1:80/a--b/c.d:_x", "127.0.0.1:80/a--b/c.d:_x"),
+            // Without a slash there is no host: docker's own rule.
+            ("localhost:5000", "docker.io/library/localhost:5000"),
+        ] {
+            assert_eq!(Reference::parse(written).map(|r| r.to_string()), Ok(canonical.to_owned()), "{written}");
+        }
+    }
+
+    #[test]
+    fn the_parts_are_found_again() {
+        let reference = Reference::parse("localhost:5000/team/app:v1").unwrap();
+        assert_eq!(
+            (reference.registry(), reference.repository(), reference.tag()),
+            ("localhost:5000", "team/app", "v1")
+        );
+        let digest = crate::domain::Digest::sha256(b"x");
+        assert_eq!(reference.pinned(&digest), format!("localhost:5000/team/app@{digest}"));
+    }
+
+    #[test]
+    fn faults_point_at_the_character() {
+        for (written, at, part) in [
+            ("", 0, "empty"),
+            ("https://ghcr.io/a/b", 0, "no scheme"),
+            ("nginx@sha256:aa", 5, "pinned"),
+            ("ghcr.io/Acme/web", 8, "lower case"),
+            ("ghcr.io/acme/we b", 15, "cannot have ' '"),
+            ("ghcr.io/acme//web", 13, "empty"),
+            ("ghcr.io/acme/web:", 17, "tag after"),
+            ("ghcr.io/acme/web:a/b", 16, "cannot have ':'"),
+            ("ghcr.io/acme/web:-a", 17, "starts with"),
+            ("ghcr.io/acme/web:a!b", 18, "cannot have '!'"),
+            ("ghcr.io:99999/a", 7, "port"),
+            ("a..b/c", 2, "not a host name"),
+            ("ghcr.io/a._b/c", 9, "cannot stand"),
+            ("ghcr.io/_a/c", 8, "separator"),
+            ("[::1/a", 0, "closing"),
+            ("nginx:é", 6, "cannot have 'é'"),
+        ] {
+            let fault = Reference::parse(written).unwrap_err();
+            assert_eq!(fault.at, at, "{written}: {fault}");
+            assert!(fault.reason.contains(part), "{written}: {fault}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_without_panic(text in "\\PC{0,300}") {
+            if let Err(fault) = Reference::parse(&text) {
+                proptest::prop_assert!(fault.at <= text.len());
+                proptest::prop_assert!(text.is_char_boundary(fault.at));
+            }
+        }
+
+        #[test]
+        fn the_canonical_text_stands_for_itself(
+            host in "([a-z0-9]{1,8}\\.[a-z]{2,5}|localhost)(:[1-9][0-9]{1,3})?",
+            repository in "[a-z0-9]{1,6}([._-][a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,5}){0,3}",
+            tag in "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}",
+        ) {
+            let reference = Reference::parse(&format!("{host}/{repository}:{tag}")).unwrap();
+            proptest::prop_assert_eq!(&Reference::parse(reference.as_str()).unwrap(), &reference);
+            proptest::prop_assert_eq!(reference.tag(), tag);
+        }
+    }
+}

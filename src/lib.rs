@@ -1,0 +1,10 @@
+//! taghook: webhooks for registries that have none.
+//!
+//! The map of the crate; arrows point down only:
+//! `cli > agent > config > {registry, store, hook, control} > domain`.
+
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod hook;
+pub mod registry;

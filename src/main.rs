@@ -1,0 +1,5 @@
+//! The `taghook` binary: arguments → `cli` → exit status.
+
+fn main() -> std::process::ExitCode {
+    taghook::cli::main()
+}
