@@ -1,5 +1,15 @@
 //! Runs one command, supervised: argument list, clean environment, standard input, timeout, process group, output.
+//!
+//! Theory of operation: the command leads a process group of its own. Its exit decides; its pipes are read for two
+//! seconds more, because a background child may hold them open. A timeout, or our own end, signals the whole group.
+//! *Invariant:* a run ends within its timeout plus the two graces, whatever the command does.
 
 mod options;
+mod output;
+mod run;
+mod survivors;
 
 pub use options::Command;
+pub use output::{Output, Stream};
+pub use run::{End, Run, TEMPORARY_FAILURE, run};
+pub use survivors::end_survivors;

@@ -1,0 +1,236 @@
+//! One run of a command, from start to end.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::output::Lines;
+use super::{Command, Output, Stream};
+
+/// Exit status by which a hook says "try later", `EX_TEMPFAIL` of sysexits(3).
+pub const TEMPORARY_FAILURE: i32 = 75;
+
+/// Between SIGTERM and SIGKILL.
+const KILL_AFTER: Duration = Duration::from_secs(10);
+/// How long pipes are read after the command has ended.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How often a group that was told to end is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It exited with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Signalled(i32),
+    /// It took too long, and was ended.
+    TimedOut,
+    /// We were asked to stop, and ended it.
+    Cut,
+    /// It could not be started, and why.
+    NotStarted(String),
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// What it printed.
+    pub output: Output,
+}
+
+impl End {
+    /// The exit status, where there is one.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Exited(code) => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// What went wrong, for people; `None` for exit status 0.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Self::Exited(0) => None,
+            Self::Exited(TEMPORARY_FAILURE) => Some("exit status 75 (try later)".into()),
+            Self::Exited(code) => Some(format!("exit status {code}")),
+            Self::Signalled(signal) => Some(format!("ended by signal {signal}")),
+            Self::TimedOut => Some("timed out and was ended; see `timeout`".into()),
+            Self::Cut => Some("was cut: taghook stopped while it ran".into()),
+            Self::NotStarted(why) => Some(why.clone()),
+        }
+    }
+}
+
+/// Runs a command to its end.
+///
+/// `vars` are set beside the command's own environment, `stdin` is given to it, `stop` is when it must end early, and
+/// `line` hears each line that it prints. A command that never reads its input is fine.
+pub async fn run(
+    command: &Command,
+    vars: &[(&str, String)],
+    stdin: &[u8],
+    stop: impl Future<Output = ()>,
+    line: impl Fn(Stream, &str) + Sync,
+) -> Run {
+    let captured = Mutex::new(Output::default());
+    let end = match spawn(command, vars) {
+        Ok(mut child) => {
+            let pipes = Pipes { stdin, captured: &captured, line: &line };
+            supervise(&mut child, pipes, command.timeout, stop).await
+        }
+        Err(error) => End::NotStarted(cannot_start(command, &error)),
+    };
+    Run { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
+}
+
+fn spawn(command: &Command, vars: &[(&str, String)]) -> std::io::Result<Child> {
+    let (program, arguments) = command
+        .argv
+        .split_first()
+        .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "the command is empty"))?;
+    let mut process = tokio::process::Command::new(program);
+    process.args(arguments).env_clear();
+    process.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()));
+    for name in ["HOME", "LANG"].into_iter().chain(command.pass_env.iter().map(String::as_str)) {
+        if let Some(value) = std::env::var_os(name) {
+            process.env(name, value);
+        }
+    }
+    process.envs(&command.env).envs(vars.iter().map(|(name, value)| (name, value)));
+    process.current_dir(command.cwd.as_deref().unwrap_or("/".as_ref()));
+    process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    process.process_group(0).kill_on_drop(true).spawn()
+}
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> String {
+    let program = command.argv.first().map_or("", String::as_str);
+    if let Some(cwd) = command.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
+        return format!("cannot start {program:?}: cwd {:?} is not a directory", cwd.display().to_string());
+    }
+    let remedy = match error.kind() {
+        std::io::ErrorKind::NotFound => "; give the full path, and check the script's first line (#!)",
+        std::io::ErrorKind::PermissionDenied => "; make it executable (chmod +x)",
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+            "; begin a script with #!/bin/sh, or give the command as a string"
+        }
+        _ => "",
+    };
+    format!("cannot start {program:?}: {error}{remedy}")
+}
+
+struct Pipes<'a, L> {
+    stdin: &'a [u8],
+    captured: &'a Mutex<Output>,
+    line: &'a L,
+}
+
+async fn supervise<L: Fn(Stream, &str) + Sync>(
+    child: &mut Child,
+    pipes: Pipes<'_, L>,
+    timeout: Duration,
+    stop: impl Future<Output = ()>,
+) -> End {
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = feed(input, pipes.stdin);
+    let out = read(stdout, Stream::Stdout, pipes.captured, pipes.line);
+    let err = read(stderr, Stream::Stderr, pipes.captured, pipes.line);
+    let talk = async { tokio::join!(out, err) };
+    tokio::pin!(feed, talk, stop);
+
+    let deadline = sleep(timeout);
+    tokio::pin!(deadline);
+    let (mut fed, mut silent, mut early) = (false, false, None);
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status,
+            () = &mut feed, if !fed => fed = true,
+            _ = &mut talk, if !silent => silent = true,
+            () = &mut deadline, if early.is_none() => early = Some(End::TimedOut),
+            () = &mut stop, if early.is_none() => early = Some(End::Cut),
+        }
+        if early.is_some() {
+            {
+                let ending = end_group(child, group);
+                tokio::pin!(ending);
+                // Keep reading meanwhile, or it may block on a full pipe and never get round to its SIGTERM.
+                loop {
+                    tokio::select! {
+                        () = &mut ending => break,
+                        _ = &mut talk, if !silent => silent = true,
+                    }
+                }
+            }
+            break child.wait().await;
+        }
+    };
+    if !silent {
+        let _ = timeout_at(Instant::now() + DRAIN, &mut talk).await;
+    }
+    early.unwrap_or_else(|| ended(status))
+}
+
+fn ended(status: std::io::Result<ExitStatus>) -> End {
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => End::Exited(code),
+            (None, Some(signal)) => End::Signalled(signal),
+            (None, None) => End::NotStarted("its exit status is unknown".into()),
+        },
+        Err(error) => End::NotStarted(format!("cannot wait for it: {error}")),
+    }
+}
+
+/// SIGTERM to the whole group, and SIGKILL to what is left of it after a while.
+async fn end_group(child: &mut Child, group: Option<Pid>) {
+    let Some(group) = group else { return };
+    let _ = kill_process_group(group, Signal::TERM);
+    let kill_at = Instant::now() + KILL_AFTER;
+    while Instant::now() < kill_at {
+        // Reap the leader, so that an empty group can be told from one with a zombie in it.
+        let _ = child.try_wait();
+        if test_kill_process_group(group).is_err() {
+            return;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    let _ = kill_process_group(group, Signal::KILL);
+}
+
+async fn feed(input: Option<ChildStdin>, bytes: &[u8]) {
+    if let Some(mut input) = input {
+        // A hook that does not read is fine: the pipe breaks when it ends.
+        let _ = input.write_all(bytes).await;
+    }
+}
+
+async fn read<R: AsyncRead + Unpin>(
+    pipe: Option<R>,
+    stream: Stream,
+    captured: &Mutex<Output>,
+    line: &(impl Fn(Stream, &str) + Sync),
+) {
+    let Some(mut pipe) = pipe else { return };
+    let (mut lines, mut buffer) = (Lines::default(), [0; 8 * 1024]);
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        if let Ok(mut captured) = captured.lock() {
+            captured.push(&buffer[..length]);
+        }
+        lines.push(&buffer[..length], |text| line(stream, text));
+    }
+    lines.end(|text| line(stream, text));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Hooks that outlived an agent which was killed outright.
+//!
+//! Under systemd the unit's cgroup ends them. Outside, a delivery must not be claimed again while its earlier run goes
+//! on: processes of our own user that still carry its id are ended first.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tokio::time::{Instant, sleep};
+
+/// Between SIGTERM and SIGKILL.
+const KILL_AFTER: Duration = Duration::from_secs(10);
+/// After SIGKILL; what is still there then hangs in the kernel, and nobody can end it.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(15);
+
+/// Ends all processes of our user whose environment carries one of these delivery ids; tells how many there were.
+pub async fn end_survivors(deliveries: &[String]) -> usize {
+    let found = carriers(deliveries);
+    let count = found.len();
+    signal(&found, Signal::TERM);
+    let began = Instant::now();
+    while !carriers(deliveries).is_empty() && began.elapsed() < GIVE_UP_AFTER {
+        if began.elapsed() >= KILL_AFTER {
+            signal(&carriers(deliveries), Signal::KILL);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    count
+}
+
+fn signal(pids: &[Pid], signal: Signal) {
+    for pid in pids {
+        let _ = kill_process(*pid, signal);
+    }
+}
+
+fn carriers(deliveries: &[String]) -> Vec<Pid> {
+    use std::os::unix::fs::MetadataExt;
+    if deliveries.is_empty() {
+        return Vec::new();
+    }
+    let marks: Vec<Vec<u8>> = deliveries.iter().map(|id| format!("TAGHOOK_DELIVERY={id}").into_bytes()).collect();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    processes
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some((Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?, entry)))
+        .filter(|(_, entry)| entry.metadata().is_ok_and(|meta| meta.uid() == geteuid().as_raw()))
+        .filter(|(_, entry)| {
+            // A zombie's environment reads as empty, so what is only waiting to be reaped does not count.
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|var| marks.iter().any(|mark| mark == var))
+        })
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_processes_that_carry_the_delivery_are_ended() {
+        let id = uuid::Uuid::now_v7().to_string();
+        let spawn = |id: &str| {
+            tokio::process::Command::new("sleep")
+                .arg("60")
+                .env("TAGHOOK_DELIVERY", id)
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap()
+        };
+        let (mut carrier, mut other) = (spawn(&id), spawn("another"));
+        let (ended, status) = tokio::join!(end_survivors(std::slice::from_ref(&id)), carrier.wait());
+        assert_eq!(ended, 1);
+        assert!(!status.unwrap().success());
+        assert!(other.try_wait().unwrap().is_none(), "the other one still runs");
+    }
+}
