@@ -5,10 +5,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Digest;
 
 /// What was found under a tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
     /// What counts: the tag's digest, or with a platform the chosen child's.
     pub digest: Digest,
@@ -35,7 +37,7 @@ pub enum Answer {
 }
 
 /// A check that learnt nothing: a stable kind and a message for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The stable word for what went wrong.
     pub kind: FailureKind,
@@ -46,8 +48,8 @@ pub struct Failure {
 macro_rules! failure_kinds {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
         /// The stable, lower-case words for why a check learnt nothing (logs, metrics, JSON, database).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum FailureKind { $($(#[$doc])* $variant,)* }
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum FailureKind { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
 
         impl FailureKind {
             /// Every kind.

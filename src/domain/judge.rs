@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::watch::Policy;
 use super::{Answer, Change, ChangeKind, Digest, Failure, FailureKind, Sighting};
@@ -50,7 +51,7 @@ pub struct Standing {
 }
 
 /// A digest that counted until then.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Past {
     /// The digest.
     pub digest: Digest,
@@ -59,7 +60,7 @@ pub struct Past {
 }
 
 /// A digest that must hold, or be confirmed, before it counts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// What was found.
     pub sighting: Sighting,
@@ -70,7 +71,7 @@ pub struct Candidate {
 }
 
 /// A count of like events, and when the first was.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Streak {
     /// How many.
     pub count: u32,
@@ -79,7 +80,7 @@ pub struct Streak {
 }
 
 /// Checks that learn nothing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trouble {
     /// The latest failure.
     pub failure: Failure,

@@ -1,0 +1,106 @@
+//! What can go wrong with the state, each with its remedy.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory cannot be made or opened.
+    #[error("cannot use the state directory {dir:?}: {source}; {remedy}", dir = .path.display().to_string())]
+    Directory {
+        /// The path.
+        path: PathBuf,
+        /// What to do.
+        remedy: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no database to read.
+    #[error("there is no state in {dir:?} yet; start `taghook run` or `taghook check` once, or name the config with --config",
+        dir = .0.display().to_string())]
+    Missing(PathBuf),
+    /// The file is not a database, or another program's.
+    #[error("{file:?} is not a taghook database; move it away, or set `state` to another directory", file = .0.display().to_string())]
+    NotOurs(PathBuf),
+    /// The file is damaged.
+    #[error("the database {file:?} is damaged ({detail}); restore a backup, or move it away to start with new baselines",
+        file = .path.display().to_string())]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
+    /// A newer taghook has written the file.
+    #[error("the database {file:?} has version {found}, this taghook knows up to {known}; install the newer taghook again",
+        file = .path.display().to_string())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that we know.
+        known: i64,
+    },
+    /// No room.
+    #[error("the disk of {file:?} is full; make room, nothing is forgotten meanwhile", file = .0.display().to_string())]
+    Full(PathBuf),
+    /// May not write.
+    #[error("the database {file:?} cannot be written: {detail}; check the owner and mode of it and its directory",
+        file = .path.display().to_string())]
+    ReadOnly {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
+    /// Any other error of SQLite.
+    #[error("the database {file:?} failed: {source}", file = .path.display().to_string())]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A stored value means nothing: a bug, or an edit by hand.
+    #[error("the database holds a value that cannot be: {0}")]
+    Value(String),
+    /// A transaction that shared a commit with a failed one, or the store has ended.
+    #[error("the commit failed: {0}")]
+    Commit(String),
+}
+
+impl Error {
+    /// The stable word for logs and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Directory { .. } => "directory",
+            Self::Missing(_) => "missing",
+            Self::NotOurs(_) => "not_a_database",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Newer { .. } => "newer",
+            Self::Full(_) => "full",
+            Self::ReadOnly { .. } => "read_only",
+            Self::Sqlite { .. } => "sqlite",
+            Self::Value(_) => "value",
+            Self::Commit(_) => "commit",
+        }
+    }
+
+    /// What an error of SQLite means for the database at `path`.
+    pub(super) fn of(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        let detail = source.to_string();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::NotOurs(path),
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, detail },
+            Some(ErrorCode::DiskFull) => Self::Full(path),
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::ReadOnly { path, detail }
+            }
+            _ => Self::Sqlite { path, source },
+        }
+    }
+}

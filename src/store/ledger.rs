@@ -1,0 +1,163 @@
+//! The ledger: changes, and the deliveries that they owe to hooks.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use super::record::{self, WatchId};
+use super::rows::{cursor, next, put_cursor, put_state, state};
+use super::{Error, Store};
+use crate::domain::delivery::{Cursor, Event, State, Target, news};
+use crate::domain::judge::Record;
+use crate::domain::{Change, ChangeSet, Digest, Lane};
+
+/// A hook that a watch feeds, and what it wants to hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// The hook's name.
+    pub hook: Arc<str>,
+    /// The changes that it subscribes to.
+    pub on: ChangeSet,
+}
+
+/// A delivery that a change has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// Globally unique.
+    pub id: String,
+    /// The hook's name.
+    pub hook: Arc<str>,
+}
+
+impl Store {
+    /// Commits a verdict: the record, its changes, and the deliveries that these owe.
+    pub async fn commit(
+        &self,
+        watch: WatchId,
+        record: Record,
+        changes: Vec<Change>,
+        subscriptions: Arc<[Subscription]>,
+    ) -> Result<Vec<Owed>, Error> {
+        self.write(move |connection| {
+            record::write(connection, watch, &record)?;
+            let ids =
+                changes.iter().map(|change| insert_change(connection, watch, change)).collect::<Result<Vec<_>, _>>()?;
+            let mut owed = Vec::new();
+            for lane in [Lane::Content, Lane::Health] {
+                if changes.iter().any(|change| change.kind.lane() == lane) {
+                    forget_unsubscribed(connection, watch, lane, &subscriptions)?;
+                }
+                for subscription in &*subscriptions {
+                    owed.extend(owe(connection, watch, lane, subscription, &changes, &ids)?);
+                }
+            }
+            Ok(owed)
+        })
+        .await
+    }
+}
+
+fn insert_change(connection: &Connection, watch: WatchId, change: &Change) -> Result<i64, Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO changes (watch, kind, from_digest, to_digest, index_digest, media_type, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            watch.0,
+            change.kind.as_str(),
+            change.from.as_ref().map(Digest::as_str),
+            change.to.as_ref().map(Digest::as_str),
+            change.index_digest.as_ref().map(Digest::as_str),
+            change.media_type.as_deref(),
+            change.at.as_millisecond(),
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// A hook that did not hear of this change no longer stands where its cursor says, unless it is still owed something.
+fn forget_unsubscribed(
+    connection: &Connection,
+    watch: WatchId,
+    lane: Lane,
+    subscriptions: &[Subscription],
+) -> Result<(), Error> {
+    let hears = |s: &&Subscription| s.on.iter().any(|kind| kind.lane() == lane);
+    let hooks: Vec<&str> = subscriptions.iter().filter(hears).map(|s| &*s.hook).collect();
+    let hooks = serde_json::to_string(&hooks).map_err(|error| Error::Value(error.to_string()))?;
+    connection
+        .prepare_cached(
+            "DELETE FROM cursors WHERE watch = ?1 AND lane = ?2 AND hook NOT IN (SELECT value FROM json_each(?3))
+             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.watch = cursors.watch AND d.hook = cursors.hook
+                             AND d.lane = cursors.lane AND d.state IN ('pending', 'running'))",
+        )?
+        .execute(params![watch.0, lane.as_str(), hooks])?;
+    Ok(())
+}
+
+/// What the newest of these changes owes one hook in one lane.
+fn owe(
+    connection: &Connection,
+    watch: WatchId,
+    lane: Lane,
+    subscription: &Subscription,
+    changes: &[Change],
+    ids: &[i64],
+) -> Result<Option<Owed>, Error> {
+    let Some(newest) = news(changes, subscription.on, lane) else { return Ok(None) };
+    let change = &changes[newest];
+    let target = Target::of(change);
+    let hook = &subscription.hook;
+    let cursor = match cursor(connection, watch, hook, lane)? {
+        Some(cursor) => cursor,
+        // Subscribing sets the cursor to what stood then: what stood before this change.
+        None => Cursor {
+            reached: changes.iter().find(|change| change.kind.lane() == lane).and_then(Target::before),
+            attempted: None,
+        },
+    };
+    let waiting = overtake(connection, watch, hook, lane)?;
+    put_cursor(connection, watch, hook, lane, &cursor)?;
+    if !cursor.owes(&target, waiting) {
+        return Ok(None);
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    connection
+        .prepare_cached(
+            "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_digest, state, due)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8)",
+        )?
+        .execute(params![
+            id,
+            watch.0,
+            &**hook,
+            ids[newest],
+            lane.as_str(),
+            target.as_str(),
+            cursor.origin(&target, change.from.clone()).as_ref().map(Digest::as_str),
+            change.at.as_millisecond(),
+        ])?;
+    Ok(Some(Owed { id, hook: hook.clone() }))
+}
+
+/// Supersedes what waits or has failed; tells whether something waited. A running attempt goes on.
+fn overtake(connection: &Connection, watch: WatchId, hook: &str, lane: Lane) -> Result<bool, Error> {
+    let mut query = connection.prepare_cached(
+        "SELECT number, state, due FROM deliveries
+         WHERE watch = ?1 AND hook = ?2 AND lane = ?3 AND state IN ('pending', 'failed')",
+    )?;
+    let rows = query.query_map(params![watch.0, hook, lane.as_str()], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?))
+    })?;
+    let mut waited = false;
+    for row in rows.collect::<Result<Vec<_>, _>>()? {
+        let (number, word, due) = row;
+        let state = state(&word, due)?;
+        waited |= matches!(state, State::Pending { .. });
+        put_state(connection, number, next(state, Event::Overtaken)?)?;
+    }
+    Ok(waited)
+}
+
+#[cfg(test)]
+mod tests;

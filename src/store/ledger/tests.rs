@@ -1,0 +1,224 @@
+//! Newest wins: sequences of changes and attempts against the real database.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::domain::backoff::Backoff;
+use crate::domain::delivery::{Ending, Retry};
+use crate::domain::judge::judge;
+use crate::domain::watch::Policy;
+use crate::domain::{Answer, ChangeKind, Reference, Sighting, WatchKey};
+use crate::store::{Claimed, DeliveryRow, Ended, Reader};
+
+const RETRY: Retry =
+    Retry { attempts: 2, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
+
+struct Ledger {
+    dir: tempfile::TempDir,
+    store: Store,
+    watch: WatchId,
+    record: Record,
+    now: Timestamp,
+    on: Vec<ChangeKind>,
+}
+
+impl Ledger {
+    async fn new(on: &[ChangeKind]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let reference = Reference::parse("ghcr.io/acme/web:stable").unwrap();
+        let key = WatchKey { name: "web".into(), reference, platform: None };
+        let (watch, record) = store.open_watches(vec![key]).await.unwrap().remove(0);
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        Self { dir, store, watch, record, now, on: on.to_vec() }
+    }
+
+    /// One check, ten seconds after the last thing that happened; `""` is a 404.
+    async fn sees(&mut self, name: &str) -> usize {
+        self.now += SignedDuration::from_secs(10);
+        let answer = match name {
+            "" => Answer::Absent,
+            name => Answer::Present(Sighting {
+                digest: Digest::sha256(name.as_bytes()),
+                index_digest: None,
+                media_type: "m".into(),
+            }),
+        };
+        let policy = Policy { confirm_after: Duration::ZERO, absent_after: Duration::ZERO, ..Policy::default() };
+        let verdict = judge(&self.record, Ok(&answer), &policy, self.now);
+        self.record = verdict.record.clone();
+        let subscription = Subscription { hook: "deploy".into(), on: self.on.iter().copied().collect() };
+        let owed = self.store.commit(self.watch, verdict.record, verdict.changes, [subscription].into()).await.unwrap();
+        owed.len()
+    }
+
+    async fn claims(&mut self) -> Option<Claimed> {
+        self.now += SignedDuration::from_secs(1);
+        let claimed = self.store.claim(self.now, vec![("deploy".into(), 9)], None).await.unwrap();
+        assert!(claimed.len() <= 1, "one run at a time for a watch and hook");
+        claimed.into_iter().next()
+    }
+
+    async fn ends(&mut self, claimed: &Claimed, ending: Ending) -> &'static str {
+        self.now += SignedDuration::from_secs(1);
+        let ended = Ended { ending, exit_code: None, error: None, output: String::new() };
+        self.store.finish(claimed.id.clone(), ended, RETRY, self.now, 1.0).await.unwrap().as_str()
+    }
+
+    fn states(&self) -> Vec<String> {
+        let rows: Vec<DeliveryRow> = Reader::open(self.dir.path()).unwrap().deliveries(None, 99).unwrap();
+        rows.into_iter().rev().map(|row| row.state).collect()
+    }
+}
+
+fn route(claimed: &Claimed) -> (Option<Digest>, Option<Digest>) {
+    (claimed.from.clone(), claimed.to.clone())
+}
+
+fn digest(name: &str) -> Option<Digest> {
+    Some(Digest::sha256(name.as_bytes()))
+}
+
+const MOVED: &[ChangeKind] = &[ChangeKind::Moved];
+
+#[tokio::test]
+async fn a_baseline_owes_nothing_and_a_move_one_run() {
+    let mut ledger = Ledger::new(MOVED).await;
+    assert_eq!(ledger.sees("a").await, 0);
+    assert_eq!(ledger.sees("b").await, 1);
+    let run = ledger.claims().await.unwrap();
+    assert_eq!((route(&run), run.attempt), ((digest("a"), digest("b")), 1));
+    assert_eq!(ledger.ends(&run, Ending::Succeeded).await, "succeeded");
+    assert!(ledger.claims().await.is_none());
+}
+
+#[tokio::test]
+async fn a_first_sighting_runs_hooks_that_asked_for_it() {
+    let mut ledger = Ledger::new(&[ChangeKind::First]).await;
+    assert_eq!(ledger.sees("a").await, 1);
+    assert_eq!(route(&ledger.claims().await.unwrap()), (None, digest("a")));
+}
+
+#[tokio::test]
+async fn moves_while_a_hook_is_busy_give_one_further_run() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let busy = ledger.claims().await.unwrap();
+    ledger.sees("c").await;
+    ledger.sees("d").await;
+    assert!(ledger.claims().await.is_none(), "not beside the busy one");
+    assert_eq!(ledger.ends(&busy, Ending::Succeeded).await, "succeeded");
+    let further = ledger.claims().await.unwrap();
+    assert_eq!(route(&further), (digest("b"), digest("d")));
+    ledger.ends(&further, Ending::Succeeded).await;
+    assert_eq!(ledger.states(), ["succeeded", "superseded", "succeeded"]);
+}
+
+#[tokio::test]
+async fn a_busy_run_that_then_fails_is_superseded_and_the_next_starts_from_the_cursor() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let busy = ledger.claims().await.unwrap();
+    ledger.sees("c").await;
+    assert_eq!(ledger.ends(&busy, Ending::Failed).await, "superseded");
+    assert_eq!(route(&ledger.claims().await.unwrap()), (digest("a"), digest("c")));
+}
+
+#[tokio::test]
+async fn back_and_nothing_attempted_owes_nothing() {
+    let mut ledger = Ledger::new(MOVED).await;
+    for name in ["a", "b", "a", "a"] {
+        ledger.sees(name).await;
+    }
+    assert!(ledger.claims().await.is_none());
+    assert_eq!(ledger.states(), ["superseded"]);
+}
+
+#[tokio::test]
+async fn back_and_something_attempted_is_one_run_from_the_attempted_digest() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let run = ledger.claims().await.unwrap();
+    assert_eq!(ledger.ends(&run, Ending::Failed).await, "pending");
+    ledger.sees("a").await;
+    ledger.sees("a").await;
+    assert_eq!(route(&ledger.claims().await.unwrap()), (digest("b"), digest("a")));
+}
+
+#[tokio::test]
+async fn news_of_where_a_busy_run_ends_up_needs_no_further_run() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let busy = ledger.claims().await.unwrap();
+    for name in ["c", "b", "b"] {
+        ledger.sees(name).await;
+    }
+    ledger.ends(&busy, Ending::Succeeded).await;
+    assert!(ledger.claims().await.is_none());
+    assert_eq!(ledger.states(), ["succeeded", "superseded", "superseded"]);
+}
+
+#[tokio::test]
+async fn a_failed_delivery_stays_visible_until_the_tag_moves_on() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let run = ledger.claims().await.unwrap();
+    assert_eq!(ledger.ends(&run, Ending::Failed).await, "pending");
+    assert!(ledger.claims().await.is_none(), "not before its pause is over");
+    ledger.now += SignedDuration::from_secs(60);
+    let again = ledger.claims().await.unwrap();
+    assert_eq!((again.id.as_str(), again.attempt), (run.id.as_str(), 2));
+    assert_eq!(ledger.ends(&again, Ending::Failed).await, "failed");
+    assert!(ledger.claims().await.is_none());
+    ledger.sees("c").await;
+    assert_eq!(route(&ledger.claims().await.unwrap()), (digest("a"), digest("c")));
+    assert_eq!(ledger.states(), ["superseded", "running"]);
+}
+
+#[tokio::test]
+async fn a_cut_run_is_owed_again_and_says_so() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let run = ledger.claims().await.unwrap();
+    // A new store is a new agent.
+    ledger.store = Store::open(ledger.dir.path()).unwrap();
+    let running = ledger.store.running().await.unwrap();
+    assert_eq!(running.iter().map(|owed| owed.id.as_str()).collect::<Vec<_>>(), [run.id.as_str()]);
+    assert_eq!(ledger.ends(&run, Ending::Cut).await, "pending");
+    let again = ledger.claims().await.unwrap();
+    assert_eq!((again.id, again.attempt), (run.id, 2));
+}
+
+#[tokio::test]
+async fn removal_and_return_are_told_to_those_who_asked() {
+    let mut ledger = Ledger::new(&[ChangeKind::Removed, ChangeKind::Restored]).await;
+    ledger.sees("a").await;
+    for name in ["", "", ""] {
+        ledger.sees(name).await;
+    }
+    let removed = ledger.claims().await.unwrap();
+    assert_eq!((removed.kind, route(&removed)), (ChangeKind::Removed, (digest("a"), None)));
+    ledger.ends(&removed, Ending::Succeeded).await;
+    ledger.sees("a").await;
+    let restored = ledger.claims().await.unwrap();
+    assert_eq!((restored.kind, restored.to.clone()), (ChangeKind::Restored, digest("a")));
+}
+
+#[tokio::test]
+async fn a_record_is_read_as_it_was_written() {
+    let mut ledger = Ledger::new(MOVED).await;
+    for name in ["a", "b", "a", ""] {
+        ledger.sees(name).await;
+    }
+    let row = Reader::open(ledger.dir.path()).unwrap().watches().unwrap().remove(0);
+    assert_eq!(row.record, ledger.record);
+    assert!(row.record.trouble.is_some() && row.record.recent.len() == 1 && row.record.missing.is_some());
+}

@@ -1,0 +1,184 @@
+//! One owner per state: a lock in the state directory that names its owner's pid and socket.
+//!
+//! The kernel's lock (`flock`) is the truth and ends with its process; the text only tells others whom to talk to.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// The lock's file name in the state directory.
+const LOCK: &str = "taghook.lock";
+
+/// How often a lock that another holds is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+/// Who holds a state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its process id.
+    pub pid: u32,
+    /// The socket on which an agent listens; `None` for a one-shot command.
+    pub socket: Option<PathBuf>,
+}
+
+/// The lock, held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Why the lock cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{}", held_message(.dir, .owner.as_ref()))]
+    Held {
+        /// The state directory.
+        dir: PathBuf,
+        /// Who, if it has said so.
+        owner: Option<Owner>,
+    },
+    /// We are root, the state is not.
+    #[error("the state in {dir:?} belongs to user {user}; run this as that user: sudo -u {user} {command}", dir = .dir.display().to_string())]
+    Root {
+        /// The state directory.
+        dir: PathBuf,
+        /// Its owner, by name where there is one.
+        user: String,
+        /// What was run.
+        command: String,
+    },
+    /// The file or its directory cannot be used.
+    #[error("cannot use the state directory {dir:?}: {source}; run as the user that owns it, or set `state` to a directory of your own",
+        dir = .dir.display().to_string())]
+    Io {
+        /// The state directory.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
+    let dir = dir.display();
+    match owner {
+        Some(Owner { pid, socket: Some(_) }) => {
+            format!(
+                "an agent (pid {pid}) already runs on the state in {dir}; stop it first, or set `state` to another directory"
+            )
+        }
+        Some(Owner { pid, socket: None }) => {
+            format!("a command (pid {pid}) is working on the state in {dir}; try again when it has ended")
+        }
+        None => format!("another process works on the state in {dir}; try again when it has ended"),
+    }
+}
+
+impl Lock {
+    /// Takes the lock of a state directory, which is made if it is missing; waits up to `patience` for a one-shot
+    /// command to end, but never for an agent. Blocks.
+    pub fn acquire(dir: &Path, owner: &Owner, patience: Duration) -> Result<Self, LockError> {
+        let io = |source| LockError::Io { dir: dir.to_owned(), source };
+        refuse_root(dir)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io)?;
+        let path = dir.join(LOCK);
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).clone();
+        let mut file = options.open(&path).map_err(io)?;
+        let until = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(io(source)),
+                Err(TryLockError::WouldBlock) => {
+                    let holder = read(&path);
+                    let is_agent = holder.as_ref().is_some_and(|owner| owner.socket.is_some());
+                    if is_agent || Instant::now() >= until {
+                        return Err(LockError::Held { dir: dir.to_owned(), owner: holder });
+                    }
+                    std::thread::sleep(TRY_AGAIN);
+                }
+            }
+        }
+        let text = serde_json::to_string(owner).unwrap_or_default();
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(io)?;
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Nobody is named who is not there any more; the kernel frees the lock itself.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// The owner that a state's lock names, if it is held. Who reads this still has to try the socket.
+pub fn owner(dir: &Path) -> Option<Owner> {
+    read(&dir.join(LOCK))
+}
+
+fn read(path: &Path) -> Option<Owner> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Root would leave files behind that the state's own user cannot write.
+fn refuse_root(dir: &Path) -> Result<(), LockError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    match std::fs::metadata(dir) {
+        Ok(meta) if meta.uid() != 0 => {
+            let command = std::env::args().collect::<Vec<_>>().join(" ");
+            Err(LockError::Root { dir: dir.to_owned(), user: user_name(meta.uid()), command })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn user_name(uid: u32) -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("#{uid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_owner_is_refused_and_told_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = Owner { pid: 42, socket: Some("/run/x.sock".into()) };
+        let lock = Lock::acquire(dir.path(), &agent, Duration::ZERO).unwrap();
+        assert_eq!(owner(dir.path()), Some(agent));
+        // An agent is not waited for, however patient we are.
+        let refused = Lock::acquire(dir.path(), &Owner { pid: 43, socket: None }, Duration::from_secs(60)).unwrap_err();
+        assert!(refused.to_string().contains("pid 42"), "{refused}");
+        drop(lock);
+        assert_eq!(owner(dir.path()), None);
+        Lock::acquire(dir.path(), &Owner { pid: 43, socket: None }, Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_one_shot_command_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Lock::acquire(dir.path(), &Owner { pid: 1, socket: None }, Duration::ZERO).unwrap();
+        std::thread::scope(|scope| {
+            let agent = Owner { pid: 2, socket: Some("/run/x.sock".into()) };
+            let dir = dir.path();
+            let waiting = scope.spawn(move || Lock::acquire(dir, &agent, Duration::from_secs(30)).is_ok());
+            drop(held);
+            assert!(waiting.join().unwrap());
+        });
+    }
+}

@@ -1,0 +1,26 @@
+//! The state: SQLite, one method = one transaction, and the lock that makes it one agent's.
+//!
+//! One thread owns the writing connection and commits what waits for it together (group commit), at
+//! `synchronous=FULL`. Readers open the file themselves and are never blocked.
+//! *Invariant:* a change and the deliveries that it owes are committed together, before any hook starts.
+
+mod attempt;
+mod error;
+mod ledger;
+mod lock;
+mod reader;
+mod record;
+mod rows;
+mod schema;
+mod writer;
+
+pub use attempt::{Claimed, Ended};
+pub use error::Error;
+pub use ledger::{Owed, Subscription};
+pub use lock::{Lock, LockError, Owner, owner};
+pub use reader::{ChangeRow, DeliveryRow, OwedCounts, Reader, WatchRow};
+pub use record::WatchId;
+pub use writer::Store;
+
+/// The database's file name in the state directory.
+pub const DATABASE: &str = "taghook.db";

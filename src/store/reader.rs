@@ -1,0 +1,233 @@
+//! Reading the state beside its owner, or without one.
+//!
+//! *Invariant:* a reader never writes, so a user of the group may be one, and never blocks the writer.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, Row};
+
+use super::record::{self, COLUMNS};
+use super::{DATABASE, Error};
+use crate::domain::judge::Record;
+
+/// A read-only connection.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+/// The state of a watch.
+#[derive(Debug, Clone)]
+pub struct WatchRow {
+    /// The watch's name.
+    pub name: String,
+    /// Its reference, canonical.
+    pub reference: String,
+    /// Its platform, if one is chosen.
+    pub platform: Option<String>,
+    /// Whether its hooks are held.
+    pub paused: bool,
+    /// What is remembered.
+    pub record: Record,
+    /// What its hooks are owed.
+    pub owed: OwedCounts,
+}
+
+/// Deliveries that are not done, by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OwedCounts {
+    /// Waiting to be run.
+    pub pending: u64,
+    /// Running.
+    pub running: u64,
+    /// Given up.
+    pub failed: u64,
+}
+
+/// One change, as `history` shows it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ChangeRow {
+    /// Its number.
+    pub id: i64,
+    /// The watch's name.
+    pub watch: String,
+    /// What happened.
+    pub change: String,
+    /// The digest before.
+    pub from: Option<String>,
+    /// The digest after.
+    pub to: Option<String>,
+    /// When it was accepted.
+    pub at: Timestamp,
+}
+
+/// One delivery, as `deliveries` shows it.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct DeliveryRow {
+    /// Globally unique.
+    pub id: String,
+    /// The watch's name.
+    pub watch: String,
+    /// The hook's name.
+    pub hook: String,
+    /// What happened.
+    pub change: String,
+    /// The digest that the run starts from.
+    pub from: Option<String>,
+    /// The digest that it brings.
+    pub to: Option<String>,
+    /// `pending`, `running`, `succeeded`, `failed` or `superseded`.
+    pub state: String,
+    /// Starts so far.
+    pub attempts: u32,
+    /// When it is due, while pending.
+    pub due: Option<Timestamp>,
+    /// Of the latest attempt.
+    pub exit_code: Option<i32>,
+    /// Of the latest attempt.
+    pub error: Option<String>,
+}
+
+impl Reader {
+    /// Opens the database of a state directory.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(DATABASE);
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Err(Error::Missing(dir.to_owned())),
+            Err(source) => {
+                let remedy = "be a member of the group that owns it, or use sudo";
+                return Err(Error::Directory { path: dir.to_owned(), remedy, source });
+            }
+        }
+        let of = |error| Error::of(&path, error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(of)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(of)?;
+        // The first read is what finds out whether the file can be read, and is a database.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(of)?;
+        Ok(Self { connection })
+    }
+
+    /// Every watch that was ever checked, by name; an earlier reference or platform of a name has a row of its own.
+    pub fn watches(&self) -> Result<Vec<WatchRow>, Error> {
+        watches(&self.connection)
+    }
+
+    /// The changes, newest first, of one watch or of all.
+    pub fn changes(&self, watch: Option<&str>, limit: usize) -> Result<Vec<ChangeRow>, Error> {
+        let mut query = self.connection.prepare(
+            "SELECT c.id, w.name, c.kind, c.from_digest, c.to_digest, c.at FROM changes c JOIN watches w ON w.id = c.watch
+             WHERE ?1 IS NULL OR w.name = ?1 ORDER BY c.id DESC LIMIT ?2",
+        )?;
+        let rows = query.query_map(rusqlite::params![watch, limit as i64], |row| {
+            Ok(ChangeRow {
+                id: row.get(0)?,
+                watch: row.get(1)?,
+                change: row.get(2)?,
+                from: row.get(3)?,
+                to: row.get(4)?,
+                at: timestamp(row, 5)?.unwrap_or(Timestamp::UNIX_EPOCH),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The deliveries, newest first, of one watch or of all.
+    pub fn deliveries(&self, watch: Option<&str>, limit: usize) -> Result<Vec<DeliveryRow>, Error> {
+        let mut query = self
+            .connection
+            .prepare(&format!("{DELIVERY} WHERE ?1 IS NULL OR w.name = ?1 ORDER BY d.number DESC LIMIT ?2"))?;
+        let rows = query.query_map(rusqlite::params![watch, limit as i64], delivery)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// When an agent was last known to be alive on this state.
+    pub fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
+        record::last_heartbeat(&self.connection)
+    }
+}
+
+impl super::Store {
+    /// What the hooks of each watch are owed; watches that owe nothing are left out.
+    pub async fn owed(&self) -> Result<Vec<(super::WatchId, OwedCounts)>, Error> {
+        self.write(|connection| owed(connection)).await
+    }
+
+    /// The deliveries with these ids.
+    pub async fn deliveries(&self, ids: Vec<String>) -> Result<Vec<DeliveryRow>, Error> {
+        self.write(move |connection| {
+            let mut query = connection.prepare_cached(&format!("{DELIVERY} WHERE d.id = ?1"))?;
+            ids.iter().map(|id| Ok(query.query_row([id], delivery)?)).collect()
+        })
+        .await
+    }
+
+    /// Deliveries of a watch that are pending or running.
+    pub async fn open_deliveries(&self, watch: super::WatchId) -> Result<Vec<DeliveryRow>, Error> {
+        self.write(move |connection| {
+            let sql = format!("{DELIVERY} WHERE d.watch = ?1 AND d.state IN ('pending', 'running') ORDER BY d.number");
+            let mut query = connection.prepare_cached(&sql)?;
+            let rows = query.query_map([watch.0], delivery)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+const DELIVERY: &str = "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due,
+    d.exit_code, d.error FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
+
+fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    Ok(DeliveryRow {
+        id: row.get(0)?,
+        watch: row.get(1)?,
+        hook: row.get(2)?,
+        change: row.get(3)?,
+        from: row.get(4)?,
+        to: row.get(5)?,
+        state: row.get(6)?,
+        attempts: row.get(7)?,
+        due: timestamp(row, 8)?,
+        exit_code: row.get(9)?,
+        error: row.get(10)?,
+    })
+}
+
+fn timestamp(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+    let milliseconds: Option<i64> = row.get(index)?;
+    Ok(milliseconds.and_then(|ms| Timestamp::from_millisecond(ms).ok()))
+}
+
+fn watches(connection: &Connection) -> Result<Vec<WatchRow>, Error> {
+    let owed: std::collections::HashMap<_, _> = owed(connection)?.into_iter().collect();
+    let mut query = connection
+        .prepare(&format!("SELECT {COLUMNS}, id, name, reference, platform, paused FROM watches ORDER BY name, id"))?;
+    let mut rows = query.query([])?;
+    let mut watches = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = super::WatchId(row.get(8)?);
+        watches.push(WatchRow {
+            name: row.get(9)?,
+            reference: row.get(10)?,
+            platform: Some(row.get(11)?).filter(|platform: &String| !platform.is_empty()),
+            paused: row.get(12)?,
+            record: record::read(row)?,
+            owed: owed.get(&id).copied().unwrap_or_default(),
+        });
+    }
+    Ok(watches)
+}
+
+fn owed(connection: &Connection) -> Result<Vec<(super::WatchId, OwedCounts)>, Error> {
+    let mut query = connection.prepare_cached(
+        "SELECT watch, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed') FROM deliveries
+         WHERE state IN ('pending', 'running', 'failed') GROUP BY watch",
+    )?;
+    let rows = query.query_map([], |row| {
+        let count = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
+        Ok((super::WatchId(row.get(0)?), OwedCounts { pending: count(1)?, running: count(2)?, failed: count(3)? }))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

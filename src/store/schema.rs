@@ -1,0 +1,108 @@
+//! The tables, and how an older database becomes the newest.
+//!
+//! `user_version` counts the migrations that were applied. Times are milliseconds since 1970, UTC.
+
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::Error;
+
+/// "tagh": tells our databases from other programs' (`PRAGMA application_id`).
+const APPLICATION_ID: i64 = 0x7461_6768;
+
+/// One step each; never edited once released.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+
+/// How long to wait for another connection; only a reader's checkpoint can be in the way.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Opens the database for writing, makes it or brings it up to date.
+pub(super) fn open(path: &Path) -> Result<Connection, Error> {
+    make_file(path)?;
+    let of = |error| Error::of(path, error);
+    let mut connection = Connection::open(path).map_err(of)?;
+    connection.busy_timeout(BUSY).map_err(of)?;
+    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(of)?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(of)?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(of)?;
+    if application != APPLICATION_ID && tables > 0 {
+        return Err(Error::NotOurs(path.to_owned()));
+    }
+    let known = MIGRATIONS.len() as i64;
+    if version > known {
+        return Err(Error::Newer { path: path.to_owned(), found: version, known });
+    }
+    // The WAL and its index stay when we close: a reader of the group may not create them, and needs them to read.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(of)?;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;",
+        )
+        .map_err(of)?;
+    migrate(&mut connection, version).map_err(of)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
+    for (step, sql) in (1..).zip(MIGRATIONS).skip_while(|(step, _)| *step <= version) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        transaction.execute_batch(&format!("PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={step};"))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Makes the directory and an empty file that the group may read; SQLite gives its other files the same mode.
+fn make_file(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let dir = path.parent().unwrap_or(path);
+    let error = |source: std::io::Error| Error::Directory {
+        path: dir.to_owned(),
+        remedy: "run as the user that owns it, or set `state` to a directory of your own",
+        source,
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(error)?;
+    let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+    file.map(drop).map_err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_database_is_made_and_an_old_one_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/state.db");
+        for _ in 0..2 {
+            let connection = open(&path).unwrap();
+            let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+            assert_eq!(mode, "wal");
+        }
+    }
+
+    #[test]
+    fn what_is_not_our_database_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        std::fs::write(&path, "no database at all, but long enough to be read as one".repeat(50)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(open(&path).unwrap_err().kind(), "not_a_database");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+
+        let other = dir.path().join("other.db");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        assert_eq!(open(&other).unwrap_err().kind(), "not_a_database");
+    }
+
+    #[test]
+    fn a_database_of_a_newer_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        open(&path).unwrap().execute_batch("PRAGMA user_version=99").unwrap();
+        assert_eq!(open(&path).unwrap_err().kind(), "newer");
+    }
+}

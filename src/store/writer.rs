@@ -1,0 +1,154 @@
+//! The one thread that writes.
+//!
+//! Whoever wants to write hands it a closure. It runs what has come in by then, each in a savepoint of its own, and
+//! commits all with one fsync; only after that commit does anyone get an answer.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Error, schema};
+
+/// Closures that may wait; beyond that, callers wait.
+const QUEUE: usize = 1024;
+
+/// The handle of the writing thread. The last one that is dropped ends it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    queue: mpsc::Sender<Job>,
+    path: std::sync::Arc<PathBuf>,
+}
+
+/// A piece of work. Given a reason instead of a connection, it only passes that on.
+type Work = Box<dyn FnOnce(Result<&Connection, String>) -> Answer + Send>;
+
+/// What the writing thread can be asked.
+enum Job {
+    /// To be done in a savepoint.
+    Work(Work),
+    /// Writes the log back into the database.
+    Checkpoint(oneshot::Sender<()>),
+}
+
+/// Whether the work succeeded (if not, its savepoint is rolled back), and whom to tell the fate of the commit.
+struct Answer {
+    worked: bool,
+    tell: Box<dyn FnOnce(Result<(), String>) + Send>,
+}
+
+impl Store {
+    /// Opens the database of a state directory, makes it, or brings it up to date. Blocks: for use at start.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(super::DATABASE);
+        let connection = schema::open(&path)?;
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let spawned = std::thread::Builder::new().name("store".into()).spawn(move || serve(connection, jobs));
+        spawned.map_err(|source| Error::Directory {
+            path: dir.to_owned(),
+            remedy: "raise the limit of threads",
+            source,
+        })?;
+        Ok(Self { queue, path: path.into() })
+    }
+
+    /// Runs `work` in a transaction; `Ok` means that it is on disk.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let path = self.path.clone();
+        let work = move |connection: Result<&Connection, String>| {
+            let result = connection.map_err(Error::Commit).and_then(work).map_err(|error| error.at(&path));
+            Answer {
+                worked: result.is_ok(),
+                // Whoever asked may have given up waiting; the transaction stands all the same.
+                tell: Box::new(move |fate| drop(reply.send(fate.map_err(Error::Commit).and(result)))),
+            }
+        };
+        self.queue.send(Job::Work(Box::new(work))).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// Writes the log back into the database and waits for it: part of a clean end.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Job::Checkpoint(reply)).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
+    }
+}
+
+fn ended() -> Error {
+    Error::Commit("the store has ended".into())
+}
+
+impl Error {
+    fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Sqlite { source, .. } => Self::of(path, source),
+            other => other,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(source: rusqlite::Error) -> Self {
+        Self::Sqlite { path: PathBuf::new(), source }
+    }
+}
+
+fn serve(connection: Connection, mut jobs: mpsc::Receiver<Job>) {
+    let mut batch = Vec::new();
+    while jobs.blocking_recv_many(&mut batch, QUEUE) > 0 {
+        let (mut work, mut checkpoints) = (Vec::new(), Vec::new());
+        for job in batch.drain(..) {
+            match job {
+                Job::Work(job) => work.push(job),
+                Job::Checkpoint(reply) => checkpoints.push(reply),
+            }
+        }
+        commit_together(&connection, work);
+        // A reader without write access cannot move its own mark in the WAL's index; ours makes the commit visible.
+        let _ = connection.query_row("SELECT count(*) FROM heartbeat", [], |_| Ok(()));
+        if !checkpoints.is_empty() {
+            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            for reply in checkpoints {
+                let _ = reply.send(());
+            }
+        }
+    }
+}
+
+fn commit_together(connection: &Connection, work: Vec<Work>) {
+    if work.is_empty() {
+        return;
+    }
+    let began = connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| error.to_string());
+    let answers: Vec<Answer> = work.into_iter().map(|job| in_savepoint(connection, &began, job)).collect();
+    let committed = began.and_then(|()| connection.execute_batch("COMMIT").map_err(|error| error.to_string()));
+    if committed.is_err() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    for answer in answers {
+        (answer.tell)(committed.clone());
+    }
+}
+
+fn in_savepoint(connection: &Connection, began: &Result<(), String>, job: Work) -> Answer {
+    if let Err(why) = began {
+        return job(Err(why.clone()));
+    }
+    // SQLite ends a whole transaction by itself on a full disk or an I/O error. What comes after must not run alone.
+    if connection.is_autocommit() {
+        return job(Err("an earlier part of the same commit failed".into()));
+    }
+    if let Err(error) = connection.execute_batch("SAVEPOINT job") {
+        return job(Err(error.to_string()));
+    }
+    let mut answer = job(Ok(connection));
+    let end = if answer.worked { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+    answer.worked &= connection.execute_batch(end).is_ok();
+    answer
+}
