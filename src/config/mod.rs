@@ -1,4 +1,26 @@
 //! The config: the file as written → what it means; every fault at once, with places.
+//!
+//! [`find`] says which file it is; [`load`] reads it with the fragments beside it. Relative paths start at the folder of
+//! the file that they are written in.
+//!
+//! *Invariant:* a config either is returned whole and checked, or is refused with all of its faults.
+
+pub mod defaults;
+mod fault;
+mod find;
+mod hooks;
+mod load;
+mod names;
+mod read;
+mod registries;
+mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod values;
+mod walk;
+mod watches;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +31,19 @@ use crate::domain::delivery::Retry;
 use crate::domain::gate::Limits;
 use crate::domain::{ChangeSet, Watch};
 use crate::{hook, registry};
+
+pub use fault::{Fault, Faults, Level, render};
+pub use find::find;
+pub use load::load;
+
+/// A config that can be used, and what is probably not meant in it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it means.
+    pub config: Config,
+    /// For example: no watches, a hook that no watch names, a command that does not exist.
+    pub warnings: Vec<Fault>,
+}
 
 /// What a config means.
 #[derive(Debug, Clone)]

@@ -1,0 +1,107 @@
+//! The files as they are: which there are, and their text.
+//!
+//! *Invariant:* nothing that stands in the place of a file makes this wait, or fill the memory.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::source::{Place, Source};
+use super::walk::Report;
+
+/// No config is larger: 100,000 watches fit in.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads the file at `path` and the fragments beside it; what cannot be read is reported.
+pub(super) fn read_all(path: &Path, report: &Report) -> Vec<Arc<Source>> {
+    let fragments = list_fragments(path).unwrap_or_else(|fault| {
+        report.add_syntax(fault);
+        Vec::new()
+    });
+    let paths = std::iter::once((path.to_owned(), true)).chain(fragments.into_iter().map(|path| (path, false)));
+    let mut sources = Vec::new();
+    for (order, (path, is_main)) in paths.enumerate() {
+        match read(&path, order, is_main) {
+            Ok(source) => sources.push(Arc::new(source)),
+            Err(fault) => report.add_syntax(fault),
+        }
+    }
+    sources
+}
+
+/// `conf.d/*.toml` beside the file, sorted by name; hidden files are editors' and are left out.
+fn list_fragments(path: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let folder = path.with_file_name("conf.d");
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory && !folder.exists() => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&folder, &error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| unreadable(&folder, &error))?.file_name();
+        let is_fragment = Path::new(&name).extension().is_some_and(|extension| extension == "toml");
+        if is_fragment && !name.as_encoded_bytes().starts_with(b".") {
+            paths.push(folder.join(name));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path, order: usize, is_main: bool) -> Result<Source, Fault> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if metadata.is_dir() {
+        let fault = Fault::error(format!("{} is a directory, not a config file", path.display()));
+        return Err(fault.help(format!("name the file, for example {}", path.join("config.toml").display())));
+    }
+    // The file that was asked for may be a pipe (`--config <(…)`); a fragment that is one would only hang.
+    if !is_main && !metadata.is_file() {
+        return Err(Fault::error(format!("{} is not a regular file; remove it", path.display())));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Fault::error(format!("{} is larger than 16 MiB; it is probably not a config", path.display())));
+    }
+    String::from_utf8(bytes).map(|text| Source::new(path, order, text)).map_err(|error| not_utf8(path, order, &error))
+}
+
+fn not_utf8(path: &Path, order: usize, error: &std::string::FromUtf8Error) -> Fault {
+    let at = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let source = Arc::new(Source::new(path, order, text));
+    Fault::error("the file is not UTF-8; save it in that encoding")
+        .at(Place::new(&source, at..at + char::REPLACEMENT_CHARACTER.len_utf8()))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Fault {
+    let shown = path.display();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Fault::error(format!("there is no file {shown}"))
+            .help("name another one with --config PATH, or start from config.example.toml"),
+        ErrorKind::PermissionDenied => {
+            let user = rustix::process::geteuid();
+            let fault = Fault::error(format!("user {user} may not read {shown}{}", mode(path)));
+            fault.help("run as the user it belongs to, or let its group read it: chgrp taghook, chmod 0640")
+        }
+        _ => Fault::error(format!("cannot read {shown}: {error}")),
+    }
+}
+
+/// Mode and owner of a file or of the first folder above it that can be looked at.
+fn mode(path: &Path) -> String {
+    path.ancestors()
+        .find_map(|above| Some((above, fs::metadata(above).ok()?)))
+        .map(|(above, metadata)| {
+            let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+            let of = if above == path { String::new() } else { format!("{} has ", above.display()) };
+            format!(" ({of}mode {mode:04o}, owner {uid}:{gid})")
+        })
+        .unwrap_or_default()
+}

@@ -1,0 +1,134 @@
+//! `[registry."HOST"]` → how registries are reached.
+//!
+//! *Invariant:* no password is ever in the config, nor in a message about it: not in an endpoint either.
+
+use std::collections::BTreeMap;
+
+use crate::domain::gate::Limits;
+use crate::domain::reference::canonical_host;
+use crate::registry::Options;
+
+use super::Registry;
+use super::fault::Fault;
+use super::values::Zero;
+use super::walk::{Item, Report, Table};
+
+/// Reads the registries' tables.
+pub(super) fn read<'a>(items: BTreeMap<&'a str, Item<'a>>, report: &Report) -> BTreeMap<String, Registry> {
+    let mut read: BTreeMap<String, (Item<'a>, Registry)> = BTreeMap::new();
+    for item in items.into_values() {
+        let host = read_host(item, report);
+        let Some(mut table) = Table::of(format!("registry {:?}", item.name()), item, report) else { continue };
+        let registry = read_registry(&mut table, host.as_deref().unwrap_or_default());
+        table.finish();
+        let Some(host) = host else { continue };
+        if let Some((first, _)) = read.get(&host) {
+            // The files' order decides which one is the first, not the names'.
+            let (first, again) = if first.place().order() < item.place().order() { (*first, item) } else { (item, *first) };
+            let message = format!("registry {:?} is defined twice: it is the same as {:?}", again.name(), first.name());
+            report.add(Fault::error(message).at(again.key_place()).again_after(first.key_place()));
+        }
+        read.insert(host, (item, registry));
+    }
+    read.into_iter().map(|(host, (_, registry))| (host, registry)).collect()
+}
+
+fn read_host(item: Item<'_>, report: &Report) -> Option<String> {
+    let name = item.name();
+    let fault = |at: usize, reason: String| {
+        report.add(Fault::error(format!("registry {name:?}: {reason}")).at(item.key_character(at)));
+    };
+    if let Some(at) = name.find("://").or_else(|| name.find('/')) {
+        fault(at, "a registry is named by its host alone, as in [registry.\"registry.example.com:5000\"]".to_owned());
+        return None;
+    }
+    canonical_host(name).map_err(|invalid| fault(invalid.at, invalid.reason)).ok()
+}
+
+fn read_registry(table: &mut Table<'_, '_>, host: &str) -> Registry {
+    let default = Options::default();
+    let (username_at, password_at) = (table.peek("username"), table.peek("password_file"));
+    let username = table.text("username").map(|text| text.text.to_owned());
+    let password_file = table.path("password_file");
+    for (one, other, at) in [("username", "password_file", username_at), ("password_file", "username", password_at)] {
+        let alone = username_at.is_some() != password_at.is_some();
+        if let Some(item) = at.filter(|_| alone) {
+            let fault = Fault::error(table.says(format!("{one} needs {other}"))).at(item.key_place());
+            table.report.add_missing(fault.help(format!("add {other}, or remove {one}")));
+        }
+    }
+    warn_of_missing(table, "password_file", password_at, password_file.as_deref());
+    let ca_at = table.peek("ca_file");
+    let ca_file = table.path("ca_file");
+    warn_of_missing(table, "ca_file", ca_at, ca_file.as_deref());
+    let plain_at = table.peek("plain_http");
+    let plain_http = table.flag("plain_http").unwrap_or(default.plain_http);
+    let endpoint = table.parsed("endpoint", read_endpoint);
+    if let (true, true, Some(item)) = (plain_http, endpoint.is_some(), plain_at) {
+        let text = "plain_http has no effect beside endpoint, whose scheme says it; remove plain_http";
+        table.fault(item.key_place(), text);
+    }
+    let timeout = table.duration("timeout", Zero::Refused).unwrap_or(default.timeout);
+    let limits = read_limits(table, host);
+    Registry { client: Options { username, password_file, ca_file, plain_http, endpoint, timeout }, limits }
+}
+
+fn read_limits(table: &mut Table<'_, '_>, host: &str) -> Limits {
+    let default = Limits::default_for(host);
+    Limits {
+        concurrency: table.count("concurrency").unwrap_or(default.concurrency),
+        rate: table.parsed("rate", read_rate).unwrap_or(default.rate),
+    }
+}
+
+/// Requests per second of `10/s`, `600/m` or `1000/h`.
+fn read_rate(text: &str) -> Result<f64, String> {
+    let wrong = || format!("{text:?} is not a rate; write for example \"10/s\", \"600/m\" or \"1000/h\"");
+    let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let seconds = match unit.trim() {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let is_number = count.trim().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let count = count.trim().parse::<f64>().ok().filter(|_| is_number).ok_or_else(wrong)?;
+    let rate = count / seconds;
+    // Fewer than one request a day would hold checks off for longer than anyone means.
+    if (1.0 / 86_400.0..=1e6).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err(format!("{text:?} is out of range; a rate is at least \"0.05/h\" and at most \"1000000/s\""))
+    }
+}
+
+/// `scheme://host[:port][/path]` with scheme and host in lower case and no slash at the end.
+fn read_endpoint(text: &str) -> Result<String, String> {
+    let example = "write for example \"https://mirror.example.com/hub\"";
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| format!("it is not a URL; {example}"))?;
+    let scheme = scheme.to_ascii_lowercase();
+    if !matches!(scheme.as_str(), "http" | "https") {
+        return Err(format!("its scheme is neither http nor https; {example}"));
+    }
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if host.contains('@') {
+        return Err("a URL with a user or password is not accepted; use username and password_file".to_owned());
+    }
+    if path.contains(['?', '#']) {
+        return Err(format!("it has a query or a fragment; {example}"));
+    }
+    canonical_host(host).map_err(|invalid| invalid.reason)?;
+    if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%:@!$&'()*+,;=".contains(&b)) {
+        return Err("its path has characters that a URL cannot have; write them with % and their code".to_owned());
+    }
+    Ok(format!("{scheme}://{}{}", host.to_ascii_lowercase(), path.trim_end_matches('/')))
+}
+
+/// Warns of a file that is not there; it may yet come, and another user may see what we do not.
+fn warn_of_missing(table: &Table<'_, '_>, key: &str, item: Option<Item<'_>>, path: Option<&std::path::Path>) {
+    let (Some(item), Some(path)) = (item, path) else { return };
+    if matches!(path.try_exists(), Ok(false)) {
+        let text = format!("{key}: {} does not exist", path.display());
+        table.report.add(Fault::warning(table.says(text)).at(item.place()));
+    }
+}

@@ -1,0 +1,213 @@
+//! Walks over what the files say: takes keys out of tables, and reports what is wrong or left over.
+//!
+//! *Invariant:* walking never stops at a fault. What is unusable is reported once and reads as absent; the config as a
+//! whole is then refused, so the value that takes its place is never used.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeString, DeValue};
+
+use super::fault::{Fault, Level};
+use super::source::{Place, Source};
+use super::suggest::nearest;
+
+/// Gathers the faults of all files.
+#[derive(Default)]
+pub(super) struct Report {
+    faults: RefCell<Vec<Fault>>,
+    /// Lines with a syntax error, as file and line: what was recovered from them says nothing.
+    broken: RefCell<HashSet<(usize, usize)>>,
+    torn: Cell<bool>,
+}
+
+impl Report {
+    pub(super) fn add(&self, fault: Fault) {
+        let broken = fault.place().is_some_and(|place| self.broken.borrow().contains(&(place.order().0, place.line())));
+        if !broken {
+            self.faults.borrow_mut().push(fault);
+        }
+    }
+
+    /// Adds a syntax error; what is missing from here on may stand in what could not be read.
+    pub(super) fn add_syntax(&self, fault: Fault) {
+        self.torn.set(true);
+        if let Some(place) = fault.place() {
+            let new = self.broken.borrow_mut().insert((place.order().0, place.line()));
+            if !new {
+                return;
+            }
+        }
+        self.faults.borrow_mut().push(fault);
+    }
+
+    /// Whether parts could not be read, so that nothing can be said of what is absent.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn.get()
+    }
+
+    /// Adds a fault about something that is absent; says nothing if it may stand in what could not be read.
+    pub(super) fn add_missing(&self, fault: Fault) {
+        if !self.is_torn() {
+            self.add(fault);
+        }
+    }
+
+    /// The faults in the order of the files: errors, and warnings.
+    pub(super) fn finish(self) -> (Vec<Fault>, Vec<Fault>) {
+        let mut faults = self.faults.into_inner();
+        faults.sort_by_key(|fault| fault.place().map(Place::order));
+        faults.into_iter().partition(|fault| fault.level() == Level::Error)
+    }
+}
+
+/// A key and its value in a file.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub(super) source: &'a Arc<Source>,
+    pub(super) key: &'a Spanned<DeString<'a>>,
+    pub(super) value: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Item<'a> {
+    pub(super) fn name(&self) -> &'a str {
+        self.key.get_ref()
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place::new(self.source, self.value.span())
+    }
+
+    pub(super) fn key_place(&self) -> Place {
+        Place::new(self.source, self.key.span())
+    }
+
+    /// The place of the character at byte `at` of the string value.
+    pub(super) fn character(&self, at: usize) -> Place {
+        character(self.source, self.value.span(), self.value.get_ref().as_str().unwrap_or_default(), at)
+    }
+
+    /// The place of the character at byte `at` of the key.
+    pub(super) fn key_character(&self, at: usize) -> Place {
+        character(self.source, self.key.span(), self.name(), at)
+    }
+}
+
+/// The place of a character of `text`, which stands at `span`; all of it where escapes hide which one is meant.
+fn character(source: &Arc<Source>, span: Range<usize>, text: &str, at: usize) -> Place {
+    let written = source.text.get(span.clone()).unwrap_or_default();
+    let quoted = |quote: char| written.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) == Some(text);
+    let first = match () {
+        () if quoted('"') || quoted('\'') => span.start + 1,
+        () if written == text => span.start,
+        () => return Place::new(source, span),
+    };
+    let length = text.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+    Place::new(source, first + at..first + at + length)
+}
+
+/// A table of which each key is taken once; what is left over is unknown.
+pub(super) struct Table<'a, 'r> {
+    /// How messages call it: `watch "web"`; empty for the top of the files.
+    title: String,
+    items: BTreeMap<&'a str, Item<'a>>,
+    known: Vec<&'static str>,
+    pub(super) report: &'r Report,
+}
+
+impl<'a, 'r> Table<'a, 'r> {
+    pub(super) fn new(title: String, items: BTreeMap<&'a str, Item<'a>>, report: &'r Report) -> Self {
+        Self { title, items, known: Vec::new(), report }
+    }
+
+    /// The table that is the value of `item`; reports one that is not a table, with the remedy.
+    pub(super) fn of(title: String, item: Item<'a>, report: &'r Report) -> Option<Self> {
+        let DeValue::Table(table) = item.value.get_ref() else {
+            let found = type_of(item.value.get_ref());
+            let message = format!("{title} must be a table, not {found}");
+            report.add(Fault::error(message).at(item.place()).help(table_help(item)));
+            return None;
+        };
+        let items = table.iter().map(|(key, value)| (&**key.get_ref(), Item { source: item.source, key, value }));
+        Some(Self::new(title, items.collect(), report))
+    }
+
+    /// Takes a key out, whatever its value is.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.known.push(key);
+        self.items.remove(key)
+    }
+
+    /// Looks at a key that is taken later.
+    pub(super) fn peek(&self, key: &'static str) -> Option<Item<'a>> {
+        self.items.get(key).copied()
+    }
+
+    /// Takes all keys out.
+    pub(super) fn take_all(&mut self) -> BTreeMap<&'a str, Item<'a>> {
+        std::mem::take(&mut self.items)
+    }
+
+    /// A message about a part of this table.
+    pub(super) fn says(&self, text: impl AsRef<str>) -> String {
+        let text = text.as_ref();
+        if self.title.is_empty() { text.to_owned() } else { format!("{}: {text}", self.title) }
+    }
+
+    /// Reports a fault in this table.
+    pub(super) fn fault(&self, place: Place, text: impl AsRef<str>) {
+        self.report.add(Fault::error(self.says(text)).at(place));
+    }
+
+    /// Reports a fault in this table, with a remedy of its own.
+    pub(super) fn fault_with(&self, place: Place, text: impl AsRef<str>, help: impl Into<String>) {
+        self.report.add(Fault::error(self.says(text)).at(place).help(help));
+    }
+
+    /// Reports the keys that nobody took.
+    pub(super) fn finish(self) {
+        for item in self.items.values() {
+            let help = match nearest(item.name(), self.known.iter().copied()) {
+                Some("password_file") if item.name().eq_ignore_ascii_case("password") => {
+                    "write the password to a file of its own and name it with password_file".to_owned()
+                }
+                Some(near) => format!("did you mean {near:?}?"),
+                None if item.value.get_ref().is_table() && !self.title.is_empty() => {
+                    format!("a name with a dot in it is quoted, as in {}", quoted_example(&self.title, item.name()))
+                }
+                None => format!("known keys are {}", self.known.join(", ")),
+            };
+            self.fault_with(item.key_place(), format!("unknown key {:?}", item.name()), help);
+        }
+    }
+}
+
+/// `[registry."ghcr.io"]` for the key `io` in `registry "ghcr"`.
+fn quoted_example(title: &str, key: &str) -> String {
+    let (kind, name) = title.split_once(' ').unwrap_or((title, "\"\""));
+    format!("[{kind}.\"{}.{key}\"]", name.trim_matches('"'))
+}
+
+fn table_help(item: Item<'_>) -> String {
+    match item.name() {
+        kind @ ("watch" | "hook") => format!("write [{kind}.NAME]"),
+        "registry" => "write [registry.\"HOST\"]".to_owned(),
+        name => format!("write {name} = {{ … }} or a [table]"),
+    }
+}
+
+/// What a value is, for messages.
+pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
