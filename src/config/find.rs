@@ -113,7 +113,7 @@ mod tests {
         let faults = find_in(None, Path::new("/nowhere/system.toml"), &around).unwrap_err();
         assert_eq!(
             faults.to_string(),
-            "error: there is no config; looked for /nowhere/system.toml and /nowhere/taghook/config.toml\n  |\n  \
+            "error: there is no config; looked for /nowhere/system.toml and /nowhere/taghook/config.toml\n |\n \
              = help: name one with --config PATH or $TAGHOOK_CONFIG, or start from config.example.toml"
         );
     }

@@ -126,7 +126,10 @@ fn read_retry(table: &mut Table<'_, '_>) -> Retry {
     let first = table.duration("backoff", Zero::Refused).unwrap_or(default.backoff.first);
     let max = table.duration("backoff_max", Zero::Refused).unwrap_or(default.backoff.max);
     if let Some(item) = at.filter(|_| first > max) {
-        table.fault(item.place(), format!("backoff ({first:?}) is longer than backoff_max ({max:?}); raise backoff_max"));
+        table.fault(
+            item.place(),
+            format!("backoff ({first:?}) is longer than backoff_max ({max:?}); raise backoff_max"),
+        );
     }
     Retry { attempts, backoff: Backoff { first, max } }
 }
@@ -155,7 +158,8 @@ fn check_variable(name: &str, place: Place, key: &str, table: &Table<'_, '_>) {
     if name.is_empty() || name.contains(['=', '\0']) {
         table.fault(place, format!("{key}: {name:?} is not the name of a variable"));
     } else if name.starts_with("TAGHOOK_") {
-        table.fault(place, format!("{key}: {name:?} is taghook's own; choose a name that does not start with TAGHOOK_"));
+        table
+            .fault(place, format!("{key}: {name:?} is taghook's own; choose a name that does not start with TAGHOOK_"));
     } else if matches!(name, "NOTIFY_SOCKET" | "CREDENTIALS_DIRECTORY") || name.starts_with("WATCHDOG_") {
         table.fault(place, format!("{key}: {name:?} belongs to the agent and systemd; remove it"));
     }

@@ -69,7 +69,10 @@ fn read(path: &Path, order: usize, is_main: bool) -> Result<Source, Fault> {
     if bytes.len() as u64 > LARGEST {
         return Err(Fault::error(format!("{} is larger than 16 MiB; it is probably not a config", path.display())));
     }
-    String::from_utf8(bytes).map(|text| Source::new(path, order, text)).map_err(|error| not_utf8(path, order, &error))
+    let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, order, &error))?;
+    // A byte order mark, which editors hide, would count as a column.
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    Ok(Source::new(path, order, text))
 }
 
 fn not_utf8(path: &Path, order: usize, error: &std::string::FromUtf8Error) -> Fault {

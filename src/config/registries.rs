@@ -24,7 +24,8 @@ pub(super) fn read<'a>(items: BTreeMap<&'a str, Item<'a>>, report: &Report) -> B
         let Some(host) = host else { continue };
         if let Some((first, _)) = read.get(&host) {
             // The files' order decides which one is the first, not the names'.
-            let (first, again) = if first.place().order() < item.place().order() { (*first, item) } else { (item, *first) };
+            let (first, again) =
+                if first.place().order() < item.place().order() { (*first, item) } else { (item, *first) };
             let message = format!("registry {:?} is defined twice: it is the same as {:?}", again.name(), first.name());
             report.add(Fault::error(message).at(again.key_place()).again_after(first.key_place()));
         }

@@ -10,8 +10,18 @@ use std::sync::{Arc, OnceLock};
 const TAIL: usize = 200;
 
 /// Words of lines that probably hold a secret.
-const SECRETS: [&str; 10] =
-    ["passw", "secret", "token", "credential", "api_key", "apikey", "api-key", "private_key", "authorization", "bearer"];
+const SECRETS: [&str; 10] = [
+    "passw",
+    "secret",
+    "token",
+    "credential",
+    "api_key",
+    "apikey",
+    "api-key",
+    "private_key",
+    "authorization",
+    "bearer",
+];
 
 /// The text of one file.
 #[derive(Debug)]
@@ -101,7 +111,8 @@ impl Place {
 /// Puts stars for all that follows the key of a line that looks as if it held a secret; as long as what they cover.
 fn mask(line: &str) -> String {
     let lower = line.to_ascii_lowercase().replace("password_file", "");
-    let userinfo = lower.split("://").skip(1).any(|rest| rest.split(['/', '"', '\'']).next().unwrap_or("").contains('@'));
+    let userinfo =
+        lower.split("://").skip(1).any(|rest| rest.split(['/', '"', '\'']).next().unwrap_or("").contains('@'));
     if !userinfo && !SECRETS.iter().any(|word| lower.contains(word)) {
         return line.to_owned();
     }

@@ -114,7 +114,9 @@ impl<'a> Table<'a, '_> {
             DeValue::String(text) => Some(vec![Text { text, item }]),
             DeValue::Array(values) => {
                 let items = values.iter().map(|value| Item { value, ..item });
-                Some(items.filter_map(|item| self.as_text(item, key, "a list of strings", "put it in quotes")).collect())
+                Some(
+                    items.filter_map(|item| self.as_text(item, key, "a list of strings", "put it in quotes")).collect(),
+                )
             }
             _ => {
                 self.wrong_type(item, key, "a list of strings", "write for example [\"a\", \"b\"]");
@@ -131,7 +133,9 @@ impl<'a> Table<'a, '_> {
             return Vec::new();
         };
         let items = table.iter().map(|(key, value)| Item { key, value, ..item });
-        items.filter_map(|item| self.as_text(item, item.name(), "a string", "put it in quotes")).collect()
+        let read =
+            |item: Item<'a>| self.as_text(item, &format!("{key}: {}", item.name()), "a string", "put it in quotes");
+        items.filter_map(read).collect()
     }
 
     fn as_text(&self, item: Item<'a>, key: &str, wanted: &str, help: &str) -> Option<Text<'a>> {

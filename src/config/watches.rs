@@ -90,12 +90,13 @@ fn read_image<'a>(watch: Item<'a>, table: &mut Table<'a, '_>) -> Option<Referenc
         return None;
     };
     let fault = Reference::parse(text).map_err(|fault| {
-        // Such a text may hold a password, and the reason quotes it.
-        let reason = match text.split_once("://") {
-            Some((_, rest)) if rest.contains('@') => "an image reference has no scheme and no user".to_owned(),
-            _ => fault.reason,
+        // Such a text may hold a password.
+        let message = match text.split_once("://") {
+            Some((_, rest)) if rest.contains('@') => "image: a reference has no scheme and no user".to_owned(),
+            _ if text.is_empty() => format!("image: {fault}"),
+            _ => format!("image {text:?}: {fault}"),
         };
-        table.fault(image.character(fault.at), about("image", reason));
+        table.fault(image.character(fault.at), message);
     });
     fault.ok()
 }
@@ -142,22 +143,12 @@ struct Base<'a> {
     zone: Zone,
 }
 
-fn base_schedule(
-    common: &Settings<'_>,
-    host: &Zone,
-    table: &Table<'_, '_>,
-    pool: &mut Pool,
-) -> Option<Arc<Schedule>> {
+fn base_schedule(common: &Settings<'_>, host: &Zone, table: &Table<'_, '_>, pool: &mut Pool) -> Option<Arc<Schedule>> {
     let text = common.schedule.map_or(defaults::SCHEDULE, |schedule| schedule.text);
     pool.schedule(text, common.zone.as_ref().unwrap_or(host), common.schedule, table)
 }
 
-fn own_schedule(
-    own: &Settings<'_>,
-    base: &Base<'_>,
-    table: &Table<'_, '_>,
-    pool: &mut Pool,
-) -> Option<Arc<Schedule>> {
+fn own_schedule(own: &Settings<'_>, base: &Base<'_>, table: &Table<'_, '_>, pool: &mut Pool) -> Option<Arc<Schedule>> {
     // A schedule that was named and could not be read has been reported; the default in its place does no harm.
     let Some(blame) = own.schedule.or(own.timezone) else { return base.schedule.clone() };
     let text = own.schedule.or(base.common.schedule).map_or(defaults::SCHEDULE, |schedule| schedule.text);
@@ -251,7 +242,8 @@ impl Pool {
 
     fn report_unknown(&mut self, name: &str, item: Item<'_>, table: &Table<'_, '_>) {
         self.suggested += 1;
-        let near = if self.suggested > SUGGESTIONS { None } else { nearest(name, self.hooks.iter().map(|hook| &**hook)) };
+        let near =
+            if self.suggested > SUGGESTIONS { None } else { nearest(name, self.hooks.iter().map(|hook| &**hook)) };
         let help = match near {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("define it: [hook.{name}] with a command"),

@@ -12,6 +12,7 @@ pub(super) fn help(name: &str) -> String {
     let known = || zones.iter().map(String::as_str);
     match known().find(|zone| city(zone)).or_else(|| nearest(name, known())) {
         Some(near) => format!("did you mean {near:?}?"),
-        None => "write for example \"Europe/Berlin\" or \"UTC\"; the names are those of timedatectl list-timezones".to_owned(),
+        None => "write for example \"Europe/Berlin\" or \"UTC\"; the names are those of timedatectl list-timezones"
+            .to_owned(),
     }
 }
