@@ -38,7 +38,9 @@ fn list_fragments(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) if error.kind() == ErrorKind::NotADirectory && !folder.exists() => return Ok(Vec::new()),
+        Err(_) if folder.is_file() => {
+            return Err(Fault::error(format!("{} is a file, not a directory of config files", folder.display())));
+        }
         Err(error) => return Err(unreadable(&folder, &error)),
     };
     let mut paths = Vec::new();
@@ -107,4 +109,31 @@ fn mode(path: &Path) -> String {
             format!(" ({of}mode {mode:04o}, owner {uid}:{gid})")
         })
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_read_names_the_user_and_the_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o600)).unwrap();
+        let fault = unreadable(file.path(), &ErrorKind::PermissionDenied.into());
+        let (user, shown) = (rustix::process::geteuid(), file.path().display());
+        let expected = format!("user {user} may not read {shown} (mode 0600, owner {user}:");
+        assert!(fault.message().starts_with(&expected), "{fault}");
+        assert!(fault.remedy().is_some());
+    }
+
+    #[test]
+    fn a_fragment_that_is_a_pipe_does_not_hang() {
+        let folder = tempfile::tempdir().unwrap();
+        let fault = read(Path::new("/dev/null"), 1, false).unwrap_err();
+        assert_eq!(fault.message(), "/dev/null is not a regular file; remove it");
+        std::fs::write(folder.path().join("conf.d"), "").unwrap();
+        let fault = list_fragments(&folder.path().join("config.toml")).unwrap_err();
+        assert!(fault.message().ends_with("conf.d is a file, not a directory of config files"), "{fault}");
+    }
 }

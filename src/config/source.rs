@@ -67,9 +67,9 @@ pub(super) struct Excerpt {
 
 impl Place {
     pub(super) fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
-        let start = source.text.floor_char_boundary(span.start);
-        let end = source.text.ceil_char_boundary(span.end.max(start));
-        Self { source: Arc::clone(source), start, end: end.max(start) }
+        let start = (0..=span.start.min(source.text.len())).rev().find(|at| source.text.is_char_boundary(*at));
+        let start = start.unwrap_or(0);
+        Self { source: Arc::clone(source), start, end: boundary_from(&source.text, span.end.max(start)) }
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -97,7 +97,7 @@ impl Place {
         let (start, rest) = (self.line_start(), &text[self.start..]);
         let line_end = rest.find('\n').map_or(text.len(), |at| self.start + at);
         let end = self.end.min(line_end);
-        let cut = text.ceil_char_boundary(end.saturating_add(TAIL)).min(line_end);
+        let cut = boundary_from(text, end.saturating_add(TAIL)).min(line_end);
         let line = text[start..cut].trim_end_matches('\r');
         let clip = |at: usize| (at - start).min(line.len());
         Excerpt { line: mask(line), span: clip(self.start)..clip(end) }
@@ -108,12 +108,17 @@ impl Place {
     }
 }
 
+/// The first character boundary at or after `at`.
+fn boundary_from(text: &str, at: usize) -> usize {
+    (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
+}
+
 /// Puts stars for all that follows the key of a line that looks as if it held a secret; as long as what they cover.
 fn mask(line: &str) -> String {
     let lower = line.to_ascii_lowercase().replace("password_file", "");
     let userinfo =
         lower.split("://").skip(1).any(|rest| rest.split(['/', '"', '\'']).next().unwrap_or("").contains('@'));
-    if !userinfo && !SECRETS.iter().any(|word| lower.contains(word)) {
+    if !userinfo && (names_things(line) || !SECRETS.iter().any(|word| lower.contains(word))) {
         return line.to_owned();
     }
     let (key, value) = line.split_at(line.find('=').map_or(0, |at| at + 1));
@@ -122,6 +127,14 @@ fn mask(line: &str) -> String {
         std::iter::repeat_n(cover, c.len_utf8())
     });
     key.chars().chain(covered).collect()
+}
+
+/// Headers, and keys whose values are names: a watch may well be called "token-service".
+fn names_things(line: &str) -> bool {
+    let line = line.trim_start();
+    let key = line.split('=').next().unwrap_or("").trim_end();
+    matches!(key, "image" | "hooks")
+        || ["[watch.", "[hook.", "[registry."].iter().any(|header| line.starts_with(header))
 }
 
 #[cfg(test)]
@@ -134,6 +147,9 @@ mod tests {
             (r#"password = "hunter2""#, r#"password = *********"#),
             (r#"env = { API_TOKEN = "a b" }"#, r#"env = { ********* * ** ** }"#),
             (r#"endpoint = "https://u:p@h/x""#, r#"endpoint = *****************"#),
+            (r#"image = "ghcr.io/acme/Token""#, r#"image = "ghcr.io/acme/Token""#),
+            (r#"[watch."token.x"]"#, r#"[watch."token.x"]"#),
+            (r#""Authorization: x","#, r#"*************** **,"#),
             (r#"password_file = "/run/x""#, r#"password_file = "/run/x""#),
             (r#"endpoint = "https://h/x@y""#, r#"endpoint = "https://h/x@y""#),
         ] {
