@@ -13,7 +13,7 @@ use super::fault::{Fault, Faults};
 use super::find::Surroundings;
 use super::source::{Place, Source};
 use super::values::Zero;
-use super::walk::{Item, Report, Table};
+use super::walk::{Item, Report, Table, not_a_table};
 use super::{Config, Loaded, defaults, hooks, read, registries, watches};
 
 /// Reads the file and `conf.d/*.toml` beside it, sorted by name.
@@ -105,13 +105,12 @@ impl<'a> Sections<'a> {
                     continue;
                 }
             };
-            // What holds names is the same table in every file; a table with one name is a place to put its keys.
-            let DeValue::Table(_) = value.get_ref() else {
-                Table::of(item.name().to_owned(), item, report);
+            let DeValue::Table(names) = value.get_ref() else {
+                report.add(not_a_table(item, item.name()));
                 continue;
             };
-            for named in Table::of(String::new(), item, report).iter_mut().flat_map(Table::take_all) {
-                insert(section, named.1, item.name(), report);
+            for (key, value) in names {
+                insert(section, Item { source, key, value }, item.name(), report);
             }
         }
     }

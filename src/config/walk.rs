@@ -126,9 +126,7 @@ impl<'a, 'r> Table<'a, 'r> {
     /// The table that is the value of `item`; reports one that is not a table, with the remedy.
     pub(super) fn of(title: String, item: Item<'a>, report: &'r Report) -> Option<Self> {
         let DeValue::Table(table) = item.value.get_ref() else {
-            let found = type_of(item.value.get_ref());
-            let message = format!("{title} must be a table, not {found}");
-            report.add(Fault::error(message).at(item.place()).help(table_help(item)));
+            report.add(not_a_table(item, &title));
             return None;
         };
         let items = table.iter().map(|(key, value)| (&**key.get_ref(), Item { source: item.source, key, value }));
@@ -144,11 +142,6 @@ impl<'a, 'r> Table<'a, 'r> {
     /// Looks at a key that is taken later.
     pub(super) fn peek(&self, key: &'static str) -> Option<Item<'a>> {
         self.items.get(key).copied()
-    }
-
-    /// Takes all keys out.
-    pub(super) fn take_all(&mut self) -> BTreeMap<&'a str, Item<'a>> {
-        std::mem::take(&mut self.items)
     }
 
     /// A message about a part of this table.
@@ -191,12 +184,15 @@ fn quoted_example(title: &str, key: &str) -> String {
     format!("[{kind}.\"{}.{key}\"]", name.trim_matches('"'))
 }
 
-fn table_help(item: Item<'_>) -> String {
-    match item.name() {
+/// That something is no table, and how one is written.
+pub(super) fn not_a_table(item: Item<'_>, title: &str) -> Fault {
+    let help = match item.name() {
         kind @ ("watch" | "hook") => format!("write [{kind}.NAME]"),
         "registry" => "write [registry.\"HOST\"]".to_owned(),
         name => format!("write {name} = {{ … }} or a [table]"),
-    }
+    };
+    let found = type_of(item.value.get_ref());
+    Fault::error(format!("{title} must be a table, not {found}")).at(item.place()).help(help)
 }
 
 /// What a value is, for messages.

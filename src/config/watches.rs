@@ -19,8 +19,8 @@ use super::values::{Text, Zero, about};
 use super::walk::{Item, Table};
 use super::{defaults, names, zones};
 
-/// Hooks that do not exist are looked up for a suggestion only so often: each costs a walk over all hooks.
-const SUGGESTIONS: usize = 100;
+/// So many names are compared in search of suggestions; then a fault goes without.
+const COMPARISONS: usize = 1_000_000;
 
 /// The watches, and which hooks they name.
 pub(super) struct Read {
@@ -183,7 +183,7 @@ struct Pool {
     lists: HashSet<Arc<[Arc<str>]>>,
     zones: HashMap<String, TimeZone>,
     schedules: HashMap<(String, String), Result<Arc<Schedule>, schedule::Invalid>>,
-    suggested: usize,
+    compared: usize,
 }
 
 impl Pool {
@@ -241,9 +241,9 @@ impl Pool {
     }
 
     fn report_unknown(&mut self, name: &str, item: Item<'_>, table: &Table<'_, '_>) {
-        self.suggested += 1;
-        let near =
-            if self.suggested > SUGGESTIONS { None } else { nearest(name, self.hooks.iter().map(|hook| &**hook)) };
+        self.compared += self.hooks.len();
+        let names = self.hooks.iter().map(|hook| &**hook).filter(|_| self.compared <= COMPARISONS);
+        let near = nearest(name, names);
         let help = match near {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("define it: [hook.{name}] with a command"),

@@ -121,6 +121,18 @@ fn fragments_are_merged_in_the_order_of_their_names() {
 }
 
 #[test]
+fn the_first_fragment_by_name_is_the_one_that_stays() {
+    let names: Vec<String> = (10..30).rev().map(|n| format!("{n}.toml")).collect();
+    let fragments: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "[watch.a]\nimage = 'a'\n")).collect();
+    let faults = Folder::new("", &fragments).load().unwrap_err();
+    let again: Vec<std::ffi::OsString> =
+        faults.iter().map(|fault| fault.file().unwrap().file_name().unwrap().to_owned()).collect();
+    let expected: Vec<std::ffi::OsString> = names.iter().rev().skip(1).map(Into::into).collect();
+    assert_eq!(again, expected);
+    assert!(faults.iter().all(|fault| fault.first_defined().unwrap().0.ends_with("10.toml")));
+}
+
+#[test]
 fn many_watches_are_read_without_quadratic_work() {
     use std::fmt::Write;
     let mut config = String::from("[hook.h]\ncommand = ['/bin/echo']\n");
