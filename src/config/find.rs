@@ -69,7 +69,7 @@ impl Surroundings {
 /// # Errors
 ///
 /// There is none; the fault names the places and the remedy. Whether an explicit one exists is for
-/// [`load`](super::load) to say.
+/// [`load`](fn@super::load) to say.
 pub fn find(explicit: Option<&Path>) -> Result<PathBuf, Faults> {
     find_in(explicit, Path::new(SYSTEM), &Surroundings::of_process())
 }

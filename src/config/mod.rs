@@ -1,6 +1,6 @@
 //! The config: the file as written → what it means; every fault at once, with places.
 //!
-//! [`find`] says which file it is; [`load`] reads it with the fragments beside it. Relative paths start at the folder of
+//! [`find()`] says which file it is; [`load()`] reads it with the fragments beside it. Relative paths start at the folder of
 //! the file that they are written in.
 //!
 //! *Invariant:* a config either is returned whole and checked, or is refused with all of its faults.

@@ -3,6 +3,7 @@
 mod example;
 mod loading;
 mod refusals;
+mod rules;
 
 use std::path::{Path, PathBuf};
 
