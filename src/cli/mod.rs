@@ -1,5 +1,7 @@
 //! The commands: arguments in, text and exit status out. The only place that prints.
 
+mod image;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,6 +50,12 @@ struct Check {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.verb {
+        Verb::Check(check) if !check.image.is_empty() => image::run(&image::Question {
+            images: check.image,
+            platform: check.platform,
+            plain_http: check.plain_http,
+            json: check.json,
+        }),
         Verb::Check(_) => ExitCode::FAILURE,
     }
 }

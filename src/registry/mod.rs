@@ -1,5 +1,29 @@
 //! The registry client: one question, `check(reference) → answer`.
+//!
+//! ```text
+//! client      what is asked, and what the answer means: the check as a straight line
+//!   session   who asks: challenges, tokens, logins — the handshake
+//!     transport   one request: connections, redirects, time limits
+//!   manifest    digests, media types, which child of an index serves a platform
+//! ```
+//!
+//! *Architecture invariant:* nothing in here decides when to ask or what an answer is worth. Whoever calls holds a
+//! permit of the registry's gate, and learns from [`Asked`] what the question cost and from [`Error`] why it failed.
 
+mod challenge;
+mod client;
+mod credentials;
+mod docker;
+mod endpoint;
+mod error;
+mod manifest;
 mod options;
+mod retry_after;
+mod session;
+mod slots;
+mod token;
+mod transport;
 
+pub use client::{Asked, Client};
+pub use error::Error;
 pub use options::Options;

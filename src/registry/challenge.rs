@@ -1,0 +1,115 @@
+//! `WWW-Authenticate`: what a registry wants to see before it answers.
+
+use http_auth::{ChallengeParser, ChallengeRef};
+use reqwest::Url;
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+
+/// All that a response's challenges offer, the first of each scheme.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Challenges {
+    /// A token from a token endpoint.
+    pub(super) bearer: Option<Bearer>,
+    /// A user name and a password.
+    pub(super) basic: bool,
+}
+
+/// Where a token is had, and for what.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Bearer {
+    /// The token endpoint, perhaps relative to who answered.
+    pub(super) realm: Url,
+    /// The service's name for itself, to be repeated to the token endpoint.
+    pub(super) service: Option<String>,
+    /// The repository that it names, where it names exactly one.
+    pub(super) repository: Option<String>,
+}
+
+impl Challenges {
+    /// Reads every `WWW-Authenticate` header; what cannot be read is skipped. `asked` is who answered.
+    pub(super) fn read(headers: &HeaderMap, asked: &Url) -> Self {
+        let mut found = Self::default();
+        for value in headers.get_all(WWW_AUTHENTICATE) {
+            let Ok(text) = value.to_str() else { continue };
+            for challenge in ChallengeParser::new(text).map_while(Result::ok) {
+                if challenge.scheme.eq_ignore_ascii_case("bearer") {
+                    found.bearer = found.bearer.or_else(|| Bearer::read(&challenge, asked));
+                } else if challenge.scheme.eq_ignore_ascii_case("basic") {
+                    found.basic = true;
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether nothing usable is offered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bearer.is_none() && !self.basic
+    }
+}
+
+impl Bearer {
+    fn read(challenge: &ChallengeRef<'_>, asked: &Url) -> Option<Self> {
+        let parameter = |name: &str| {
+            let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.to_unescaped()).filter(|value| !value.is_empty())
+        };
+        let realm = asked.join(&parameter("realm")?).ok()?;
+        if !matches!(realm.scheme(), "http" | "https") {
+            return None;
+        }
+        let repository = parameter("scope").and_then(|scope| repository_of(&scope).map(str::to_owned));
+        Some(Self { realm, service: parameter("service"), repository })
+    }
+
+    /// The one scope to ask for: several in one request are misread by some servers, and some challenges have none.
+    pub(super) fn scope(&self, name: &str) -> String {
+        format!("repository:{}:pull", self.repository.as_deref().unwrap_or(name))
+    }
+}
+
+/// The name in `repository:NAME:ACTIONS`; `None` for anything else, also for several scopes.
+fn repository_of(scope: &str) -> Option<&str> {
+    let (name, _actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
+    (!name.is_empty() && !scope.contains(char::is_whitespace)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[&str]) -> Challenges {
+        let mut map = HeaderMap::new();
+        for value in headers {
+            map.append(WWW_AUTHENTICATE, value.parse().unwrap());
+        }
+        Challenges::read(&map, &Url::parse("https://r.example/v2/a/manifests/b").unwrap())
+    }
+
+    fn scope(header: &str) -> String {
+        read(&[header]).bearer.unwrap().scope("acme/web")
+    }
+
+    #[test]
+    fn all_headers_are_read_and_what_is_garbled_is_skipped() {
+        let found = read(&["Negotiate", "=garbled", "Bearer realm=\"https://t.example/token\"", "basic realm=\"x\""]);
+        assert!(found.basic);
+        assert_eq!(found.bearer.unwrap().realm.as_str(), "https://t.example/token");
+        assert!(read(&["", "Bearer", "Bearer realm=\"ftp://x/\""]).is_empty());
+        let joined = read(&["Basic realm=\"r\", Bearer realm=\"/token\",service=\"s\""]);
+        assert_eq!(joined.bearer.unwrap().realm.as_str(), "https://r.example/token");
+    }
+
+    #[test]
+    fn exactly_one_scope_is_asked_for() {
+        for (challenge, wanted) in [
+            ("", "repository:acme/web:pull"),
+            (",scope=\"*\"", "repository:acme/web:pull"),
+            (",scope=\"aws\"", "repository:acme/web:pull"),
+            (",scope=\"repository:acme/web:pull\"", "repository:acme/web:pull"),
+            (",scope=\"repository:other/name:pull,push\"", "repository:other/name:pull"),
+            (",scope=\"repository:a:pull repository:b:pull\"", "repository:acme/web:pull"),
+        ] {
+            assert_eq!(scope(&format!("Bearer realm=\"https://t/\"{challenge}")), wanted, "{challenge}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What is asked, and what the answer means: the check as a straight line.
+//!
+//! *Invariant:* an unchanged tag costs exactly one request, and nothing is ever asked after a 429.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use reqwest::{Method, StatusCode};
+
+use super::manifest::{self, Index, Kind, MediaType};
+use super::session::Session;
+use super::transport::{Response, Tally};
+use super::{Error, Options};
+use crate::domain::{Answer, Digest, Platform, Reference, Sighting};
+
+/// How deep an index may lie within an index, and how many of them one check may read.
+const DEEPEST: u8 = 3;
+const MOST_INDEXES: u8 = 8;
+
+/// The client of one registry: its connections, its tokens, and what was learnt about its ways.
+pub struct Client {
+    session: Session,
+    /// `HEAD` does not tell what `GET` does.
+    needs_get: AtomicBool,
+    /// `HEAD` has told the truth once, so that its "no" needs no second opinion.
+    head_is_honest: AtomicBool,
+}
+
+/// What a question came to, and how many requests it has cost (for the gate's rate).
+#[derive(Debug)]
+pub struct Asked<T> {
+    /// The answer, or why there is none.
+    pub result: Result<T, Error>,
+    /// Requests made, those for tokens and after redirects among them.
+    pub requests: u32,
+}
+
+/// A manifest that is there.
+struct Found {
+    digest: Digest,
+    media_type: MediaType,
+    /// Its bytes, where they had to be read.
+    body: Option<Vec<u8>>,
+}
+
+/// The best child for a platform so far: how far from it, which, and what.
+type Candidate = Option<(u8, Digest, MediaType)>;
+
+impl Client {
+    /// A client for a registry by its canonical name. Nothing is asked yet.
+    pub fn new(registry: &str, options: &Options) -> Result<Self, Error> {
+        Ok(Self {
+            session: Session::new(registry, options)?,
+            needs_get: AtomicBool::new(false),
+            head_is_honest: AtomicBool::new(false),
+        })
+    }
+
+    /// Asks what a tag points at, once.
+    ///
+    /// `known` is what is recorded: while the tag's digest is the same, a platform's child needs no second request.
+    pub async fn check(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        known: Option<&Sighting>,
+    ) -> Asked<Answer> {
+        let mut tally = Tally::default();
+        let result = self.answer(reference, platform, known, &mut tally).await;
+        Asked { result, requests: tally.0 }
+    }
+
+    /// Asks whether a digest resolves by itself; [`Error::Unresolvable`] if it does not.
+    pub async fn resolve(&self, reference: &Reference, digest: &Digest) -> Asked<()> {
+        let mut tally = Tally::default();
+        let result = match self.look(reference.repository(), digest.as_str(), &mut tally).await {
+            Ok(Some(found)) => self.expect(digest, found.digest),
+            Ok(None) => Err(Error::Unresolvable { host: self.session.host().to_owned(), digest: digest.clone() }),
+            Err(error) => Err(error),
+        };
+        Asked { result, requests: tally.0 }
+    }
+
+    async fn answer(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        known: Option<&Sighting>,
+        tally: &mut Tally,
+    ) -> Result<Answer, Error> {
+        let Some(found) = self.look(reference.repository(), reference.tag(), tally).await? else {
+            return Ok(Answer::Absent);
+        };
+        let platform = platform.filter(|_| found.media_type.is_index());
+        if let Some(known) = known
+            && *known.tag_digest() == found.digest
+            && known.index_digest.is_some() == platform.is_some()
+        {
+            return Ok(Answer::Present(known.clone()));
+        }
+        let sighting = match platform {
+            Some(platform) => self.child(reference.repository(), found, platform, tally).await?,
+            None => Sighting { digest: found.digest, index_digest: None, media_type: found.media_type.shared() },
+        };
+        Ok(Answer::Present(sighting))
+    }
+
+    /// What is under a tag or a digest: by `HEAD`, and by `GET` where that does not tell.
+    async fn look(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Found>, Error> {
+        let mut absent = false;
+        if !self.needs_get.load(Relaxed) {
+            let head = self.session.ask(Method::HEAD, repository, which, tally).await?;
+            match head.status() {
+                StatusCode::OK => {
+                    if let Some(found) = judge(&head)? {
+                        self.head_is_honest.store(true, Relaxed);
+                        return Ok(Some(found));
+                    }
+                }
+                StatusCode::NOT_FOUND => {
+                    must_be_a_registry(&head)?;
+                    if self.head_is_honest.load(Relaxed) {
+                        return Ok(None);
+                    }
+                    absent = true;
+                }
+                StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {}
+                _ => return Err(head.error()),
+            }
+        }
+        let found = self.read(repository, which, tally).await?;
+        match &found {
+            // It takes a GET to learn what HEAD did not tell; from now on that comes first.
+            Some(_) => self.needs_get.store(true, Relaxed),
+            None if absent => self.head_is_honest.store(true, Relaxed),
+            None => {}
+        }
+        Ok(found)
+    }
+
+    /// What is under a tag or a digest, by `GET`: the bytes are the proof.
+    async fn read(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Found>, Error> {
+        let response = self.session.ask(Method::GET, repository, which, tally).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return must_be_a_registry(&response).map(|()| None),
+            _ => return Err(response.error()),
+        }
+        let host = response.host();
+        let kind = Kind::of(&response.media_type());
+        if kind == Kind::Other {
+            return Err(not_a_manifest(&response));
+        }
+        let told = digest_header(&response);
+        let Some(body) = response.body(manifest::LARGEST).await? else {
+            return Err(Error::NoDigest { host, reason: "what it answered is larger than 4 MiB".into() });
+        };
+        let media_type = match kind {
+            Kind::Manifest(media_type) => Some(media_type),
+            _ => manifest::sniff(&body),
+        };
+        let Some(media_type) = media_type else {
+            return Err(Error::NotARegistry { host, reason: "what it answered is no manifest".into() });
+        };
+        // By the algorithm that it was asked or answered with, so that one content keeps one name.
+        let expected = Digest::parse(which).ok().or(told);
+        let digest = match expected.as_ref().and_then(|expected| manifest::digest_like(expected, &body)) {
+            Some(digest) => {
+                self.expect(expected.as_ref().unwrap_or(&digest), digest.clone())?;
+                digest
+            }
+            None => Digest::sha256(&body),
+        };
+        Ok(Some(Found { digest, media_type, body: Some(body) }))
+    }
+
+    /// The child of an index that serves the platform best.
+    async fn child(
+        &self,
+        repository: &str,
+        found: Found,
+        platform: &Platform,
+        tally: &mut Tally,
+    ) -> Result<Sighting, Error> {
+        let mut best: Candidate = None;
+        let mut offered = Vec::new();
+        let mut queue = VecDeque::from([(1, found.digest.clone(), found.body)]);
+        let mut left = MOST_INDEXES;
+        while let Some((depth, digest, body)) = queue.pop_front() {
+            if left == 0 || best.as_ref().is_some_and(|(distance, ..)| *distance == 0) {
+                break;
+            }
+            left -= 1;
+            let body = match body {
+                Some(body) => body,
+                None => self.content(repository, &digest, tally).await?,
+            };
+            let index = Index::read(&body, self.session.host())?;
+            let chosen = index.choose(platform);
+            if let Some((distance, child)) = chosen.best
+                && best.as_ref().is_none_or(|(best, ..)| distance < *best)
+            {
+                best = Some((distance, self.digest(&child.digest)?, child.kind()));
+            }
+            if depth < DEEPEST {
+                for nested in chosen.nested {
+                    queue.push_back((depth + 1, self.digest(&nested.digest)?, None));
+                }
+            }
+            offered.extend(index.offered());
+        }
+        let Some((_, digest, media_type)) = best else {
+            let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
+            return Err(Error::PlatformMissing { platform: platform.clone(), offered });
+        };
+        Ok(Sighting { digest, index_digest: Some(found.digest), media_type: media_type.shared() })
+    }
+
+    /// The bytes under a digest, verified.
+    async fn content(&self, repository: &str, digest: &Digest, tally: &mut Tally) -> Result<Vec<u8>, Error> {
+        let found = self.read(repository, digest.as_str(), tally).await?;
+        let absent = || Error::Unresolvable { host: self.session.host().to_owned(), digest: digest.clone() };
+        let found = found.ok_or_else(absent)?;
+        self.expect(digest, found.digest)?;
+        found.body.ok_or_else(absent)
+    }
+
+    fn expect(&self, expected: &Digest, found: Digest) -> Result<(), Error> {
+        if *expected == found {
+            return Ok(());
+        }
+        Err(Error::BadDigest { host: self.session.host().to_owned(), expected: expected.clone(), found })
+    }
+
+    fn digest(&self, text: &str) -> Result<Digest, Error> {
+        Digest::parse(text).map_err(|error| Error::Protocol {
+            host: self.session.host().to_owned(),
+            reason: format!("its index has a malformed digest: {error}"),
+        })
+    }
+}
+
+/// What the headers of a `200` tell; `None` when only the body can.
+fn judge(response: &Response) -> Result<Option<Found>, Error> {
+    match Kind::of(&response.media_type()) {
+        Kind::Manifest(media_type) => {
+            Ok(digest_header(response).map(|digest| Found { digest, media_type, body: None }))
+        }
+        Kind::Generic => Ok(None),
+        Kind::Other => Err(not_a_manifest(response)),
+    }
+}
+
+fn digest_header(response: &Response) -> Option<Digest> {
+    let text = response.headers().get("docker-content-digest")?.to_str().ok()?;
+    Digest::parse(text.trim()).ok()
+}
+
+/// A web page that says "not found" tells nothing about a tag.
+fn must_be_a_registry(response: &Response) -> Result<(), Error> {
+    if response.media_type() == "text/html" { Err(not_a_manifest(response)) } else { Ok(()) }
+}
+
+fn not_a_manifest(response: &Response) -> Error {
+    let media_type: String = response.media_type().chars().take(100).collect();
+    let status = response.status().as_u16();
+    Error::NotARegistry {
+        host: response.host(),
+        reason: format!("it answered {status} with {media_type:?}; perhaps a portal, a proxy's page or a wrong host"),
+    }
+}

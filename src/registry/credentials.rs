@@ -1,0 +1,177 @@
+//! Logins: where they come from, and which of them a registry has refused.
+//!
+//! *Invariant:* a secret is never printed, and a login that was refused is not sent again before its pause has passed:
+//! registries ban addresses that insist.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderValue;
+
+use super::{Error, Options, docker};
+use crate::domain::backoff::Backoff;
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Secret(String);
+
+/// A user name and a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Login {
+    pub(super) username: String,
+    pub(super) password: Secret,
+}
+
+/// Where the logins for one registry come from.
+pub(super) struct Credentials {
+    registry: String,
+    own: Option<(String, PathBuf)>,
+    refused: Mutex<Option<Refused>>,
+}
+
+/// A login that was refused, and until when it is not sent.
+struct Refused {
+    login: Arc<Login>,
+    until: Instant,
+    tries: u32,
+}
+
+/// How long a refused login rests; GitLab bans an address for an hour after 30 refusals in 3 minutes.
+const REST: Backoff = Backoff { first: Duration::from_secs(60), max: Duration::from_secs(3600) };
+
+impl Credentials {
+    /// For a registry as it is configured. Files know an endpoint by its own host.
+    pub(super) fn new(registry: &str, endpoint_host: &str, options: &Options) -> Result<Self, Error> {
+        let registry = if options.endpoint.is_some() { endpoint_host } else { registry };
+        let own = match (&options.username, &options.password_file) {
+            (Some(username), Some(file)) => Some((username.clone(), file.clone())),
+            (None, None) => None,
+            _ => {
+                return Err(Error::Credentials {
+                    host: registry.to_owned(),
+                    reason: "username and password_file go together".into(),
+                });
+            }
+        };
+        Ok(Self { registry: registry.to_owned(), own, refused: Mutex::new(None) })
+    }
+
+    /// For a host that a registry sends us to: only what files have for that very host.
+    pub(super) fn of_files(host: &str) -> Self {
+        Self { registry: host.to_owned(), own: None, refused: Mutex::new(None) }
+    }
+
+    /// The login for a repository, read anew; `None` when there is none, or when it was refused a short while ago.
+    pub(super) fn login(&self, repository: &str) -> Result<Option<Arc<Login>>, Error> {
+        let Some(login) = self.read(repository)? else { return Ok(None) };
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refused {
+            Some(refused) if *refused.login == login && Instant::now() < refused.until => Ok(None),
+            _ => Ok(Some(Arc::new(login))),
+        }
+    }
+
+    /// Notes that a login was refused as such, not just for one repository.
+    pub(super) fn refuse(&self, login: &Arc<Login>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let tries = refused.as_ref().filter(|refused| refused.login == *login).map_or(0, |refused| refused.tries + 1);
+        let until = Instant::now() + REST.pause(tries, 1.0);
+        *refused = Some(Refused { login: Arc::clone(login), until, tries });
+    }
+
+    /// Notes that a login was accepted.
+    pub(super) fn accept(&self, login: &Arc<Login>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.as_ref().is_some_and(|refused| refused.login == *login) {
+            *refused = None;
+        }
+    }
+
+    /// Whether a login is resting.
+    pub(super) fn is_resting(&self) -> bool {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().is_some_and(|refused| Instant::now() < refused.until)
+    }
+
+    fn read(&self, repository: &str) -> Result<Option<Login>, Error> {
+        let wrong = |reason| Error::Credentials { host: self.registry.clone(), reason };
+        match &self.own {
+            Some((username, file)) => {
+                let text = std::fs::read_to_string(file).map_err(|e| wrong(format!("{}: {e}", file.display())))?;
+                // Editors and `echo` end a file with a newline; no password does.
+                let password = text.trim_end_matches(['\r', '\n']);
+                if password.is_empty() {
+                    return Err(wrong(format!("{} is empty", file.display())));
+                }
+                Ok(Some(Login { username: username.clone(), password: Secret(password.to_owned()) }))
+            }
+            None => docker::login(&self.registry, repository).map_err(wrong),
+        }
+    }
+}
+
+impl Login {
+    /// `Authorization: Basic …`
+    pub(super) fn basic(&self) -> Option<HeaderValue> {
+        authorization("Basic", &STANDARD.encode(format!("{}:{}", self.username, self.password.0)))
+    }
+}
+
+/// An `Authorization` header that is never printed; `None` when the secret cannot stand in a header.
+pub(super) fn authorization(scheme: &str, secret: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("{scheme} {secret}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let login = Login { username: "robot".into(), password: Secret("hunter2".into()) };
+        assert!(!format!("{login:?} {:?} {}", login.basic(), login.password).contains("hunter2"));
+        assert!(!format!("{:?}", login.basic()).contains("cm9ib3Q6aHVudGVyMg"));
+    }
+
+    #[test]
+    fn a_refused_login_rests_until_it_changes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "old\n").unwrap();
+        let options = Options {
+            username: Some("robot".into()),
+            password_file: Some(file.path().to_owned()),
+            ..Options::default()
+        };
+        let credentials = Credentials::new("r.example", "r.example", &options).unwrap();
+        let login = credentials.login("acme/web").unwrap().unwrap();
+        credentials.refuse(&login);
+        assert_eq!(credentials.login("acme/web").unwrap(), None);
+        std::fs::write(file.path(), "new").unwrap();
+        let login = credentials.login("acme/web").unwrap().unwrap();
+        assert_eq!(login.password.0, "new");
+    }
+}

@@ -1,0 +1,209 @@
+//! Manifests: their media types and digests, and which child of an index serves a platform.
+//!
+//! *Invariant:* a digest is believed only together with a manifest's media type, or when it was computed from the bytes.
+
+use std::sync::{Arc, LazyLock};
+
+use serde::Deserialize;
+use sha2::Digest as _;
+
+use super::Error;
+use crate::domain::{Digest, Platform};
+
+/// All four types, always, in one header: what is left out changes the answer.
+pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.v2+json";
+
+/// Registries refuse larger manifests themselves.
+pub(super) const LARGEST: usize = 4 << 20;
+
+/// The four types of manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MediaType {
+    OciIndex,
+    DockerList,
+    OciManifest,
+    DockerManifest,
+}
+
+/// What a `Content-Type` says about what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A manifest of this type.
+    Manifest(MediaType),
+    /// Perhaps a manifest: static file servers and some proxies do not know. The body tells.
+    Generic,
+    /// Nothing that a registry answers with.
+    Other,
+}
+
+impl MediaType {
+    const ALL: [Self; 4] = [Self::OciIndex, Self::DockerList, Self::OciManifest, Self::DockerManifest];
+
+    /// The type's name.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::OciIndex => "application/vnd.oci.image.index.v1+json",
+            Self::DockerList => "application/vnd.docker.distribution.manifest.list.v2+json",
+            Self::OciManifest => "application/vnd.oci.image.manifest.v1+json",
+            Self::DockerManifest => "application/vnd.docker.distribution.manifest.v2+json",
+        }
+    }
+
+    /// The type's name, shared by all who keep one.
+    pub(super) fn shared(self) -> Arc<str> {
+        static NAMES: LazyLock<[Arc<str>; 4]> = LazyLock::new(|| MediaType::ALL.map(|kind| kind.as_str().into()));
+        Arc::clone(&NAMES[self as usize])
+    }
+
+    /// Whether it has children.
+    pub(super) fn is_index(self) -> bool {
+        matches!(self, Self::OciIndex | Self::DockerList)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl Kind {
+    /// Reads a media type in lower case, without parameters.
+    pub(super) fn of(media_type: &str) -> Self {
+        match media_type {
+            "" | "application/json" | "application/octet-stream" | "binary/octet-stream" | "text/plain" => {
+                Self::Generic
+            }
+            other => MediaType::parse(other).map_or(Self::Other, Self::Manifest),
+        }
+    }
+}
+
+/// The parts of a manifest or an index that matter here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    #[serde(default)]
+    manifests: Vec<Child>,
+    layers: Option<serde::de::IgnoredAny>,
+    config: Option<serde::de::IgnoredAny>,
+}
+
+/// A child of an index.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Child {
+    pub(super) digest: String,
+    #[serde(default)]
+    pub(super) media_type: String,
+    platform: Option<ChildPlatform>,
+}
+
+#[derive(Deserialize)]
+struct ChildPlatform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    variant: Option<String>,
+}
+
+/// What a body says that it is, where the header did not; `None` when it is no manifest that we know.
+pub(super) fn sniff(body: &[u8]) -> Option<MediaType> {
+    let document: Document = serde_json::from_slice(body).ok()?;
+    if document.schema_version != Some(2) {
+        return None;
+    }
+    if let Some(media_type) = &document.media_type {
+        return MediaType::parse(media_type);
+    }
+    match (document.manifests.is_empty(), document.config.is_some() && document.layers.is_some()) {
+        (false, _) => Some(MediaType::OciIndex),
+        (true, true) => Some(MediaType::OciManifest),
+        (true, false) => None,
+    }
+}
+
+/// The digest of a body by the algorithm of another one; `None` for an algorithm that is not known.
+pub(super) fn digest_like(expected: &Digest, body: &[u8]) -> Option<Digest> {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match expected.as_str().split(':').next()? {
+        "sha256" => Some(Digest::sha256(body)),
+        "sha384" => Digest::parse(&format!("sha384:{}", hex(&sha2::Sha384::digest(body)))).ok(),
+        "sha512" => Digest::parse(&format!("sha512:{}", hex(&sha2::Sha512::digest(body)))).ok(),
+        _ => None,
+    }
+}
+
+/// An index, read.
+pub(super) struct Index(Vec<Child>);
+
+/// The children of an index that concern a platform.
+pub(super) struct Chosen<'a> {
+    /// The child that serves it best, and how far it is from it.
+    pub(super) best: Option<(u8, &'a Child)>,
+    /// Indexes within the index, which may have a better one.
+    pub(super) nested: Vec<&'a Child>,
+}
+
+impl Index {
+    /// Reads an index.
+    pub(super) fn read(body: &[u8], host: &str) -> Result<Self, Error> {
+        let document: Document = serde_json::from_slice(body).map_err(|error| Error::Protocol {
+            host: host.to_owned(),
+            reason: format!("its index is no valid JSON (line {}, column {})", error.line(), error.column()),
+        })?;
+        Ok(Self(document.manifests))
+    }
+
+    /// The first of the nearest children; attestations have the platform `unknown/unknown` and serve nobody.
+    pub(super) fn choose(&self, platform: &Platform) -> Chosen<'_> {
+        let mut chosen = Chosen { best: None, nested: Vec::new() };
+        for child in &self.0 {
+            if MediaType::parse(&child.media_type).is_some_and(MediaType::is_index) {
+                if child.platform.as_ref().is_none_or(|p| p.os.is_empty() || p.distance(platform).is_some()) {
+                    chosen.nested.push(child);
+                }
+                continue;
+            }
+            let distance = child.platform.as_ref().and_then(|p| p.distance(platform));
+            if let Some(distance) = distance
+                && chosen.best.is_none_or(|(best, _)| distance < best)
+            {
+                chosen.best = Some((distance, child));
+            }
+        }
+        chosen
+    }
+
+    /// The platforms that it has, for people.
+    pub(super) fn offered(&self) -> Vec<String> {
+        let platforms = self.0.iter().filter_map(|child| child.platform.as_ref());
+        let mut names: Vec<String> = platforms.filter(|p| p.os != "unknown").map(ChildPlatform::name).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+impl Child {
+    /// What the child is; an image where the index does not say.
+    pub(super) fn kind(&self) -> MediaType {
+        MediaType::parse(&self.media_type).unwrap_or(MediaType::OciManifest)
+    }
+}
+
+impl ChildPlatform {
+    fn distance(&self, platform: &Platform) -> Option<u8> {
+        platform.distance(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    fn name(&self) -> String {
+        let variant = self.variant.as_deref().filter(|variant| !variant.is_empty());
+        let variant = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
+        format!("{}/{}{variant}", self.os, self.architecture)
+    }
+}

@@ -1,0 +1,305 @@
+//! Who asks: the handshake that turns a question into an authorized one.
+//!
+//! *Invariant:* a login goes to its registry's own origin or to the token endpoint which that names, never over plain
+//! HTTP for a registry that is asked over https, and never again while it rests after a refusal.
+
+use std::sync::Arc;
+
+use reqwest::header::HeaderValue;
+use reqwest::{Method, Url};
+use tracing::debug;
+
+use super::challenge::{Bearer, Challenges};
+use super::credentials::{Credentials, Login};
+use super::endpoint::{Endpoint, host_of};
+use super::slots::{Grant, Slot, Slots};
+use super::transport::{Request, Response, Tally, Transport};
+use super::{Error, Options, manifest, token};
+
+/// One registry, and what it has granted us.
+pub(super) struct Session {
+    endpoint: Endpoint,
+    transport: Transport,
+    credentials: Credentials,
+    slots: Slots,
+}
+
+/// What one question has come to so far.
+struct Talk<'a> {
+    method: Method,
+    /// Where the last refusal came from.
+    url: Url,
+    repository: &'a str,
+    slot: Arc<Slot>,
+    tally: &'a mut Tally,
+}
+
+impl Session {
+    /// A session that has not asked anything yet.
+    pub(super) fn new(registry: &str, options: &Options) -> Result<Self, Error> {
+        let endpoint = Endpoint::new(registry, options)?;
+        let transport = Transport::new(endpoint.host(), options)?;
+        let credentials = Credentials::new(registry, endpoint.host(), options)?;
+        Ok(Self { endpoint, transport, credentials, slots: Slots::default() })
+    }
+
+    /// Who is asked.
+    pub(super) fn host(&self) -> &str {
+        self.endpoint.host()
+    }
+
+    /// Asks for a manifest by tag or digest. The answer is never a refusal: that is an error.
+    ///
+    /// 1. What was granted before goes first; a token that has expired is minted again.
+    /// 2. On a refusal (401, 403; also 400 where something was sent) all challenges are read. Where there are none,
+    ///    `/v2/` is asked for one.
+    /// 3. Bearer is answered with a token, minted once for all who wait; Basic with the login. Bearer is preferred, and
+    ///    a Bearer challenge that was seen once is not given up because a token was refused.
+    /// 4. The same question again. If that is refused too and a login was involved, once more anonymously: a stale
+    ///    login must not break a public image. If that fails as well, the first refusal is what is reported.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        repository: &str,
+        which: &str,
+        tally: &mut Tally,
+    ) -> Result<Response, Error> {
+        let url = self.endpoint.manifest(repository, which);
+        let mut sent = None;
+        let mut fresh = false;
+        if let Some(slot) = self.slots.find(repository) {
+            sent = slot.grant();
+            if sent.is_none()
+                && let Some(bearer) = slot.bearer()
+            {
+                fresh = true;
+                sent = Some(self.renewed(&slot, &bearer, repository, tally).await?);
+            }
+        }
+        let response = self.send(&method, url, sent.as_ref(), tally).await?;
+        if !is_refusal(&response, sent.is_some()) {
+            return Ok(response);
+        }
+        let slot = if response.foreign { Arc::default() } else { self.slots.slot(repository) };
+        let talk = Talk { method, url: response.url().clone(), repository, slot, tally };
+        self.answer(talk, response, sent, fresh).await
+    }
+
+    /// Steps 2 to 4.
+    async fn answer(
+        &self,
+        mut talk: Talk<'_>,
+        refusal: Response,
+        sent: Option<Grant>,
+        fresh: bool,
+    ) -> Result<Response, Error> {
+        let mut first = self.refusal(&refusal, sent.as_ref());
+        if let Some(sent) = &sent {
+            self.note_refusal(&talk, &refusal, sent);
+        }
+        let challenges = self.challenges(&refusal, &mut talk).await?;
+        // A token that was minted a moment ago and is refused: another one would be no better.
+        let next = match fresh {
+            true => None,
+            false => self.grant(&challenges, &mut talk, refusal.foreign).await?,
+        };
+        let next = next.filter(|next| sent.as_ref().is_none_or(|sent| sent.header != next.header));
+        let was_bare = sent.is_none();
+        let last = next.as_ref().or(sent.as_ref());
+        if let Some(next) = &next {
+            let response = self.send(&talk.method, talk.url.clone(), Some(next), talk.tally).await?;
+            if !is_refusal(&response, true) {
+                return Ok(response);
+            }
+            first = self.refusal(&response, Some(next));
+            self.note_refusal(&talk, &response, next);
+        }
+        let had_login = last.is_some_and(|grant| grant.login.is_some());
+        if !had_login || (was_bare && challenges.bearer.is_none()) {
+            return Err(first);
+        }
+        self.anonymously(&challenges, talk, first).await
+    }
+
+    /// All that is offered: by the refusal itself, by what was remembered, or by the registry's root.
+    async fn challenges(&self, refusal: &Response, talk: &mut Talk<'_>) -> Result<Challenges, Error> {
+        let mut challenges = Challenges::read(refusal.headers(), refusal.url());
+        if let Some(bearer) = talk.slot.bearer() {
+            challenges.bearer = challenges.bearer.or_else(|| Some((*bearer).clone()));
+        }
+        if challenges.is_empty() && !refusal.foreign {
+            let root = self.send(&Method::GET, self.endpoint.root(), None, talk.tally).await?;
+            if root.status().as_u16() == 429 {
+                return Err(root.error());
+            }
+            challenges = Challenges::read(root.headers(), root.url());
+        }
+        Ok(challenges)
+    }
+
+    /// Step 3: what answers the challenges; `None` when nothing does.
+    async fn grant(&self, challenges: &Challenges, talk: &mut Talk<'_>, foreign: bool) -> Result<Option<Grant>, Error> {
+        let abroad = foreign.then(|| Credentials::of_files(&host_of(&talk.url)));
+        let credentials = abroad.as_ref().unwrap_or(&self.credentials);
+        if let Some(bearer) = &challenges.bearer {
+            let bearer = Arc::new(bearer.clone());
+            let minted = match foreign {
+                true => self.mint(credentials, &bearer, talk.repository, talk.tally).await,
+                false => self.granted(&talk.slot, &bearer, talk.repository, talk.tally).await,
+            };
+            match minted {
+                // No token can be had, for whatever reason: there is another way in. A limit is a limit.
+                Err(error) if challenges.basic && !matches!(error, Error::RateLimited { .. }) => {}
+                minted => return minted.map(Some),
+            }
+        }
+        if !challenges.basic {
+            return Ok(None);
+        }
+        let Some(login) = credentials.login(talk.repository)? else { return Ok(None) };
+        let Some(header) = login.basic() else { return Ok(None) };
+        let grant = Grant { header, login: Some(login), expires: None };
+        if !foreign {
+            talk.slot.keep(grant.clone());
+        }
+        Ok(Some(grant))
+    }
+
+    /// Step 4.
+    async fn anonymously(&self, challenges: &Challenges, talk: Talk<'_>, first: Error) -> Result<Response, Error> {
+        debug!(host = self.host(), repository = talk.repository, "the login was refused; asking anonymously");
+        let grant = match &challenges.bearer {
+            None => None,
+            Some(bearer) => {
+                let scope = bearer.scope(&self.endpoint.name(talk.repository));
+                match token::mint(&self.transport, bearer, &scope, None, talk.tally).await {
+                    Ok(token) => Some(Grant { header: token.header, login: None, expires: Some(token.expires) }),
+                    Err(_) => return Err(first),
+                }
+            }
+        };
+        let response = self.send(&talk.method, talk.url.clone(), grant.as_ref(), talk.tally).await;
+        match response {
+            Ok(response) if !is_refusal(&response, grant.is_some()) => {
+                grant.into_iter().for_each(|grant| talk.slot.keep(grant));
+                Ok(response)
+            }
+            _ => Err(first),
+        }
+    }
+
+    /// Step 1: another token from the endpoint that gave the last one.
+    async fn renewed(
+        &self,
+        slot: &Slot,
+        bearer: &Arc<Bearer>,
+        repository: &str,
+        tally: &mut Tally,
+    ) -> Result<Grant, Error> {
+        let grant = self.granted(slot, bearer, repository, tally).await;
+        // The token endpoint may have moved: the registry will name the new one. A limit is no sign of that.
+        if grant.as_ref().is_err_and(|error| !matches!(error, Error::RateLimited { .. })) {
+            slot.forget_bearer();
+        }
+        grant
+    }
+
+    /// A token for a repository, shared with whoever else waits for it.
+    async fn granted(
+        &self,
+        slot: &Slot,
+        bearer: &Arc<Bearer>,
+        repository: &str,
+        tally: &mut Tally,
+    ) -> Result<Grant, Error> {
+        slot.mint(bearer, async || self.mint(&self.credentials, bearer, repository, tally).await).await
+    }
+
+    /// A token, with a login if there is one; anonymously if the login is refused.
+    async fn mint(
+        &self,
+        credentials: &Credentials,
+        bearer: &Bearer,
+        repository: &str,
+        tally: &mut Tally,
+    ) -> Result<Grant, Error> {
+        let scope = bearer.scope(&self.endpoint.name(repository));
+        let login = credentials.login(repository)?;
+        if login.is_some() && self.endpoint.root().scheme() == "https" && bearer.realm.scheme() != "https" {
+            let reason = format!(
+                "its token endpoint at {} is plain http, where no login of an https registry is sent",
+                host_of(&bearer.realm)
+            );
+            return Err(Error::Protocol { host: self.host().to_owned(), reason });
+        }
+        let minted = token::mint(&self.transport, bearer, &scope, login.as_deref(), tally).await;
+        let (token, login) = match (minted, login) {
+            (Ok(token), login) => (token, login),
+            (Err(first @ Error::Unauthorized { status, .. }), Some(login)) => {
+                // 403 may be about the repository only; 401 is about the login.
+                if status == 401 {
+                    credentials.refuse(&login);
+                }
+                let token = token::mint(&self.transport, bearer, &scope, None, tally).await.map_err(|_| first)?;
+                (token, None)
+            }
+            (Err(error), _) => return Err(error),
+        };
+        if let Some(login) = &login {
+            credentials.accept(login);
+        }
+        Ok(Grant { header: token.header, login, expires: Some(token.expires) })
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        url: Url,
+        grant: Option<&Grant>,
+        tally: &mut Tally,
+    ) -> Result<Response, Error> {
+        let request = Request {
+            method: method.clone(),
+            url,
+            accept: HeaderValue::from_static(manifest::ACCEPT),
+            authorization: grant.map(|grant| grant.header.clone()),
+        };
+        self.transport.send(request, tally).await
+    }
+
+    /// Forgets a grant that was refused; a login that was refused under Basic rests.
+    fn note_refusal(&self, talk: &Talk<'_>, refusal: &Response, sent: &Grant) {
+        talk.slot.forget(sent);
+        if let (Some(login), None, 401) = (&sent.login, sent.expires, refusal.status().as_u16()) {
+            self.credentials.refuse(login);
+        }
+    }
+
+    fn refusal(&self, refusal: &Response, sent: Option<&Grant>) -> Error {
+        let status = refusal.status().as_u16();
+        let login: Option<&Login> = sent.and_then(|sent| sent.login.as_deref());
+        let reason = match login {
+            Some(login) => {
+                format!("it answered {status} to {:?}: not found, or not allowed to see it", login.username)
+            }
+            None if self.credentials.is_resting() => {
+                format!("it answered {status}; the login was refused a short while ago and rests")
+            }
+            None => format!(
+                "it answered {status} to an anonymous request: not found, or a login is needed (docker login, or \
+                 username and password_file in [registry.{:?}])",
+                refusal.host()
+            ),
+        };
+        Error::Unauthorized { host: refusal.host(), status, reason }
+    }
+}
+
+/// 401 and 403 always; some registries say 400 to a login or a token that has expired.
+fn is_refusal(response: &Response, sent: bool) -> bool {
+    match response.status().as_u16() {
+        401 | 403 => true,
+        400 => sent,
+        _ => false,
+    }
+}

@@ -1,0 +1,146 @@
+//! What each repository's registry wants to see, and what was granted for it.
+//!
+//! *Invariant:* at most one token per repository is being minted at a time; who waits for it shares it, or its failure.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::header::HeaderValue;
+
+use super::Error;
+use super::challenge::Bearer;
+use super::credentials::Login;
+
+/// What was granted: an `Authorization` header that worked, or should.
+#[derive(Clone)]
+pub(super) struct Grant {
+    pub(super) header: HeaderValue,
+    /// With whose login; `None`: anonymously.
+    pub(super) login: Option<Arc<Login>>,
+    pub(super) expires: Option<Instant>,
+}
+
+impl Grant {
+    pub(super) fn is_good(&self) -> bool {
+        self.expires.is_none_or(|expires| Instant::now() < expires)
+    }
+}
+
+/// One slot for each repository that has been challenged.
+#[derive(Default)]
+pub(super) struct Slots(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    slots: HashMap<Box<str>, Arc<Slot>>,
+    swept: Option<Instant>,
+}
+
+/// How often expired tokens are looked for; they are large, and a watch may ask only once a day.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// One repository's state.
+#[derive(Default)]
+pub(super) struct Slot {
+    state: Mutex<State>,
+    /// Held by whoever mints.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    bearer: Option<Arc<Bearer>>,
+    grant: Option<Grant>,
+    /// Counts the mints that ended, and how the last one did.
+    mints: u64,
+    failure: Option<Error>,
+}
+
+impl Slots {
+    /// The repository's slot, if it was ever challenged.
+    pub(super) fn find(&self, repository: &str) -> Option<Arc<Slot>> {
+        self.table().slots.get(repository).cloned()
+    }
+
+    /// The repository's slot.
+    pub(super) fn slot(&self, repository: &str) -> Arc<Slot> {
+        let mut table = self.table();
+        let now = Instant::now();
+        if table.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP) {
+            table.swept = Some(now);
+            table.slots.values().for_each(|slot| slot.drop_expired());
+        }
+        Arc::clone(table.slots.entry(repository.into()).or_default())
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// What was granted and is still good.
+    pub(super) fn grant(&self) -> Option<Grant> {
+        self.state().grant.clone().filter(Grant::is_good)
+    }
+
+    /// The last Bearer challenge that was seen here.
+    pub(super) fn bearer(&self) -> Option<Arc<Bearer>> {
+        self.state().bearer.clone()
+    }
+
+    /// Forgets the challenge, so that the next question is asked bare and learns the current one.
+    pub(super) fn forget_bearer(&self) {
+        self.state().bearer = None;
+    }
+
+    /// Remembers a grant.
+    pub(super) fn keep(&self, grant: Grant) {
+        self.state().grant = Some(grant);
+    }
+
+    /// Forgets a grant that was refused, unless another one has taken its place.
+    pub(super) fn forget(&self, refused: &Grant) {
+        let mut state = self.state();
+        if state.grant.as_ref().is_some_and(|grant| grant.header == refused.header) {
+            state.grant = None;
+        }
+    }
+
+    /// A good grant: what somebody else has minted meanwhile, or else what `mint` gives.
+    pub(super) async fn mint<F>(&self, bearer: &Arc<Bearer>, mint: F) -> Result<Grant, Error>
+    where
+        F: AsyncFnOnce() -> Result<Grant, Error>,
+    {
+        let before = self.state().mints;
+        let _turn = self.turn.lock().await;
+        {
+            let state = self.state();
+            if let Some(grant) = state.grant.as_ref().filter(|grant| grant.is_good()) {
+                return Ok(grant.clone());
+            }
+            if let Some(failure) = state.failure.as_ref().filter(|_| state.mints != before) {
+                return Err(failure.clone());
+            }
+        }
+        let result = mint().await;
+        let mut state = self.state();
+        state.mints += 1;
+        state.bearer = Some(Arc::clone(bearer));
+        state.grant = result.as_ref().ok().cloned();
+        state.failure = result.as_ref().err().cloned();
+        result
+    }
+
+    fn drop_expired(&self) {
+        let mut state = self.state();
+        if state.grant.as_ref().is_some_and(|grant| !grant.is_good()) {
+            state.grant = None;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

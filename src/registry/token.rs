@@ -1,0 +1,110 @@
+//! One request to a token endpoint.
+//!
+//! Protocol: CNCF Distribution, "Token Authentication Specification".
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+
+use super::Error;
+use super::challenge::Bearer;
+use super::credentials::{Login, authorization};
+use super::endpoint::host_of;
+use super::transport::{Request, Tally, Transport};
+
+/// What a token lives when nobody says, and the least that is believed: the specification's own rule.
+const LIFETIME: Duration = Duration::from_secs(60);
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// A token as an `Authorization` header.
+#[derive(Clone)]
+pub(super) struct Token {
+    pub(super) header: HeaderValue,
+    pub(super) expires: Instant,
+}
+
+/// Some servers say one, some the other, some both.
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<f64>,
+}
+
+/// Asks for a token for one scope, with a login or without.
+pub(super) async fn mint(
+    transport: &Transport,
+    bearer: &Bearer,
+    scope: &str,
+    login: Option<&Login>,
+    tally: &mut Tally,
+) -> Result<Token, Error> {
+    let mut url = bearer.realm.clone();
+    if let Some(service) = &bearer.service {
+        url.query_pairs_mut().append_pair("service", service);
+    }
+    url.query_pairs_mut().append_pair("scope", scope);
+    let request = Request {
+        method: Method::GET,
+        url,
+        accept: HeaderValue::from_static("application/json"),
+        authorization: login.and_then(Login::basic),
+    };
+    let asked = Instant::now();
+    let response = transport.send(request, tally).await?;
+    let host = host_of(&bearer.realm);
+    match response.status().as_u16() {
+        200 => {}
+        status @ (400 | 401 | 403) => {
+            let reason = format!("its token endpoint answered {status} to {}", whom(login));
+            return Err(Error::Unauthorized { host, status, reason });
+        }
+        _ => return Err(response.error()),
+    }
+    let body = response.body(LONGEST_ANSWER).await?.unwrap_or_default();
+    read(&body, asked).ok_or_else(|| Error::Protocol { host, reason: "its token endpoint gave no token".into() })
+}
+
+fn read(body: &[u8], asked: Instant) -> Option<Token> {
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let text = [answer.token, answer.access_token].into_iter().flatten().find(|text| !text.is_empty())?;
+    let header = authorization("Bearer", &text)?;
+    let lifetime = answer.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let lifetime = lifetime.unwrap_or(LIFETIME).clamp(LIFETIME, Duration::from_secs(86_400));
+    // Counted from before the question, and not used to the last moment: it must still be good when it arrives.
+    Some(Token { header, expires: asked + lifetime - lifetime / 10 })
+}
+
+fn whom(login: Option<&Login>) -> String {
+    login.map_or("an anonymous request".into(), |login| format!("the login of {:?}", login.username))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lifetime(body: &str) -> Option<(String, u64)> {
+        let asked = Instant::now();
+        let token = read(body.as_bytes(), asked)?;
+        Some((token.header.to_str().ok()?.to_owned(), (token.expires - asked).as_secs()))
+    }
+
+    #[test]
+    fn every_form_of_answer_is_read() {
+        for (body, expected) in [
+            (r#"{"token":"a","expires_in":300}"#, Some(("Bearer a", 270))),
+            (r#"{"access_token":"b","issued_at":"x"}"#, Some(("Bearer b", 54))),
+            (r#"{"token":"a","access_token":"b","expires_in":0}"#, Some(("Bearer a", 54))),
+            (r#"{"token":"","access_token":"b","expires_in":null}"#, Some(("Bearer b", 54))),
+            (r#"{"token":"a","expires_in":-1}"#, Some(("Bearer a", 54))),
+            (r#"{"token":"a\nb"}"#, None),
+            (r#"{}"#, None),
+            ("<html>", None),
+        ] {
+            let expected = expected.map(|(header, seconds)| (header.to_owned(), seconds));
+            assert_eq!(lifetime(body), expected, "{body}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One request: connections, time limits, redirects, and what a failure means.
+//!
+//! *Invariant:* an `Authorization` header reaches no origin but the one that the request was made for, and a request
+//! that began with https never goes on without.
+
+use std::time::Duration;
+
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
+use reqwest::{Method, StatusCode, Url};
+use tracing::debug;
+
+use super::endpoint::host_of;
+use super::error::{classify, is_broken_connection};
+use super::{Error, Options, retry_after};
+
+/// Servers close idle connections after 60 s at the earliest; nothing that old is ever used.
+const IDLE: Duration = Duration::from_secs(14);
+/// The longest that a connection may take, trust and all.
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
+const REDIRECTS: usize = 5;
+
+/// Pooled connections to one registry and whatever it sends us to.
+pub(super) struct Transport {
+    http: reqwest::Client,
+    limit: Duration,
+}
+
+/// How many requests a question has cost.
+#[derive(Debug, Default)]
+pub(super) struct Tally(pub(super) u32);
+
+/// What to send.
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) accept: HeaderValue,
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+/// An answer; its body is not read yet.
+pub(super) struct Response {
+    inner: reqwest::Response,
+    /// Whether it comes from another origin than was asked.
+    pub(super) foreign: bool,
+    limit: Duration,
+}
+
+impl Transport {
+    /// A client with the options' trust, proxies and time limits.
+    pub(super) fn new(host: &str, options: &Options) -> Result<Self, Error> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("taghook/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(options.timeout.min(CONNECT))
+            .timeout(options.timeout)
+            .pool_idle_timeout(IDLE);
+        if let Some(path) = &options.ca_file {
+            let wrong = |reason: String| Error::Tls {
+                host: host.to_owned(),
+                reason: format!("the ca_file {} is of no use: {reason}", path.display()),
+            };
+            let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+            if certificates.is_empty() {
+                return Err(wrong("it has no PEM certificate".into()));
+            }
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let http = builder.build().map_err(|error| classify(error, host, options.timeout))?;
+        Ok(Self { http, limit: options.timeout })
+    }
+
+    /// Sends a request and follows where it is redirected.
+    pub(super) async fn send(&self, request: Request, tally: &mut Tally) -> Result<Response, Error> {
+        let mut response = self.send_once(&request, tally).await?;
+        if !is_redirect(response.status()) {
+            return Ok(Response { inner: response, foreign: false, limit: self.limit });
+        }
+        let origin = request.url.origin();
+        let mut request = request;
+        for _ in 0..REDIRECTS {
+            request.url = redirected(&request.url, &response)?;
+            if request.url.origin() != origin {
+                request.authorization = None;
+            }
+            response = self.send_once(&request, tally).await?;
+            if !is_redirect(response.status()) {
+                let foreign = request.url.origin() != origin;
+                return Ok(Response { inner: response, foreign, limit: self.limit });
+            }
+        }
+        Err(Error::Redirect { host: host_of(&request.url), reason: format!("more than {REDIRECTS} in a row") })
+    }
+
+    async fn send_once(&self, request: &Request, tally: &mut Tally) -> Result<reqwest::Response, Error> {
+        tally.0 += 1;
+        let response = match self.http.execute(request.to_reqwest()).await {
+            // The kept connection may have been closed while the request was on its way. Asking twice does no harm.
+            Err(error) if is_broken_connection(&error) => {
+                debug!(host = host_of(&request.url), "connection broke; asking once more");
+                tally.0 += 1;
+                self.http.execute(request.to_reqwest()).await
+            }
+            result => result,
+        };
+        let response = response.map_err(|error| classify(error, &host_of(&request.url), self.limit))?;
+        debug!(
+            method = request.method.as_str(),
+            host = request.url.host_str(),
+            path = request.url.path(),
+            authorized = request.authorization.is_some(),
+            status = response.status().as_u16(),
+            digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok()),
+            "asked"
+        );
+        Ok(response)
+    }
+}
+
+impl Request {
+    fn to_reqwest(&self) -> reqwest::Request {
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, self.accept.clone());
+        if self.method != Method::HEAD {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        request
+    }
+}
+
+impl Response {
+    pub(super) fn status(&self) -> StatusCode {
+        self.inner.status()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.inner.headers()
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        self.inner.url()
+    }
+
+    /// Who answered.
+    pub(super) fn host(&self) -> String {
+        host_of(self.url())
+    }
+
+    /// The media type without its parameters, in lower case; empty when there is none.
+    pub(super) fn media_type(&self) -> String {
+        let value = self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+    }
+
+    /// What a status means that is no answer to the question.
+    pub(super) fn error(&self) -> Error {
+        let (host, status) = (self.host(), self.status().as_u16());
+        match status {
+            401 | 403 => Error::Unauthorized { host, status, reason: format!("it answered {status}") },
+            408 => Error::Timeout { host, limit: self.limit },
+            429 => Error::RateLimited { host, retry_after: retry_after::read(self.headers()) },
+            500.. => Error::Server { host, status },
+            400 if self.url().scheme() == "http" => {
+                Error::Protocol { host, reason: "it answered 400; perhaps it wants https, not plain_http".into() }
+            }
+            _ => Error::Protocol { host, reason: format!("it answered {status}") },
+        }
+    }
+
+    /// The body, exactly as sent; `None` when it is longer than `cap`.
+    pub(super) async fn body(mut self, cap: usize) -> Result<Option<Vec<u8>>, Error> {
+        let host = self.host();
+        if self.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+            let reason = "it answered in a content coding that was not asked for".into();
+            return Err(Error::Protocol { host, reason });
+        }
+        let mut body = Vec::new();
+        loop {
+            match self.inner.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > cap => return Ok(None),
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(Some(body)),
+                Err(error) => return Err(classify(error, &host, self.limit)),
+            }
+        }
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    // 304 has its own meaning and 300 no single target; both are no answer to the question.
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn redirected(from: &Url, response: &reqwest::Response) -> Result<Url, Error> {
+    let wrong = |reason: &str| Error::Redirect { host: host_of(from), reason: reason.to_owned() };
+    if response.status() == StatusCode::SEE_OTHER {
+        return Err(wrong("303 answers another question"));
+    }
+    let location = response.headers().get(LOCATION).ok_or_else(|| wrong("no location is given"))?;
+    let location = location.to_str().map_err(|_| wrong("the location is garbled"))?;
+    let mut url = from.join(location).map_err(|_| wrong("the location is no URL"))?;
+    match (from.scheme(), url.scheme()) {
+        ("https", "https") | ("http", "http" | "https") => {}
+        ("https", "http") => return Err(wrong("from https to plain http")),
+        _ => return Err(wrong("the location is neither http nor https")),
+    }
+    // Userinfo in a location would become a login that nobody configured.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Ok(url)
+}
