@@ -3,8 +3,10 @@
 //! The map of the crate; arrows point down only:
 //! `cli > agent > config > {registry, store, hook, control} > domain`.
 
+pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod domain;
 pub mod hook;
 pub mod registry;

@@ -1,15 +1,26 @@
 //! The commands: arguments in, text and exit status out. The only place that prints.
 
+mod check;
+mod deliveries;
+mod history;
 mod image;
+mod log;
+mod run;
+mod status;
+mod text;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::{self, Config, Faults};
+use crate::{agent, control, store};
+
 /// Webhooks for container registries that have none: runs your hooks when a tag moves.
 #[derive(Debug, Parser)]
-#[command(name = "taghook", version, about, max_term_width = 100)]
+#[command(name = "taghook", version, about, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// The config file [default: /etc/taghook/config.toml, else $XDG_CONFIG_HOME/taghook/config.toml]
     #[arg(long, global = true, value_name = "PATH", env = "TAGHOOK_CONFIG")]
@@ -18,15 +29,48 @@ pub struct Cli {
     verb: Verb,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  taghook check --image nginx:1.27      which digest does this tag point at?
+  taghook config check                  is my config right?
+  taghook check                         check all watches now, run the hooks that are due
+  taghook run                           the agent, in the foreground
+  taghook status                        what is known, what is owed, what fails
+
+Exit status: 0 all is well; 1 something checked or run has failed, or is still owed; 2 arguments or config.";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the agent, in the foreground
+    ///
+    /// Checks each watch on its schedule and runs its hooks when the tag moves, until SIGTERM or SIGINT. Running hooks
+    /// are then given `shutdown_grace`; what is still owed is owed at the next start.
+    Run,
     Check(Check),
+    /// Show every watch: state, digest, last good check, next check, what is owed
+    Status(Read),
+    /// Show the changes, newest first
+    History(Read),
+    /// Show what hooks were owed and what was done about it, newest first
+    Deliveries(Read),
+    /// Look at the config
+    #[command(subcommand)]
+    Config(ConfigVerb),
 }
 
-/// Check watches now, or any image without a config.
+#[derive(Debug, Subcommand)]
+enum ConfigVerb {
+    /// Say every fault of the config, with its place and remedy
+    Check,
+}
+
+/// Check watches now, or any image without a config
+///
+/// With an agent on this state, the agent is asked to check, and this command waits for the result. Without one, it
+/// checks by itself and gives each due delivery of these watches one attempt. A registry that is held off is not asked.
 #[derive(Debug, Args)]
 struct Check {
-    /// Watches to check [default: all]
+    /// Watches to check [default: all that are enabled]
     #[arg(value_name = "WATCH", conflicts_with = "image")]
     watches: Vec<String>,
     /// Ask for these images; needs no config
@@ -46,16 +90,164 @@ struct Check {
     json: bool,
 }
 
+/// What the reading commands have in common.
+#[derive(Debug, Args)]
+struct Read {
+    /// Only this watch
+    #[arg(value_name = "WATCH")]
+    watch: Option<String>,
+    /// At most so many lines [default: 50 on a terminal, all in a pipe]
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    limit: Option<usize>,
+    /// Read the state in this directory, whatever the config says
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Read {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(if text::is_terminal() && !self.json { 50 } else { i32::MAX as usize })
+    }
+}
+
+/// Why a command has failed.
+enum Failure {
+    /// The config has faults.
+    Config(Faults),
+    /// The agent or a check cannot work.
+    Agent(agent::Error),
+    /// The state cannot be read.
+    Store(store::Error),
+    /// A running agent refused, or broke off.
+    Control(control::Error),
+    /// A named thing does not exist, or the like.
+    Usage(String),
+    /// Anything of the system.
+    Io(std::io::Error),
+}
+
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.verb {
-        Verb::Check(check) if !check.image.is_empty() => image::run(&image::Question {
-            images: check.image,
-            platform: check.platform,
-            plain_http: check.plain_http,
-            json: check.json,
-        }),
-        Verb::Check(_) => ExitCode::FAILURE,
+    let done = match cli.verb {
+        Verb::Run => run::run(cli.config.as_deref()),
+        Verb::Check(check) if !check.image.is_empty() => {
+            return image::run(&image::Question {
+                images: check.image,
+                platform: check.platform,
+                plain_http: check.plain_http,
+                json: check.json,
+            });
+        }
+        Verb::Check(check) => check::run(cli.config.as_deref(), check),
+        Verb::Status(read) => status::run(cli.config.as_deref(), &read),
+        Verb::History(read) => history::run(cli.config.as_deref(), &read),
+        Verb::Deliveries(read) => deliveries::run(cli.config.as_deref(), &read),
+        Verb::Config(ConfigVerb::Check) => config_check(cli.config.as_deref()),
+    };
+    done.unwrap_or_else(Failure::tell)
+}
+
+impl Failure {
+    /// Prints the error and gives the exit status: 2 where the caller must change something first, so that systemd
+    /// does not try again (`RestartPreventExitStatus=2`).
+    fn tell(self) -> ExitCode {
+        let (text, code) = match &self {
+            Self::Config(faults) => {
+                anstream::eprint!("{}", faults.render(std::io::stderr().is_terminal()));
+                return ExitCode::from(2);
+            }
+            Self::Agent(error) => (error.to_string(), agent_code(error)),
+            Self::Store(error) => (error.to_string(), store_code(error)),
+            Self::Control(error) => (error.to_string(), control_code(error)),
+            Self::Usage(text) => (text.clone(), 2),
+            // Who reads our output has seen enough.
+            Self::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Io(error) => (error.to_string(), 1),
+        };
+        anstream::eprintln!("error: {text}");
+        ExitCode::from(code)
     }
+}
+
+fn agent_code(error: &agent::Error) -> u8 {
+    match error {
+        agent::Error::Lock(store::LockError::Held { .. }) | agent::Error::Interrupted => 1,
+        agent::Error::Store(error) => store_code(error),
+        _ => 2,
+    }
+}
+
+fn store_code(error: &store::Error) -> u8 {
+    match error {
+        store::Error::Full(_) | store::Error::Sqlite { .. } | store::Error::Commit(_) | store::Error::Value(_) => 1,
+        _ => 2,
+    }
+}
+
+fn control_code(error: &control::Error) -> u8 {
+    if matches!(error, control::Error::Refused(_)) { 2 } else { 1 }
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::Config(faults)
+    }
+}
+
+impl From<agent::Error> for Failure {
+    fn from(error: agent::Error) -> Self {
+        Self::Agent(error)
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<control::Error> for Failure {
+    fn from(error: control::Error) -> Self {
+        Self::Control(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Reads the config; its warnings are printed only where `aloud`.
+fn load(explicit: Option<&std::path::Path>, aloud: bool) -> Result<Config, Failure> {
+    let loaded = config::load(&config::find(explicit)?)?;
+    if aloud && !loaded.warnings.is_empty() {
+        anstream::eprint!("{}", config::render(&loaded.warnings, std::io::stderr().is_terminal()));
+    }
+    Ok(loaded.config)
+}
+
+fn config_check(explicit: Option<&std::path::Path>) -> Result<ExitCode, Failure> {
+    let path = config::find(explicit)?;
+    let config = load(Some(&path), true)?;
+    let (watches, hooks) = (config.watches.len(), config.hooks.len());
+    text::print(&format!("{}: {watches} watches, {hooks} hooks, no faults\n", path.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The state directory that a reading command is about.
+fn state_dir(explicit: Option<&std::path::Path>, read: &Read) -> Result<PathBuf, Failure> {
+    match &read.state {
+        Some(dir) => Ok(dir.clone()),
+        None => Ok(load(explicit, false)?.state),
+    }
+}
+
+/// A runtime of one thread: whatever takes long is the registries', the hooks' or the disk's work.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

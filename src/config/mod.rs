@@ -35,6 +35,7 @@ use crate::{hook, registry};
 pub use fault::{Fault, Faults, Level, render};
 pub use find::find;
 pub use load::load;
+pub use suggest::nearest;
 
 /// A config that can be used, and what is probably not meant in it.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ const OTHER_WORDS: [(&str, &str); 17] = [
 ];
 
 /// The one of `known` that was probably meant by `word`.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let lower = word.to_ascii_lowercase();
     let meant = OTHER_WORDS.iter().find(|(other, _)| *other == lower).map(|(_, meant)| *meant);
     let allowed = (word.chars().count() / 3).clamp(1, 3);

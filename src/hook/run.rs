@@ -76,7 +76,7 @@ impl End {
 /// `line` hears each line that it prints. A command that never reads its input is fine.
 pub async fn run(
     command: &Command,
-    vars: &[(&str, String)],
+    vars: &[(String, String)],
     stdin: &[u8],
     stop: impl Future<Output = ()>,
     line: impl Fn(Stream, &str) + Sync,
@@ -92,7 +92,7 @@ pub async fn run(
     Run { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
 }
 
-fn spawn(command: &Command, vars: &[(&str, String)]) -> std::io::Result<Child> {
+fn spawn(command: &Command, vars: &[(String, String)]) -> std::io::Result<Child> {
     let (program, arguments) = command
         .argv
         .split_first()

@@ -87,6 +87,9 @@ pub struct DeliveryRow {
     pub exit_code: Option<i32>,
     /// Of the latest attempt.
     pub error: Option<String>,
+    /// Whether its watch is paused.
+    #[serde(skip)]
+    pub held: bool,
 }
 
 impl Reader {
@@ -177,7 +180,7 @@ impl super::Store {
 }
 
 const DELIVERY: &str = "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due,
-    d.exit_code, d.error FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
+    d.exit_code, d.error, w.paused FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     Ok(DeliveryRow {
@@ -192,6 +195,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         due: timestamp(row, 8)?,
         exit_code: row.get(9)?,
         error: row.get(10)?,
+        held: row.get(11)?,
     })
 }
 

@@ -52,6 +52,11 @@ impl Store {
         Ok(Self { queue, path: path.into() })
     }
 
+    /// The state directory.
+    pub fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     /// Runs `work` in a transaction; `Ok` means that it is on disk.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where

@@ -16,7 +16,7 @@ fn shell(script: &str, timeout: Duration) -> Command {
 const LONG: Duration = Duration::from_secs(60);
 
 async fn run_quietly(command: &Command, stdin: &[u8]) -> Run {
-    run(command, &[("TAGHOOK_WATCH", "web".into())], stdin, std::future::pending(), |_, _| {}).await
+    run(command, &[("TAGHOOK_WATCH".into(), "web".into())], stdin, std::future::pending(), |_, _| {}).await
 }
 
 #[tokio::test]

@@ -1,0 +1,170 @@
+//! One check: ask, judge, verify, commit.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracing::{debug, error, info, warn};
+
+use crate::domain::gate::Report;
+use crate::domain::judge::{Outcome, Persist, Record, Verdict, judge};
+use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Watch};
+use crate::registry::{self, Client};
+use crate::store::{Owed, Store, Subscription, WatchId};
+
+/// All that one check needs; it shares nothing with the loop that started it.
+pub(super) struct Check {
+    pub(super) client: Arc<Client>,
+    pub(super) store: Store,
+    pub(super) id: WatchId,
+    pub(super) watch: Arc<Watch>,
+    pub(super) record: Record,
+    pub(super) subscriptions: Arc<[Subscription]>,
+    pub(super) dry_run: bool,
+}
+
+/// What a check came to.
+pub(super) struct Checked {
+    /// What is remembered from now on.
+    pub(super) record: Record,
+    pub(super) outcome: Outcome,
+    /// What the registry answered, or what is recorded.
+    pub(super) digest: Option<Digest>,
+    /// The digest before, where it moved.
+    pub(super) previous: Option<Digest>,
+    pub(super) failure: Option<Failure>,
+    /// An extra check that is wanted.
+    pub(super) recheck: Option<Timestamp>,
+    /// Whether the record still has to be written, with the next heartbeat.
+    pub(super) unsaved: bool,
+    pub(super) owed: Vec<Owed>,
+    /// Requests made, for the gate's rate.
+    pub(super) requests: u32,
+    /// What was learnt of the registry, for its gate.
+    pub(super) report: Report,
+    pub(super) elapsed: Duration,
+}
+
+impl Check {
+    pub(super) async fn run(self) -> Checked {
+        let began = Instant::now();
+        let watch = &self.watch;
+        let known = self.record.standing.as_ref().map(|standing| &standing.sighting);
+        let asked = self.client.check(&watch.key.reference, watch.key.platform.as_ref(), known).await;
+        let mut requests = asked.requests;
+        let mut report = report(asked.result.as_ref().err(), &watch.key.reference);
+        let mut seen = asked.result.map_err(|error| failure(&error));
+        let mut verdict = self.judge(&seen);
+        if let Some(digest) = verdict.to_verify() {
+            let resolved = self.client.resolve(&watch.key.reference, digest).await;
+            requests += resolved.requests;
+            if let Err(error) = resolved.result {
+                report = self::report(Some(&error), &watch.key.reference);
+                seen = Err(failure(&error));
+                verdict = self.judge(&seen);
+            }
+        }
+        let elapsed = began.elapsed();
+        let found = match &seen {
+            Ok(Answer::Present(sighting)) => Some(sighting.digest.clone()),
+            _ => self.record.digest().cloned(),
+        };
+        let previous = self.record.digest().filter(|_| verdict.outcome == Outcome::Moved).cloned();
+        let (owed, unsaved) = self.commit(&mut verdict).await;
+        self.tell(&verdict, elapsed);
+        let failure = verdict.record.trouble.as_ref().filter(|_| verdict.outcome == Outcome::Failed);
+        Checked {
+            outcome: verdict.outcome,
+            digest: found,
+            previous,
+            failure: failure.map(|trouble| trouble.failure.clone()),
+            recheck: verdict.recheck,
+            unsaved,
+            owed,
+            requests,
+            report,
+            elapsed,
+            record: verdict.record,
+        }
+    }
+
+    fn judge(&self, seen: &Result<Answer, Failure>) -> Verdict {
+        judge(&self.record, seen.as_ref(), &self.watch.policy, Timestamp::now())
+    }
+
+    /// Commits what must not be lost. What cannot be committed has not happened: the next check finds it again.
+    async fn commit(&self, verdict: &mut Verdict) -> (Vec<Owed>, bool) {
+        if self.dry_run || verdict.persist < Persist::Now {
+            return (Vec::new(), verdict.persist == Persist::Soon);
+        }
+        let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
+        match self.store.commit(self.id, record, changes, self.subscriptions.clone()).await {
+            Ok(owed) => (owed, false),
+            Err(why) => {
+                error!(watch = self.watch.name(), kind = why.kind(), "cannot record a check: {why}");
+                let message = format!("the check succeeded but could not be recorded: {why}");
+                let failure = Failure { kind: FailureKind::Protocol, message };
+                *verdict = judge(&self.record, Err(&failure), &self.watch.policy, Timestamp::now());
+                verdict.changes.clear();
+                (Vec::new(), true)
+            }
+        }
+    }
+
+    /// One line for what matters, none at `info` for an unchanged tag.
+    fn tell(&self, verdict: &Verdict, elapsed: Duration) {
+        let watch = self.watch.name();
+        debug!(watch, outcome = verdict.outcome.as_str(), ?elapsed, "checked");
+        if self.dry_run {
+            return;
+        }
+        for change in &verdict.changes {
+            let (from, to) = (text(change.from.as_ref()), text(change.to.as_ref()));
+            match change.kind {
+                ChangeKind::First => info!(watch, digest = to, "first seen"),
+                ChangeKind::Moved => info!(watch, from, to, "tag moved"),
+                ChangeKind::Removed => warn!(watch, from, "tag removed"),
+                ChangeKind::Restored => info!(watch, digest = to, "tag restored"),
+                ChangeKind::Failing => warn!(watch, "checks keep failing"),
+                ChangeKind::Recovered => info!(watch, "checks work again"),
+            }
+        }
+        let before = self.record.trouble.as_ref().map(|trouble| &trouble.failure);
+        match verdict.record.trouble.as_ref().map(|trouble| &trouble.failure) {
+            Some(now) if Some(now) != before => warn!(watch, kind = now.kind.as_str(), "check failed: {now}"),
+            Some(now) => debug!(watch, kind = now.kind.as_str(), "check failed again: {now}"),
+            None if before.is_some() => info!(watch, "check succeeded after failures"),
+            None => {}
+        }
+        let candidate = verdict.record.candidate.as_ref();
+        if let Some(candidate) = candidate.filter(|candidate| candidate.sightings == 1) {
+            info!(watch, to = candidate.sighting.digest.as_str(), until = ?verdict.recheck, "new digest is settling");
+        }
+    }
+}
+
+fn text(digest: Option<&Digest>) -> &str {
+    digest.map_or("", Digest::as_str)
+}
+
+fn failure(error: &registry::Error) -> Failure {
+    Failure { kind: error.kind(), message: error.to_string() }
+}
+
+/// What an error says of the registry as a whole.
+fn report(error: Option<&registry::Error>, reference: &crate::domain::Reference) -> Report {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let Some(error) = error else { return Report::Answered };
+    match error.kind() {
+        FailureKind::RateLimited => Report::RateLimited(error.retry_after()),
+        kind @ (FailureKind::Dns | FailureKind::Connect | FailureKind::Tls | FailureKind::Timeout) => {
+            Report::Unreachable(kind)
+        }
+        FailureKind::Server => {
+            let mut hasher = DefaultHasher::new();
+            reference.repository().hash(&mut hasher);
+            Report::Broken(hasher.finish())
+        }
+        _ => Report::Answered,
+    }
+}

@@ -1,0 +1,29 @@
+//! Notices that the wall clock was set, or that the machine was suspended.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Less is the drift that NTP mends.
+const SET: Duration = Duration::from_secs(5);
+
+/// The wall clock beside the monotonic one.
+pub(super) struct Clock {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self { wall: Timestamp::now(), monotonic: Instant::now() }
+    }
+
+    /// Whether the two have come apart since the last call.
+    pub(super) fn was_set(&mut self) -> bool {
+        let now = Self::new();
+        let wall = now.wall.duration_since(self.wall);
+        let monotonic = SignedDuration::try_from(now.monotonic - self.monotonic).unwrap_or_default();
+        *self = now;
+        (wall - monotonic).unsigned_abs() > SET
+    }
+}

@@ -1,0 +1,222 @@
+//! Delivers: claims what is due, runs hooks, records how they end.
+//!
+//! *Invariant:* a delivery is marked running, on disk, before its command starts; no transaction is open while it runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{debug, error, info, warn};
+
+use super::contract::Message;
+use crate::config::Hook;
+use crate::domain::backoff::Backoff;
+use crate::domain::delivery::{Ending, Retry, State};
+use crate::hook::{self, End, Run};
+use crate::store::{Claimed, DeliveryRow, Ended, Store};
+
+/// After an error of the store.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// So long is the end of an attempt tried to be recorded; after that it counts as cut at the next start.
+const RECORD_FOR: Duration = Duration::from_secs(600);
+/// The longest sleep: a clock that was set must be noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Runs hooks; shared by the agent's loop and by one-shot commands.
+#[derive(Clone)]
+pub(super) struct Deliverer {
+    pub(super) store: Store,
+    pub(super) hooks: Arc<BTreeMap<Arc<str>, Arc<Hook>>>,
+    /// Rung when something new may be due.
+    pub(super) bell: Arc<Notify>,
+    /// Counts ended attempts, for those who wait for one.
+    pub(super) ended: Arc<watch::Sender<u64>>,
+    /// Turns true when running hooks must end.
+    pub(super) cut: watch::Receiver<bool>,
+}
+
+impl Deliverer {
+    /// Delivers until `stop`, then lets what runs go on for `grace`, and cuts what is left.
+    pub(super) async fn serve(self, stop: impl Future<Output = ()>, cut: watch::Sender<bool>, grace: Duration) {
+        let mut runs = JoinSet::new();
+        let mut busy = HashMap::<Arc<str>, usize>::new();
+        tokio::pin!(stop);
+        loop {
+            let wake = match self.claim(&busy).await {
+                Ok((claimed, wake)) => {
+                    for (hook, claimed) in claimed {
+                        *busy.entry(hook.name.clone()).or_default() += 1;
+                        let this = self.clone();
+                        runs.spawn(async move {
+                            this.attempt(&hook, claimed).await;
+                            hook.name.clone()
+                        });
+                    }
+                    wake
+                }
+                Err(why) => {
+                    error!(kind = why.kind(), "hooks are held: {why}");
+                    TRY_AGAIN
+                }
+            };
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.bell.notified() => {}
+                Some(done) = runs.join_next() => {
+                    if let Ok(count) = done.ok().and_then(|name| busy.get_mut(&name)).ok_or(()) {
+                        *count = count.saturating_sub(1);
+                    }
+                }
+                () = sleep(wake) => {}
+            }
+        }
+        if !runs.is_empty() {
+            info!(running = runs.len(), ?grace, "waiting for running hooks");
+            let drained = timeout(grace, async { while runs.join_next().await.is_some() {} }).await;
+            if drained.is_err() {
+                cut.send_replace(true);
+                while runs.join_next().await.is_some() {}
+            }
+        }
+    }
+
+    /// What may start now, and how long to sleep if nothing rings.
+    async fn claim(
+        &self,
+        busy: &HashMap<Arc<str>, usize>,
+    ) -> Result<(Vec<(Arc<Hook>, Claimed)>, Duration), crate::store::Error> {
+        let now = Timestamp::now();
+        let room = |hook: &Arc<Hook>| {
+            let free = hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
+            (free > 0).then(|| (hook.name.clone(), free))
+        };
+        let room: Vec<_> = self.hooks.values().filter_map(room).collect();
+        let claimed = if room.is_empty() { Vec::new() } else { self.store.claim(now, room, None).await? };
+        let due = self.store.next_due(now, self.hooks.keys().cloned().collect()).await?;
+        let wait = due.map_or(LONGEST_SLEEP, |due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
+        Ok((self.with_hooks(claimed), wait.min(LONGEST_SLEEP)))
+    }
+
+    fn with_hooks(&self, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {
+        claimed.into_iter().filter_map(|c| Some((self.hooks.get(c.hook.as_str())?.clone(), c))).collect()
+    }
+
+    /// Gives each of these deliveries one attempt, one after another, as far as it is due.
+    pub(super) async fn attempt_once(&self, mut ids: Vec<String>) -> Result<(), crate::store::Error> {
+        while !ids.is_empty() && !*self.cut.borrow() {
+            let room = self.hooks.keys().map(|name| (name.clone(), 1)).collect();
+            let claimed = self.store.claim(Timestamp::now(), room, Some(ids.clone())).await?;
+            if claimed.is_empty() {
+                break;
+            }
+            ids.retain(|id| claimed.iter().all(|claimed| claimed.id != *id));
+            for (hook, claimed) in self.with_hooks(claimed) {
+                self.attempt(&hook, claimed).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a delivery's hook is configured, and its watch not paused.
+    pub(super) fn may_run(&self, row: &DeliveryRow) -> bool {
+        self.hooks.contains_key(row.hook.as_str()) && !row.held
+    }
+
+    /// Runs a claimed delivery's command and records its end.
+    async fn attempt(&self, hook: &Hook, claimed: Claimed) {
+        let (name, delivery, attempt) = (claimed.watch.1.as_str(), claimed.id.as_str(), claimed.attempt);
+        let change = claimed.kind.as_str();
+        info!(watch = name, hook = &*hook.name, change, delivery, attempt, "hook started");
+        let began = Instant::now();
+        let message = Message::of(&claimed);
+        let line = |stream: hook::Stream, text: &str| {
+            info!(target: "taghook::hook", watch = name, hook = &*hook.name, delivery, stream = stream.as_str(), "{text}");
+        };
+        let mut cut = self.cut.clone();
+        let stop = async move {
+            if cut.wait_for(|cut| *cut).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let run = hook::run(&hook.command, &message.vars(), &message.json(), stop, line).await;
+        let ended = ended(&run);
+        let state = self.record(hook, &claimed, ended).await;
+        let elapsed = began.elapsed();
+        match (run.end.error(), state) {
+            (None, _) => info!(watch = name, hook = &*hook.name, change, delivery, attempt, ?elapsed, "hook succeeded"),
+            (Some(error), Some(State::Pending { due })) => {
+                warn!(watch = name, hook = &*hook.name, delivery, attempt, retry = %due, "hook failed: {error}");
+            }
+            (Some(error), state) => {
+                let state = state.map_or("unrecorded", State::as_str);
+                warn!(watch = name, hook = &*hook.name, delivery, attempt, state, "hook failed: {error}");
+            }
+        }
+        self.ended.send_modify(|count| *count = count.wrapping_add(1));
+        self.bell.notify_one();
+    }
+
+    async fn record(&self, hook: &Hook, claimed: &Claimed, ended: Ended) -> Option<State> {
+        let give_up = Instant::now() + RECORD_FOR;
+        loop {
+            let chance = fastrand::f64();
+            let done = self.store.finish(claimed.id.clone(), ended.clone(), hook.retry, Timestamp::now(), chance).await;
+            match done {
+                Ok(state) => return Some(state),
+                Err(why) => error!(delivery = claimed.id, kind = why.kind(), "cannot record the end of a hook: {why}"),
+            }
+            if Instant::now() >= give_up || *self.cut.borrow() {
+                return None;
+            }
+            let mut cut = self.cut.clone();
+            tokio::select! {
+                () = sleep_until(Instant::now() + TRY_AGAIN) => {}
+                _ = cut.changed() => {}
+            }
+        }
+    }
+
+    /// Makes deliveries that an earlier agent left running due again; their commands, if they still run, are ended first.
+    pub(super) async fn recover(&self) -> Result<(), crate::store::Error> {
+        let cut = self.store.running().await?;
+        if cut.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = cut.iter().map(|owed| owed.id.clone()).collect();
+        let survivors = hook::end_survivors(&ids).await;
+        warn!(deliveries = cut.len(), survivors, "an earlier agent ended while hooks ran; they run again");
+        for owed in cut {
+            let ended = Ended {
+                ending: Ending::Cut,
+                exit_code: None,
+                error: Some("was cut: taghook ended while it ran".into()),
+                output: String::new(),
+            };
+            let retry = self.hooks.get(&owed.hook).map_or(HELD, |hook| hook.retry);
+            let state = self.store.finish(owed.id.clone(), ended, retry, Timestamp::now(), 0.0).await?;
+            debug!(delivery = owed.id, hook = &*owed.hook, state = state.as_str(), "recovered");
+        }
+        Ok(())
+    }
+}
+
+/// For the deliveries of a hook that is not configured at the moment: they stay owed.
+const HELD: Retry = Retry { attempts: u32::MAX, backoff: Backoff { first: TRY_AGAIN, max: TRY_AGAIN } };
+
+fn ended(run: &Run) -> Ended {
+    Ended {
+        ending: match run.end {
+            End::Exited(0) => Ending::Succeeded,
+            End::Exited(hook::TEMPORARY_FAILURE) => Ending::Deferred,
+            End::Cut => Ending::Cut,
+            _ => Ending::Failed,
+        },
+        exit_code: run.end.exit_code(),
+        error: run.end.error(),
+        output: run.output.text(),
+    }
+}

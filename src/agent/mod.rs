@@ -1,0 +1,243 @@
+//! The one place that wires: scheduler, checker, deliverer, control socket, signals, systemd.
+//!
+//! Two straight lines, *check* and *deliver*, meet in one transaction of the store. The scheduler owns the watches and
+//! the gates, the deliverer the runs; they share nothing but the store and a bell.
+
+mod checker;
+mod clock;
+mod contract;
+mod deliverer;
+mod once;
+mod registries;
+mod scheduler;
+pub mod status;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+pub use once::check_once;
+
+use crate::config::Config;
+use crate::control::wire::{CheckLine, CheckRequest, DeliveryLine};
+use crate::control::{self, Command};
+use crate::store::{self, DeliveryRow, Lock, LockError, Owner, Store};
+use deliverer::Deliverer;
+use scheduler::{Done, Request, Scheduler, Waiter};
+
+/// How long `run` waits for a one-shot command to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the agent, or a one-shot check, cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state is another's.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A registry's options cannot be used.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::Error),
+    /// The control socket cannot be made.
+    #[error("cannot listen on {socket:?}: {source}; set `socket` to a path that this user can write, of at most 107 bytes",
+        socket = .socket.display().to_string())]
+    Socket {
+        /// Its path.
+        socket: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The request names something that does not exist.
+    #[error("{0}")]
+    Refused(String),
+    /// A signal came.
+    #[error("interrupted; what is owed stays owed")]
+    Interrupted,
+}
+
+/// What the agent and a one-shot check are both made of.
+struct Parts {
+    scheduler: Scheduler,
+    deliverer: Deliverer,
+    /// Turns true when running hooks must end.
+    cut: watch::Sender<bool>,
+    watches: usize,
+}
+
+impl Parts {
+    async fn new(config: Config, scheduled: bool) -> Result<Self, Error> {
+        let store = Store::open(&config.state)?;
+        let bell = Arc::new(Notify::new());
+        let scheduler = Scheduler::new(&config, store.clone(), bell.clone(), scheduled).await?;
+        let (cut, was_cut) = watch::channel(false);
+        let (ended, _) = watch::channel(0);
+        let watches = config.watches.len();
+        let deliverer = Deliverer { store, hooks: Arc::new(config.hooks), bell, ended: Arc::new(ended), cut: was_cut };
+        Ok(Self { scheduler, deliverer, cut, watches })
+    }
+}
+
+/// Runs the agent until `stop`; `ready` is called once it checks, delivers and listens.
+pub async fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let socket = socket_path(&config);
+    let owner = Owner { pid: std::process::id(), socket: Some(socket.clone()) };
+    let dir = config.state.clone();
+    tokio::pin!(stop);
+    let lock = tokio::task::spawn_blocking(move || Lock::acquire(&dir, &owner, PATIENCE));
+    let _lock = tokio::select! {
+        lock = lock => lock.map_err(|_| Error::Interrupted)??,
+        () = &mut stop => return Ok(()),
+    };
+    let grace = config.shutdown_grace;
+    let parts = Parts::new(config, true).await?;
+    let listener = control::bind(&socket).map_err(|source| Error::Socket { socket: socket.clone(), source })?;
+    let (watches, store) = (parts.watches, parts.deliverer.store.clone());
+    parts.deliverer.recover().await?;
+
+    let (requests, inbox) = mpsc::channel(64);
+    let (commands, asked) = mpsc::channel(64);
+    let (stopping, stopped) = watch::channel(false);
+    let until_stopped = || {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+    };
+    let scheduler = tokio::spawn(parts.scheduler.run(inbox, until_stopped()));
+    let answers = Answers { requests, deliverer: parts.deliverer.clone(), watches };
+    let deliveries = tokio::spawn(parts.deliverer.serve(until_stopped(), parts.cut, grace));
+    let server = tokio::spawn(control::serve(listener, commands, until_stopped()));
+    let answering = tokio::spawn(answers.serve(asked, until_stopped()));
+    info!(watches, state = %store.dir().display(), socket = %socket.display(), "ready");
+    if watches == 0 {
+        warn!("no watch is configured: there is nothing to do");
+    }
+    ready();
+
+    stop.await;
+    info!("stopping");
+    stopping.send_replace(true);
+    // Those who wait on the socket are told that we stop by the end of their connection.
+    server.abort();
+    answering.abort();
+    for part in [scheduler, deliveries] {
+        if let Err(error) = part.await {
+            error!("a part of the agent ended unexpectedly: {error}");
+        }
+    }
+    if let Err(error) = store.checkpoint().await {
+        error!(kind = error.kind(), "{error}");
+    }
+    let _ = std::fs::remove_file(&socket);
+    info!("stopped");
+    Ok(())
+}
+
+/// Where an agent on this config listens.
+fn socket_path(config: &Config) -> PathBuf {
+    let runtime = || std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
+    config.socket.clone().unwrap_or_else(|| runtime().unwrap_or_else(|| config.state.clone()).join("control.sock"))
+}
+
+/// The socket of the agent that works on a state, if one says that it does.
+pub fn socket_of(state: &Path) -> Option<PathBuf> {
+    store::owner(state).and_then(|owner| owner.socket)
+}
+
+/// Answers what the control socket asks.
+struct Answers {
+    requests: mpsc::Sender<Request>,
+    deliverer: Deliverer,
+    watches: usize,
+}
+
+impl Answers {
+    async fn serve(self, mut commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
+        let this = Arc::new(self);
+        let mut answers = tokio::task::JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Status(reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { this.status(reply).await });
+                    }
+                    Some(Command::Check(request, reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { this.check(request, reply).await });
+                    }
+                    None => break,
+                },
+                Some(_) = answers.join_next() => {}
+                () = &mut stop => break,
+            }
+        }
+    }
+
+    async fn status(&self, reply: oneshot::Sender<control::wire::Status>) {
+        let (tell, told) = oneshot::channel();
+        let look = Request::Look(Box::new(move |scheduler| drop(tell.send(status::of_agent(scheduler)))));
+        if self.requests.send(look).await.is_ok()
+            && let Ok(watches) = told.await
+        {
+            let _ = reply.send(status::complete(watches, &self.deliverer.store).await);
+        }
+    }
+
+    async fn check(&self, request: CheckRequest, reply: oneshot::Sender<Result<mpsc::Receiver<CheckLine>, String>>) {
+        let (done, mut results) = mpsc::channel(self.watches.max(1));
+        let (refused, refusal) = oneshot::channel();
+        let waiter = Waiter { reply: done, dry_run: request.dry_run };
+        if self.requests.send(Request::Check { names: request.watches, waiter, refused }).await.is_err() {
+            return;
+        }
+        let (lines, answer) = mpsc::channel(64);
+        match refusal.await {
+            Ok(Ok(())) => drop(reply.send(Ok(answer))),
+            Ok(Err(why)) => return drop(reply.send(Err(why))),
+            Err(_) => return,
+        }
+        // Each waits for its own hooks, so that a slow one delays nobody else's line.
+        let mut waiting = tokio::task::JoinSet::new();
+        while let Some(one) = results.recv().await {
+            let (lines, deliverer, dry_run) = (lines.clone(), self.deliverer.clone(), request.dry_run);
+            waiting.spawn(async move {
+                let line = if dry_run { one.line } else { settled(&deliverer, one).await };
+                let _ = lines.send(line).await;
+            });
+        }
+        waiting.join_all().await;
+    }
+}
+
+/// Waits until what a watch's hooks are owed has been tried once, as far as it may be tried now.
+async fn settled(deliverer: &Deliverer, done: Done) -> CheckLine {
+    let mut ended = deliverer.ended.subscribe();
+    let open = deliverer.store.open_deliveries(done.id).await.unwrap_or_default();
+    let tried: std::collections::HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
+    let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
+    loop {
+        ended.mark_unchanged();
+        let rows = deliverer.store.deliveries(ids.clone()).await.unwrap_or_default();
+        let now = jiff::Timestamp::now();
+        let is_open = |row: &DeliveryRow| match row.state.as_str() {
+            "running" => true,
+            "pending" => {
+                let untried = tried.get(&row.id) == Some(&row.attempts);
+                untried && row.due.is_some_and(|due| due <= now) && deliverer.may_run(row)
+            }
+            _ => false,
+        };
+        if !rows.iter().any(is_open) || ended.changed().await.is_err() {
+            return CheckLine { deliveries: rows.into_iter().map(delivery_line).collect(), ..done.line };
+        }
+    }
+}
+
+fn delivery_line(row: DeliveryRow) -> DeliveryLine {
+    DeliveryLine { id: row.id, hook: row.hook, state: row.state, exit_code: row.exit_code, error: row.error }
+}

@@ -1,0 +1,95 @@
+//! Each registry's client, gate, and the watches that wait for it.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::domain::gate::{Admission, Gate, Limits, Permit};
+use crate::domain::{FailureKind, Reference};
+use crate::registry::{self, Client};
+
+/// One registry as the loop sees it.
+pub(super) struct Registry {
+    pub(super) host: String,
+    /// A client that cannot be made (a CA file that cannot be read) fails each check with its reason instead.
+    pub(super) client: Arc<Client>,
+    pub(super) gate: Gate,
+    /// Watches that are due, in order.
+    pub(super) queue: VecDeque<usize>,
+}
+
+/// All registries, by index; and when a gate that refused opens.
+pub(super) struct Registries {
+    all: Vec<Registry>,
+    by_host: HashMap<String, usize>,
+    openings: BTreeSet<(Instant, usize)>,
+}
+
+impl Registries {
+    pub(super) fn new() -> Self {
+        Self { all: Vec::new(), by_host: HashMap::new(), openings: BTreeSet::new() }
+    }
+
+    /// The registry of a reference, made at its first use.
+    pub(super) fn of(&mut self, reference: &Reference, config: &Config) -> Result<usize, registry::Error> {
+        let host = reference.registry();
+        if let Some(index) = self.by_host.get(host) {
+            return Ok(*index);
+        }
+        let (client, limits) = match config.registries.get(host) {
+            Some(configured) => (Client::new(host, &configured.client)?, configured.limits),
+            None => (Client::new(host, &registry::Options::default())?, Limits::default_for(host)),
+        };
+        let gate = Gate::new(limits, Instant::now());
+        self.all.push(Registry { host: host.to_owned(), client: Arc::new(client), gate, queue: VecDeque::new() });
+        self.by_host.insert(host.to_owned(), self.all.len() - 1);
+        Ok(self.all.len() - 1)
+    }
+
+    pub(super) fn get(&self, index: usize) -> &Registry {
+        &self.all[index]
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> &mut Registry {
+        &mut self.all[index]
+    }
+
+    /// The next watch of a registry that may be checked now, with its permit.
+    pub(super) fn admit(&mut self, index: usize, now: Instant) -> Option<(usize, Permit)> {
+        let registry = &mut self.all[index];
+        let watch = *registry.queue.front()?;
+        match registry.gate.admit(now) {
+            Admission::Granted(permit) => {
+                registry.queue.pop_front();
+                Some((watch, permit))
+            }
+            Admission::At(opens) => {
+                self.openings.insert((opens, index));
+                None
+            }
+            Admission::WhenOneEnds => None,
+        }
+    }
+
+    /// When the next gate opens for which watches wait.
+    pub(super) fn next_opening(&self) -> Option<Instant> {
+        self.openings.first().map(|(opens, _)| *opens)
+    }
+
+    /// A registry whose gate has opened by now.
+    pub(super) fn opened(&mut self, now: Instant) -> Option<usize> {
+        self.openings
+            .first()
+            .is_some_and(|(opens, _)| *opens <= now)
+            .then(|| self.openings.pop_first())
+            .flatten()
+            .map(|o| o.1)
+    }
+
+    /// Why a registry's watches wait, if it is held off.
+    pub(super) fn held_off(&self, index: usize, now: Instant) -> Option<FailureKind> {
+        let gate = &self.all[index].gate;
+        gate.is_closed(now).then(|| gate.held_off()).flatten().map(|(cause, _)| cause)
+    }
+}

@@ -1,0 +1,427 @@
+//! The loop: which watch is due, which gate is open, which check has ended, who has asked.
+//!
+//! One task owns all of this, so nothing is locked. It sleeps until the next due time, the next opening of a gate, or
+//! the heartbeat: no tick, no scan.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{debug, error, warn};
+
+use super::checker::{Check, Checked};
+use super::clock::Clock;
+use super::registries::Registries;
+use crate::config::Config;
+use crate::control::wire::{CheckLine, Problem};
+use crate::domain::backoff::Backoff;
+use crate::domain::gate::Permit;
+use crate::domain::judge::{Outcome, Record};
+use crate::domain::{Failure, FailureKind, Watch};
+use crate::store::{Owed, Store, Subscription, WatchId};
+
+/// A failing watch comes back by this, not a whole cycle later.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
+/// How often it is noted that the agent is alive.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// Every so many heartbeats, all records are written, changed or not: for their last good checks.
+const BULK: u32 = 60;
+
+/// One watch as the loop sees it.
+pub(super) struct Watched {
+    pub(super) id: WatchId,
+    pub(super) watch: Arc<Watch>,
+    pub(super) record: Record,
+    pub(super) registry: usize,
+    subscriptions: Arc<[Subscription]>,
+    /// When it is due; `None` while it waits for its gate or is being checked.
+    pub(super) due: Option<Timestamp>,
+    /// Those who asked for a check and wait for its end.
+    waiting: Vec<Waiter>,
+    /// Whether the check under way, or the next, may be recorded.
+    dry_run: bool,
+    checking: bool,
+    unsaved: bool,
+}
+
+/// Someone who waits for one check.
+pub(super) struct Waiter {
+    pub(super) reply: mpsc::Sender<Done>,
+    pub(super) dry_run: bool,
+}
+
+/// One check that was asked for.
+pub(super) struct Done {
+    pub(super) id: WatchId,
+    pub(super) line: CheckLine,
+    pub(super) owed: Vec<Owed>,
+}
+
+/// What others ask of the loop.
+pub(super) enum Request {
+    /// Check these now (empty: all that are enabled); each result is sent as it comes.
+    Check { names: Vec<String>, waiter: Waiter, refused: oneshot::Sender<Result<(), String>> },
+    /// Look at everything.
+    Look(Box<dyn FnOnce(&Scheduler) + Send>),
+}
+
+/// The state of the loop.
+pub(super) struct Scheduler {
+    pub(super) watches: Vec<Watched>,
+    by_name: HashMap<Arc<str>, usize>,
+    pub(super) registries: Registries,
+    due: BTreeSet<(Timestamp, usize)>,
+    store: Store,
+    checks: JoinSet<(usize, Permit, Checked)>,
+    writes: JoinSet<Vec<usize>>,
+    /// Rung when deliveries were owed.
+    bell: Arc<tokio::sync::Notify>,
+    clock: Clock,
+    /// Whether watches come due by themselves, and heartbeats are written.
+    scheduled: bool,
+    beats: u32,
+    next_beat: Instant,
+}
+
+impl Scheduler {
+    /// Reads what is known of the configured watches and works out when each is due.
+    pub(super) async fn new(
+        config: &Config,
+        store: Store,
+        bell: Arc<tokio::sync::Notify>,
+        scheduled: bool,
+    ) -> Result<Self, super::Error> {
+        let keys = config.watches.values().map(|watch| watch.key.clone()).collect();
+        let records = store.open_watches(keys).await?;
+        let alive = store.last_heartbeat().await?;
+        let now = Timestamp::now();
+        let mut this = Self {
+            watches: Vec::with_capacity(records.len()),
+            by_name: HashMap::with_capacity(records.len()),
+            registries: Registries::new(),
+            due: BTreeSet::new(),
+            store,
+            checks: JoinSet::new(),
+            writes: JoinSet::new(),
+            bell,
+            clock: Clock::new(),
+            scheduled,
+            beats: 0,
+            next_beat: Instant::now() + HEARTBEAT,
+        };
+        for (watch, (id, record)) in config.watches.values().zip(records) {
+            let index = this.watches.len();
+            let registry = this.registries.of(&watch.key.reference, config)?;
+            let due = (scheduled && watch.enabled).then(|| first_due(watch, &record, alive, now));
+            this.by_name.insert(watch.key.name.clone(), index);
+            this.due.extend(due.map(|due| (due, index)));
+            this.watches.push(Watched {
+                id,
+                subscriptions: subscriptions(watch, config),
+                watch: Arc::new(watch.clone()),
+                record,
+                registry,
+                due,
+                waiting: Vec::new(),
+                dry_run: false,
+                checking: false,
+                unsaved: false,
+            });
+        }
+        Ok(this)
+    }
+
+    /// Runs until `stop`, or until nobody can ask any more; then ends what is under way and writes what is not on disk.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            self.start_due();
+            let wake = tokio::time::sleep_until(self.next_wake().into());
+            tokio::select! {
+                () = &mut stop => break,
+                request = requests.recv() => match request {
+                    Some(request) => self.answer(request),
+                    None => break,
+                },
+                Some(done) = self.checks.join_next() => self.checked(done),
+                Some(done) = self.writes.join_next() => self.written(done),
+                () = wake => {}
+            }
+        }
+        // A check that is cut has changed nothing, or has committed; either way the next start knows.
+        self.checks.shutdown().await;
+        while let Some(done) = self.writes.join_next().await {
+            self.written(done);
+        }
+        let records = self.watches.iter().map(|watched| (watched.id, watched.record.clone())).collect();
+        let alive = self.scheduled.then(Timestamp::now);
+        if let Err(error) = self.store.save(alive, records).await {
+            error!(kind = error.kind(), "cannot write the last checks: {error}");
+        }
+    }
+
+    /// Moves what is due to its registry's queue, and starts what the gates let through.
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        if self.clock.was_set() {
+            self.reschedule();
+        }
+        if self.scheduled && now >= self.next_beat {
+            self.beat();
+        }
+        let wall = Timestamp::now();
+        let mut touched = BTreeSet::new();
+        while let Some((_, index)) = self.due.first().copied().filter(|(due, _)| *due <= wall) {
+            self.due.pop_first();
+            let watched = &mut self.watches[index];
+            watched.due = None;
+            self.registries.get_mut(watched.registry).queue.push_back(index);
+            touched.insert(watched.registry);
+        }
+        while let Some(registry) = self.registries.opened(now) {
+            touched.insert(registry);
+        }
+        for registry in touched {
+            self.start_queued(registry);
+        }
+    }
+
+    fn start_queued(&mut self, registry: usize) {
+        while let Some((index, permit)) = self.registries.admit(registry, Instant::now()) {
+            let watched = &mut self.watches[index];
+            watched.checking = true;
+            watched.dry_run = !watched.waiting.is_empty() && watched.waiting.iter().all(|waiter| waiter.dry_run);
+            let check = Check {
+                client: self.registries.get(registry).client.clone(),
+                store: self.store.clone(),
+                id: watched.id,
+                watch: watched.watch.clone(),
+                record: watched.record.clone(),
+                subscriptions: watched.subscriptions.clone(),
+                dry_run: watched.dry_run,
+            };
+            self.checks.spawn(async move { (index, permit, check.run().await) });
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let wall = Timestamp::now();
+        let due = self.due.first().map(|(due, _)| {
+            Instant::now() + Duration::try_from(due.duration_since(wall)).unwrap_or_default().min(HEARTBEAT)
+        });
+        [due, self.registries.next_opening()].into_iter().flatten().fold(self.next_beat, Instant::min)
+    }
+
+    fn checked(&mut self, done: Result<(usize, Permit, Checked), tokio::task::JoinError>) {
+        let (index, permit, mut checked) = match done {
+            Ok(done) => done,
+            // A panic is a bug; the watch is lost until the next start, the others go on.
+            Err(error) => return error!("a check ended unexpectedly: {error}"),
+        };
+        let watched = &mut self.watches[index];
+        let registry = watched.registry;
+        self.release(registry, permit, &checked);
+        let watched = &mut self.watches[index];
+        watched.checking = false;
+        if !checked.owed.is_empty() {
+            self.bell.notify_one();
+        }
+        if !watched.dry_run {
+            watched.record = std::mem::take(&mut checked.record);
+            watched.unsaved |= checked.unsaved;
+        }
+        let line = line(&watched.watch, &checked);
+        // A check that may not be recorded does not serve those who want one that is.
+        let (served, unserved): (Vec<_>, Vec<_>) =
+            watched.waiting.drain(..).partition(|waiter| waiter.dry_run || !watched.dry_run);
+        let again = !unserved.is_empty();
+        watched.waiting = unserved;
+        for waiter in served {
+            let done = Done { id: watched.id, line: line.clone(), owed: checked.owed.clone() };
+            // Who asked may have gone; the channel holds a line for each watch, so it is never full.
+            let _ = waiter.reply.try_send(done);
+        }
+        if again {
+            self.registries.get_mut(registry).queue.push_back(index);
+        } else if self.scheduled && watched.watch.enabled {
+            let due = next_due(watched, checked.recheck, Timestamp::now(), fastrand::f64());
+            watched.due = Some(due);
+            self.due.insert((due, index));
+        }
+        self.start_queued(registry);
+    }
+
+    fn release(&mut self, registry: usize, permit: Permit, checked: &Checked) {
+        let now = Instant::now();
+        let before = self.registries.held_off(registry, now);
+        let registry = self.registries.get_mut(registry);
+        registry.gate.release(permit, checked.requests, checked.report, now, fastrand::f64());
+        if let Some((cause, until)) = registry.gate.held_off()
+            && until > now
+        {
+            let pause = Duration::from_secs((until - now).as_secs());
+            match before {
+                None => warn!(registry = registry.host, kind = cause.as_str(), ?pause, "registry held off"),
+                Some(_) => debug!(registry = registry.host, kind = cause.as_str(), ?pause, "registry still held off"),
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Look(look) => look(self),
+            Request::Check { names, waiter, refused } => {
+                let found = self.find(&names);
+                let _ = refused.send(found.as_ref().map(|_| ()).map_err(Clone::clone));
+                for index in found.unwrap_or_default() {
+                    let waiter = Waiter { reply: waiter.reply.clone(), dry_run: waiter.dry_run };
+                    self.check_now(index, waiter);
+                }
+            }
+        }
+    }
+
+    fn find(&self, names: &[String]) -> Result<Vec<usize>, String> {
+        if names.is_empty() {
+            return Ok((0..self.watches.len()).filter(|index| self.watches[*index].watch.enabled).collect());
+        }
+        let find = |name: &String| {
+            self.by_name
+                .get(name.as_str())
+                .copied()
+                .ok_or_else(|| unknown_watch(name, self.by_name.keys().map(|n| &**n)))
+        };
+        names.iter().map(find).collect()
+    }
+
+    /// Brings a check forward. One that is under way counts; a closed gate is not bypassed.
+    fn check_now(&mut self, index: usize, waiter: Waiter) {
+        let watched = &mut self.watches[index];
+        if watched.checking {
+            watched.waiting.push(waiter);
+            return;
+        }
+        if let Some(cause) = self.registries.held_off(watched.registry, Instant::now()) {
+            let line = held_off_line(watched, cause);
+            let _ = waiter.reply.try_send(Done { id: watched.id, line, owed: Vec::new() });
+            return;
+        }
+        watched.waiting.push(waiter);
+        let registry = watched.registry;
+        if let Some(due) = watched.due.take() {
+            self.due.remove(&(due, index));
+        }
+        let queue = &mut self.registries.get_mut(registry).queue;
+        if !queue.contains(&index) {
+            queue.push_back(index);
+        }
+        self.start_queued(registry);
+    }
+
+    /// After the clock was set: nothing is due later than its schedule says from now on.
+    fn reschedule(&mut self) {
+        let now = Timestamp::now();
+        let due = std::mem::take(&mut self.due);
+        self.due =
+            due.into_iter().map(|(due, index)| (due.min(self.watches[index].watch.next_due(now)), index)).collect();
+        for (due, index) in &self.due {
+            self.watches[*index].due = Some(*due);
+        }
+        warn!("the clock was set; due times follow it");
+    }
+
+    /// Notes that we are alive, and writes records that changed without a transaction of their own.
+    fn beat(&mut self) {
+        self.next_beat = Instant::now() + HEARTBEAT;
+        self.beats = self.beats.wrapping_add(1);
+        let bulk = self.beats.is_multiple_of(BULK);
+        let (mut indices, mut records) = (Vec::new(), Vec::new());
+        for (index, watched) in self.watches.iter_mut().enumerate() {
+            if std::mem::take(&mut watched.unsaved) || bulk {
+                indices.push(index);
+                records.push((watched.id, watched.record.clone()));
+            }
+        }
+        let store = self.store.clone();
+        self.writes.spawn(async move {
+            match store.save(Some(Timestamp::now()), records).await {
+                Ok(()) => Vec::new(),
+                Err(error) => {
+                    error!(kind = error.kind(), "cannot write the heartbeat: {error}");
+                    indices
+                }
+            }
+        });
+    }
+
+    /// What could not be written is written with the next heartbeat.
+    fn written(&mut self, lost: Result<Vec<usize>, tokio::task::JoinError>) {
+        for index in lost.unwrap_or_default() {
+            self.watches[index].unsaved = true;
+        }
+    }
+}
+
+/// When a watch is first due: at once if it was never checked, or if it came due while no agent was alive.
+fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let Some(last) = record.last_checked else { return now };
+    let last = alive.map_or(last, |alive| alive.max(last)).min(now);
+    watch.next_due(last).max(now)
+}
+
+/// When a watch is due after a check: by its schedule, or earlier where a check is wanted.
+fn next_due(watched: &Watched, recheck: Option<Timestamp>, now: Timestamp, chance: f64) -> Timestamp {
+    let retry = watched.record.trouble.as_ref().map(|trouble| {
+        let pause = RETRY.pause(trouble.failures.count.saturating_sub(1), chance);
+        now + SignedDuration::try_from(pause).unwrap_or_default()
+    });
+    [recheck, retry].into_iter().flatten().fold(watched.watch.next_due(now), Timestamp::min)
+}
+
+fn subscriptions(watch: &Watch, config: &Config) -> Arc<[Subscription]> {
+    let hooks = watch.hooks.iter().filter_map(|name| config.hooks.get(name));
+    hooks.map(|hook| Subscription { hook: hook.name.clone(), on: hook.on }).collect()
+}
+
+fn line(watch: &Watch, checked: &Checked) -> CheckLine {
+    let problem = |failure: &Failure| Problem { kind: failure.kind.as_str().into(), message: failure.message.clone() };
+    CheckLine {
+        watch: Some(watch.name().to_owned()),
+        image: watch.key.reference.to_string(),
+        outcome: checked.outcome.as_str().to_owned(),
+        digest: checked.digest.as_ref().map(ToString::to_string),
+        previous: checked.previous.as_ref().map(ToString::to_string),
+        error: checked.failure.as_ref().map(problem),
+        elapsed_ms: u64::try_from(checked.elapsed.as_millis()).unwrap_or(u64::MAX),
+        deliveries: Vec::new(),
+    }
+}
+
+fn held_off_line(watched: &Watched, cause: FailureKind) -> CheckLine {
+    let key = &watched.watch.key;
+    CheckLine {
+        watch: Some(key.name.to_string()),
+        image: key.reference.to_string(),
+        outcome: Outcome::Failed.as_str().to_owned(),
+        digest: watched.record.digest().map(ToString::to_string),
+        previous: None,
+        error: Some(held_off(watched, cause)),
+        elapsed_ms: 0,
+        deliveries: Vec::new(),
+    }
+}
+
+/// Why a watch is not asked for: its registry is held off.
+pub(super) fn held_off(watched: &Watched, cause: FailureKind) -> Problem {
+    let last = watched.record.trouble.as_ref().map(|trouble| format!("; {}", trouble.failure)).unwrap_or_default();
+    Problem { kind: cause.as_str().into(), message: format!("registry held off: {cause}{last}") }
+}
+
+/// Names the nearest watch, where one is near.
+pub(super) fn unknown_watch<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = crate::config::nearest(name, known).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    format!("there is no watch {name:?}{near}")
+}

@@ -1,0 +1,120 @@
+//! What is known of all watches, from the agent's memory or from the database.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::scheduler::{Scheduler, held_off};
+use crate::config::Config;
+use crate::control::wire::{Owed, Problem, Status, WatchStatus};
+use crate::domain::judge::{Record, State};
+use crate::domain::{Digest, Watch};
+use crate::store::{self, OwedCounts, Reader, WatchRow};
+
+/// What a running agent knows, but for what hooks are owed.
+pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatus)> {
+    let now = Instant::now();
+    let one = |watched: &super::scheduler::Watched| {
+        let mut status = of_record(&watched.watch, &watched.record);
+        status.next_check = watched.due;
+        if let Some(cause) = scheduler.registries.held_off(watched.registry, now).filter(|_| watched.due.is_none()) {
+            status.state = State::Failing.as_str().to_owned();
+            status.error = Some(held_off(watched, cause));
+        }
+        (watched.id, status)
+    };
+    scheduler.watches.iter().map(one).collect()
+}
+
+/// What the database knows of the configured watches.
+pub fn of_database(config: &Config) -> Result<Status, store::Error> {
+    let reader = Reader::open(&config.state)?;
+    let rows = reader.watches()?;
+    let as_of = reader.last_heartbeat()?;
+    let by_key: std::collections::HashMap<_, _> =
+        rows.iter().map(|row| ((row.name.as_str(), row.reference.as_str(), row.platform.clone()), row)).collect();
+    let one = |watch: &Watch| {
+        let key = &watch.key;
+        let row = by_key.get(&(&*key.name, key.reference.as_str(), key.platform.as_ref().map(ToString::to_string)));
+        let Some(row) = row else { return of_record(watch, &Record::default()) };
+        WatchStatus { paused: row.paused, owed: row.owed.into(), ..of_record(watch, &row.record) }
+    };
+    let watches: Vec<_> = config.watches.values().map(one).collect();
+    let last_checked = watches.iter().filter_map(|watch| watch.last_checked).max();
+    Ok(Status { source: "database".into(), as_of: as_of.max(last_checked), watches })
+}
+
+/// What the database of a state directory knows, whatever the config says now.
+pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
+    let reader = Reader::open(dir)?;
+    let watches = reader.watches()?.into_iter().map(of_row).collect();
+    Ok(Status { source: "database".into(), as_of: reader.last_heartbeat()?, watches })
+}
+
+fn of_row(row: WatchRow) -> WatchStatus {
+    let mut status = of_anything(&row.record);
+    status.watch = row.name;
+    status.image = row.reference;
+    status.platform = row.platform;
+    status.paused = row.paused;
+    status.owed = row.owed.into();
+    status
+}
+
+fn of_record(watch: &Watch, record: &Record) -> WatchStatus {
+    WatchStatus {
+        watch: watch.name().to_owned(),
+        image: watch.key.reference.to_string(),
+        platform: watch.key.platform.as_ref().map(ToString::to_string),
+        enabled: watch.enabled,
+        ..of_anything(record)
+    }
+}
+
+fn of_anything(record: &Record) -> WatchStatus {
+    let sighting = record.standing.as_ref().map(|standing| &standing.sighting);
+    let trouble = record.trouble.as_ref();
+    WatchStatus {
+        watch: String::new(),
+        image: String::new(),
+        platform: None,
+        digest: record.digest().map(Digest::to_string),
+        index_digest: sighting.and_then(|sighting| sighting.index_digest.as_ref()).map(Digest::to_string),
+        state: record.state().as_str().to_owned(),
+        paused: false,
+        enabled: true,
+        last_checked: record.last_checked,
+        last_ok: record.last_ok,
+        last_changed: record.last_changed(),
+        next_check: None,
+        consecutive_failures: trouble.map_or(0, |trouble| trouble.failures.count),
+        error: trouble.map(|trouble| Problem {
+            kind: trouble.failure.kind.as_str().to_owned(),
+            message: trouble.failure.message.clone(),
+        }),
+        owed: Owed::default(),
+    }
+}
+
+/// Completes the agent's knowledge by what hooks are owed.
+pub(super) async fn complete(mut watches: Vec<(store::WatchId, WatchStatus)>, store: &store::Store) -> Status {
+    let owed: std::collections::HashMap<_, _> = store.owed().await.unwrap_or_default().into_iter().collect();
+    for (id, status) in &mut watches {
+        status.owed = owed.get(id).copied().unwrap_or_default().into();
+    }
+    let watches = watches.into_iter().map(|(_, status)| status).collect();
+    Status { source: "agent".into(), as_of: Some(Timestamp::now()), watches }
+}
+
+/// The text that `systemctl status` shows.
+pub(super) fn in_one_line(watches: &[(store::WatchId, WatchStatus)]) -> Arc<str> {
+    let failing = watches.iter().filter(|(_, status)| status.state == State::Failing.as_str()).count();
+    format!("{} watches, {failing} failing", watches.len()).into()
+}
+
+impl From<OwedCounts> for Owed {
+    fn from(counts: OwedCounts) -> Self {
+        Self { pending: counts.pending, running: counts.running, failed: counts.failed }
+    }
+}

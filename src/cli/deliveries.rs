@@ -1,0 +1,39 @@
+//! `taghook deliveries`: what hooks were owed and what was done about it, newest first.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::{Failure, Read, state_dir, text};
+use crate::store::{DeliveryRow, Reader};
+
+pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
+    let reader = Reader::open(&state_dir(explicit, read)?)?;
+    let deliveries = reader.deliveries(read.watch.as_deref(), read.limit())?;
+    let text = if read.json { text::json_lines(&deliveries) } else { human(&deliveries) };
+    text::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn human(deliveries: &[DeliveryRow]) -> String {
+    if deliveries.is_empty() {
+        return "no hook has been owed anything yet\n".into();
+    }
+    let now = Timestamp::now();
+    let row = |delivery: &DeliveryRow| {
+        let due = delivery.due.map(|due| format!("due {}", text::distance(Some(due), now)));
+        vec![
+            delivery.id.clone(),
+            delivery.watch.clone(),
+            delivery.hook.clone(),
+            delivery.change.clone(),
+            text::digest(delivery.to.as_deref()),
+            text::outcome(&delivery.state),
+            delivery.attempts.to_string(),
+            delivery.error.clone().into_iter().chain(due).collect::<Vec<_>>().join("; "),
+        ]
+    };
+    let head = ["ID", "WATCH", "HOOK", "CHANGE", "TO", "STATE", "TRIES", "REMARK"];
+    text::table(&head, deliveries.iter().map(row).collect())
+}

@@ -1,0 +1,31 @@
+//! `taghook history`: the changes, newest first.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{Failure, Read, state_dir, text};
+use crate::store::{ChangeRow, Reader};
+
+pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
+    let reader = Reader::open(&state_dir(explicit, read)?)?;
+    let changes = reader.changes(read.watch.as_deref(), read.limit())?;
+    let text = if read.json { text::json_lines(&changes) } else { human(&changes) };
+    text::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn human(changes: &[ChangeRow]) -> String {
+    if changes.is_empty() {
+        return "nothing has changed yet\n".into();
+    }
+    let row = |change: &ChangeRow| {
+        vec![
+            text::local(change.at),
+            change.watch.clone(),
+            text::outcome(&change.change),
+            text::digest(change.from.as_deref()),
+            text::digest(change.to.as_deref()),
+        ]
+    };
+    text::table(&["TIME", "WATCH", "CHANGE", "FROM", "TO"], changes.iter().map(row).collect())
+}

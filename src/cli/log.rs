@@ -1,0 +1,29 @@
+//! Where events go: the journal with fields when systemd started us, else standard error.
+
+use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Sets it up once; `level` is what is told where `RUST_LOG` says nothing.
+pub(super) fn start(level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let registry = tracing_subscriber::registry().with(filter);
+    match tracing_journald::layer() {
+        Ok(journal) if stderr_is_the_journal() => registry.with(journal).init(),
+        _ => {
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            let human = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
+            registry.with(human.with_target(false)).init();
+        }
+    }
+}
+
+/// systemd.exec(5), `$JOURNAL_STREAM`: device and inode of the stream that leads to the journal.
+fn stderr_is_the_journal() -> bool {
+    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    let Ok(meta) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    stream == format!("{}:{}", meta.dev(), meta.ino())
+}

@@ -1,0 +1,121 @@
+//! `taghook status`: every watch, the worst first.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::{Failure, Read, load, runtime, text};
+use crate::agent::{self, status};
+use crate::config::{Config, nearest};
+use crate::control::wire::{Status, WatchStatus};
+use crate::control::{Client, Error};
+
+pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
+    let config = if read.state.is_some() { None } else { Some(load(explicit, false)?) };
+    let dir = read.state.clone().or(config.as_ref().map(|config| config.state.clone())).unwrap_or_default();
+    let mut status = match runtime()?.block_on(of_agent(&dir))? {
+        Some(status) => status,
+        None => of_database(config.as_ref(), &dir)?,
+    };
+    if let Some(name) = &read.watch {
+        keep_only(&mut status, name)?;
+    }
+    let text =
+        if read.json { serde_json::to_string(&status).unwrap_or_default() + "\n" } else { human(&status, read.limit) };
+    text::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn of_agent(dir: &Path) -> Result<Option<Status>, Failure> {
+    let Some(socket) = agent::socket_of(dir) else { return Ok(None) };
+    match Client::connect(&socket).await {
+        Ok(mut client) => Ok(Some(client.status().await?)),
+        // Without an agent, or without the right to ask it, the database tells what it can.
+        Err(Error::Unreachable { .. } | Error::Forbidden { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn of_database(config: Option<&Config>, dir: &Path) -> Result<Status, Failure> {
+    Ok(match config {
+        Some(config) => status::of_database(config)?,
+        None => status::of_state(dir)?,
+    })
+}
+
+fn keep_only(status: &mut Status, name: &str) -> Result<(), Failure> {
+    if !status.watches.iter().any(|watch| watch.watch == name) {
+        let near = nearest(name, status.watches.iter().map(|watch| watch.watch.as_str()));
+        let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+        return Err(Failure::Usage(format!("there is no watch {name:?}{near}")));
+    }
+    status.watches.retain(|watch| watch.watch == name);
+    Ok(())
+}
+
+fn human(status: &Status, limit: Option<usize>) -> String {
+    let now = Timestamp::now();
+    let mut watches: Vec<&WatchStatus> = status.watches.iter().collect();
+    watches.sort_by_key(|watch| (rank(watch), watch.watch.clone()));
+    let shown = limit.unwrap_or(usize::MAX).min(watches.len());
+    let rows = watches.iter().take(shown).map(|watch| row(watch, now)).collect();
+    let mut all = text::table(&["WATCH", "STATE", "DIGEST", "CHANGED", "LAST OK", "NEXT", "OWED"], rows);
+    for watch in watches.iter().take(shown) {
+        if let Some(error) = &watch.error {
+            all += &format!("{}: {}: {}\n", watch.watch, error.kind, error.message);
+        }
+    }
+    all += &summary(status, now);
+    all
+}
+
+fn rank(watch: &WatchStatus) -> u8 {
+    match (watch.state.as_str(), watch.owed.failed > 0, watch.enabled) {
+        (_, _, false) => 9,
+        ("failing", ..) => 0,
+        (_, true, _) => 1,
+        ("absent", ..) => 2,
+        ("settling", ..) => 3,
+        ("unknown", ..) => 4,
+        _ => 5,
+    }
+}
+
+fn row(watch: &WatchStatus, now: Timestamp) -> Vec<String> {
+    let state = match (watch.enabled, watch.paused) {
+        (false, _) => "disabled".to_owned(),
+        (true, true) => format!("{} (paused)", text::outcome(&watch.state)),
+        (true, false) => text::outcome(&watch.state),
+    };
+    vec![
+        watch.watch.clone(),
+        state,
+        text::digest(watch.digest.as_deref()),
+        text::distance(watch.last_changed, now),
+        text::distance(watch.last_ok, now),
+        text::distance(watch.next_check, now),
+        owed(watch),
+    ]
+}
+
+fn owed(watch: &WatchStatus) -> String {
+    let counts = [("pending", watch.owed.pending), ("running", watch.owed.running), ("failed", watch.owed.failed)];
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(word, count)| format!("{count} {}", text::outcome(word)))
+        .collect();
+    if told.is_empty() { "-".into() } else { told.join(", ") }
+}
+
+fn summary(status: &Status, now: Timestamp) -> String {
+    let count = |state: &str| status.watches.iter().filter(|watch| watch.state == state && watch.enabled).count();
+    let failed: u64 = status.watches.iter().map(|watch| watch.owed.failed).sum();
+    let source = match status.source.as_str() {
+        "agent" => "the agent is running".to_owned(),
+        _ => format!("no agent is running; last known {}", text::distance(status.as_of, now)),
+    };
+    let total = status.watches.len();
+    format!("{total} watches: {} ok, {} failing; {failed} failed deliveries; {source}\n", count("ok"), count("failing"))
+}

@@ -1,0 +1,15 @@
+//! The control socket: HTTP and JSON over a Unix socket, both ends.
+//!
+//! The server turns requests into [`Command`]s on a channel, which the agent answers; it knows nothing of the agent.
+//!
+//! ```sh
+//! curl --unix-socket /run/taghook/control.sock http://taghook/v1/status
+//! curl --unix-socket /run/taghook/control.sock http://taghook/v1/check -d '{"watches":["web"]}' -H 'content-type: application/json'
+//! ```
+
+mod client;
+mod server;
+pub mod wire;
+
+pub use client::{Client, Error};
+pub use server::{Command, bind, serve};

@@ -1,0 +1,81 @@
+//! The serving end.
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::wire::{CheckLine, CheckRequest, Refusal, Status};
+
+/// What the socket asks of the agent. A dropped reply means that the agent is stopping.
+#[derive(Debug)]
+pub enum Command {
+    /// Tell all.
+    Status(oneshot::Sender<Status>),
+    /// Check now: refuse at once, or tell each result as it comes.
+    Check(CheckRequest, oneshot::Sender<Result<mpsc::Receiver<CheckLine>, String>>),
+}
+
+/// Binds the socket, for its owner and group only. A socket file that a killed agent left behind is replaced: the
+/// caller holds the lock of the state, so nobody listens on it.
+pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves until `stop`.
+pub async fn serve(
+    listener: UnixListener,
+    commands: mpsc::Sender<Command>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let routes = Router::new().route("/v1/status", get(status)).route("/v1/check", post(check)).with_state(commands);
+    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+}
+
+async fn status(State(commands): State<mpsc::Sender<Command>>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if commands.send(Command::Status(reply)).await.is_err() {
+        return stopping();
+    }
+    answer.await.map_or_else(|_| stopping(), |status| Json(status).into_response())
+}
+
+async fn check(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<CheckRequest>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if commands.send(Command::Check(request, reply)).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Err(_) => stopping(),
+        Ok(Err(error)) => (StatusCode::NOT_FOUND, Json(Refusal { error })).into_response(),
+        Ok(Ok(lines)) => {
+            let body = stream::unfold(lines, |mut lines| async {
+                let line = lines.recv().await?;
+                let mut json = serde_json::to_vec(&line).ok()?;
+                json.push(b'\n');
+                Some((Ok::<_, Infallible>(Bytes::from(json)), lines))
+            });
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
+        }
+    }
+}
+
+fn stopping() -> Response {
+    let error = "the agent is stopping; try again".to_owned();
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Refusal { error })).into_response()
+}

@@ -1,0 +1,133 @@
+//! What goes over the socket, and into `--json`: the same shapes in both places.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Why a check learnt nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A stable word.
+    pub kind: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Asks for checks now.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CheckRequest {
+    /// Names of watches; empty: all that are enabled.
+    #[serde(default)]
+    pub watches: Vec<String>,
+    /// Record nothing, run nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What one check came to; one line of `check --json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckLine {
+    /// The watch's name; `None` with `--image`.
+    pub watch: Option<String>,
+    /// The reference, canonical.
+    pub image: String,
+    /// `first`, `unchanged`, `moved`, `settling`, `restored`, `absent`, `failed`, `present`.
+    pub outcome: String,
+    /// The digest that was found or, when the check failed, that is recorded.
+    pub digest: Option<String>,
+    /// The digest before a move.
+    pub previous: Option<String>,
+    /// With `failed`: why.
+    pub error: Option<Problem>,
+    /// From the first request to the last answer.
+    pub elapsed_ms: u64,
+    /// What hooks were owed, and what became of it.
+    pub deliveries: Vec<DeliveryLine>,
+}
+
+/// A delivery, as a check tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryLine {
+    /// Globally unique.
+    pub id: String,
+    /// The hook's name.
+    pub hook: String,
+    /// `pending`, `running`, `succeeded`, `failed` or `superseded`.
+    pub state: String,
+    /// Of the latest attempt.
+    pub exit_code: Option<i32>,
+    /// Of the latest attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl CheckLine {
+    /// Whether all is well: something was learnt, and nothing that was owed has failed or is still owed.
+    pub fn is_well(&self) -> bool {
+        self.outcome != "failed"
+            && self.deliveries.iter().all(|d| matches!(d.state.as_str(), "succeeded" | "superseded"))
+    }
+}
+
+/// All that is known of all watches.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// `agent` or `database`.
+    pub source: String,
+    /// When this was true.
+    pub as_of: Option<Timestamp>,
+    /// The watches, by name.
+    pub watches: Vec<WatchStatus>,
+}
+
+/// All that is known of one watch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WatchStatus {
+    /// Its name.
+    pub watch: String,
+    /// Its reference, canonical.
+    pub image: String,
+    /// Its platform, if one is chosen.
+    pub platform: Option<String>,
+    /// The recorded digest; with a platform the child's.
+    pub digest: Option<String>,
+    /// With a platform: the index's.
+    pub index_digest: Option<String>,
+    /// `unknown`, `ok`, `settling`, `failing` or `absent`.
+    pub state: String,
+    /// Whether its hooks are held.
+    pub paused: bool,
+    /// Whether it is checked.
+    pub enabled: bool,
+    /// The last check, good or bad.
+    pub last_checked: Option<Timestamp>,
+    /// The last check that the registry answered.
+    pub last_ok: Option<Timestamp>,
+    /// When its content last changed.
+    pub last_changed: Option<Timestamp>,
+    /// The next check.
+    pub next_check: Option<Timestamp>,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// Why it is failing.
+    pub error: Option<Problem>,
+    /// What its hooks are owed.
+    pub owed: Owed,
+}
+
+/// Deliveries that are not done, by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// Waiting to be run.
+    pub pending: u64,
+    /// Running.
+    pub running: u64,
+    /// Given up.
+    pub failed: u64,
+}
+
+/// An error as the socket tells it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Refusal {
+    /// For people, with the remedy.
+    pub error: String,
+}
