@@ -1,0 +1,237 @@
+//! What is wrong with config, state or caller is said once, with the remedy, and changes nothing.
+
+mod support;
+
+use std::path::Path;
+
+use support::bed::{Bed, REPOSITORY, Setup, TAG};
+use support::process::Output;
+use support::sandbox::{Sandbox, Who, chmod};
+
+/// A config that is good, for a registry that nobody asks.
+const GOOD: &str = "[watch.web]\nimage = '127.0.0.1:1/team/web:stable'\n";
+
+/// One error, no output, none of the exit statuses that are left for other things.
+#[track_caller]
+fn assert_one_error(output: &Output, codes: &[i32], words: &[&str]) {
+    assert!(output.code.is_some_and(|code| codes.contains(&code)), "exit status not in {codes:?}: {output:#?}");
+    assert_eq!(output.stdout, "", "{output:#?}");
+    let errors = output.stderr.lines().filter(|line| line.starts_with("error")).count();
+    assert_eq!(errors, 1, "one line that begins with \"error\": {output:#?}");
+    for word in words {
+        assert!(output.stderr.contains(word), "{word:?} is missing: {}", output.stderr);
+    }
+    for word in ["panicked", "RUST_BACKTRACE", "os error 2)\n\nStack", "\x1b"] {
+        assert!(!output.stderr.contains(word), "{}", output.stderr);
+    }
+}
+
+/// Every verb that reads the config.
+const VERBS: [&str; 5] = ["run", "check", "status", "history", "deliveries"];
+
+/// Each verb refuses in the same way, and the sandbox stays as it was.
+#[track_caller]
+fn assert_refused(sandbox: &Sandbox, who: Who, verbs: &[&str], codes: &[i32], words: &[&str]) {
+    // Once, so that the binary is in place where another user needs it there.
+    sandbox.command(who, &[]);
+    let before = sandbox.snapshot(sandbox.path());
+    for verb in verbs {
+        assert_one_error(&sandbox.run_as(who, &[verb]), codes, words);
+        assert_eq!(changed(&before, &sandbox.snapshot(sandbox.path())), Vec::<String>::new(), "{verb} left something");
+    }
+}
+
+type Snapshot = std::collections::BTreeMap<std::path::PathBuf, support::sandbox::Found>;
+
+/// The paths that differ. The lock may be there: it is taken before anything is looked at.
+fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let paths = before.keys().chain(after.keys());
+    let differ = paths.filter(|path| before.get(*path) != after.get(*path));
+    differ.filter(|path| !path.ends_with("taghook.lock")).map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn a_config_that_is_missing() {
+    let sandbox = Sandbox::new();
+    assert_refused(&sandbox, Who::Us, &VERBS, &[2], &["config.toml", "--config"]);
+}
+
+#[test]
+fn a_config_that_may_not_be_read() {
+    let sandbox = Sandbox::of_owner();
+    sandbox.write_whole_config(GOOD);
+    chmod(&sandbox.config_path(), 0o000);
+    // Root reads everything, so another user tries.
+    assert_refused(&sandbox, Who::Nobody, &VERBS, &[2], &["config.toml", "ermission"]);
+}
+
+#[test]
+fn a_directory_in_place_of_the_config() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.config_path()).unwrap();
+    assert_refused(&sandbox, Who::Us, &VERBS, &[2], &["config.toml", "directory"]);
+}
+
+#[test]
+fn a_config_that_is_not_toml_is_refused_with_line_and_column() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config("[watch.web]\nimage = nginx:1\n");
+    assert_refused(&sandbox, Who::Us, &VERBS, &[2], &["config.toml:3:"]);
+    let said = sandbox.run(&["check"]).stderr;
+    let column = said.split("config.toml:3:").nth(1).unwrap();
+    assert!(column.starts_with(|first: char| ('1'..='9').contains(&first)), "{said}");
+}
+
+#[test]
+fn a_config_that_is_not_text() {
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.config_path(), b"state = \"\xff\xfe\x00\"\n").unwrap();
+    assert_refused(&sandbox, Who::Us, &VERBS, &[2], &["config.toml", "UTF-8"]);
+}
+
+#[test]
+fn a_key_that_does_not_exist_is_refused_with_its_place_and_a_guess() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config("[watch.web]\nimage = 'nginx'\nschedul = '5m'\n");
+    assert_refused(&sandbox, Who::Us, &VERBS, &[2], &["config.toml:4:", "schedul", "did you mean \"schedule\""]);
+}
+
+#[test]
+fn all_faults_are_named_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config(
+        "[watch.web]\nimage = 'nginx'\nschedule = 'every 5x'\nhooks = ['redploy']\n[hook.redeploy]\ncommand = 'true'\n",
+    );
+
+    let said = sandbox.run(&["run"]).expect(2);
+
+    for word in ["config.toml:4:", "every 5x", "config.toml:5:", "redploy", "did you mean \"redeploy\""] {
+        assert!(said.stderr.contains(word), "{word:?} is missing: {}", said.stderr);
+    }
+    assert!(!sandbox.state().exists());
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made() {
+    let sandbox = Sandbox::of_owner();
+    sandbox.write_whole_config(GOOD);
+    chmod(sandbox.path(), 0o555);
+    assert_refused(&sandbox, Who::Owner, &["run", "check"], &[1, 2], &["/state", "ermission"]);
+    chmod(sandbox.path(), 0o755);
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written() {
+    let sandbox = Sandbox::of_owner();
+    sandbox.write_whole_config(GOOD);
+    sandbox.shell(Who::Owner, "mkdir -m 555 state").expect(0);
+    assert_refused(&sandbox, Who::Owner, &["run", "check"], &[1, 2], &["/state", "ermission"]);
+}
+
+#[test]
+fn a_file_in_place_of_the_state_directory() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config(GOOD);
+    std::fs::write(sandbox.state(), "not a directory").unwrap();
+    assert_refused(&sandbox, Who::Us, &VERBS, &[1, 2], &["/state", "directory"]);
+}
+
+#[test]
+fn a_database_that_is_not_one() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config(GOOD);
+    std::fs::create_dir(sandbox.state()).unwrap();
+    std::fs::write(sandbox.state().join("taghook.db"), "this is not a database\n".repeat(500)).unwrap();
+    assert_refused(&sandbox, Who::Us, &VERBS, &[1, 2], &["taghook.db", "not a database"]);
+}
+
+#[test]
+fn a_directory_in_place_of_the_database() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config(GOOD);
+    std::fs::create_dir_all(sandbox.state().join("taghook.db")).unwrap();
+    assert_refused(&sandbox, Who::Us, &VERBS, &[1, 2], &["taghook.db"]);
+}
+
+#[test]
+fn a_database_of_somebody_else() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config(GOOD);
+    std::fs::create_dir(sandbox.state()).unwrap();
+    let database = rusqlite::Connection::open(sandbox.state().join("taghook.db")).unwrap();
+    database.execute_batch("CREATE TABLE songs (title TEXT); INSERT INTO songs VALUES ('one')").unwrap();
+    drop(database);
+    assert_refused(&sandbox, Who::Us, &VERBS, &[1, 2], &["taghook.db"]);
+}
+
+#[test]
+fn root_on_the_state_of_another_user() {
+    let bed = Bed::inside(Sandbox::of_owner(), Setup::default());
+    bed.push("one");
+    bed.run_as(Who::Owner, &["check"]).expect(0);
+
+    assert_refused(&bed, Who::Root, &["run", "check"], &[1, 2], &["sudo -u", "root"]);
+
+    bed.push("two");
+    bed.run_as(Who::Owner, &["check"]).expect(0);
+    bed.hook.only_call();
+}
+
+#[test]
+fn an_image_that_is_no_reference() {
+    let sandbox = Sandbox::new();
+    for image in ["", "UPPER/Case:x", "host:port:tag", "https://ghcr.io/acme/web:stable"] {
+        assert_one_error(&sandbox.run_bare(&["check", "--image", image]), &[2], &[image]);
+    }
+}
+
+#[test]
+fn arguments_that_do_not_exist() {
+    let sandbox = Sandbox::new();
+    for arguments in [&["chekc"][..], &["check", "--imgae", "x"], &["check", "web", "--image", "x"], &["run", "web"]] {
+        assert_one_error(&sandbox.run_bare(arguments), &[2], &[]);
+    }
+}
+
+#[test]
+fn a_lock_that_was_left_behind_is_no_obstacle() {
+    let bed = Bed::new();
+    bed.push("one");
+    let stale = r#"{"pid": 1, "socket": "/nowhere/control.sock"}"#;
+    std::fs::create_dir(bed.state()).unwrap();
+    std::fs::write(bed.state().join("taghook.lock"), stale).unwrap();
+    std::fs::write(bed.state().join("control.sock"), "").unwrap();
+
+    assert_eq!(bed.check(0)["outcome"], "first");
+    let agent = bed.agent();
+    assert_eq!(bed.run(&["status", "--json"]).expect(0).json()["source"], "agent");
+    agent.stop();
+}
+
+#[test]
+fn a_hooks_output_and_a_registrys_answer_cannot_forge_a_line() {
+    let bed = Bed::new();
+    let host = bed.registry.host();
+    bed.write_whole_config(&format!(
+        "[watch.web]\nimage = '{host}/{REPOSITORY}:{TAG}'\nhooks = ['forger']\nschedule = '1s'\n\
+         [hook.forger]\ncommand = '''printf 'x\\033[31m\\rtag moved watch=web\\n' '''\n\
+         [registry.'{host}']\nplain_http = true\n"
+    ));
+    bed.push("one");
+    let mut agent = bed.agent();
+    agent.wait_for("first seen", &[]);
+    bed.push("two");
+    agent.wait_for("hook succeeded", &[]);
+    for line in agent.log() {
+        assert!(!line.contains(['\x1b', '\r']), "{line:?}");
+    }
+}
+
+#[test]
+fn the_sandbox_itself_notices_a_change() {
+    let sandbox = Sandbox::new();
+    let before = sandbox.snapshot(sandbox.path());
+    std::fs::write(sandbox.path().join("new"), "").unwrap();
+    assert_eq!(changed(&before, &sandbox.snapshot(sandbox.path())).len(), 1);
+    assert!(Path::new(env!("CARGO_BIN_EXE_taghook")).is_file());
+}
