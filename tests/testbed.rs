@@ -7,7 +7,7 @@ use std::process::Command;
 
 use support::bed::{Bed, REPOSITORY, TAG};
 use support::distribution::{Distribution, INDEX, MANIFEST, digest_of};
-use support::process::{Running, field};
+use support::process::{Agent, Running, field};
 use support::sandbox::{Sandbox, Who};
 use support::silent::Silent;
 
@@ -129,6 +129,27 @@ fn fields_of_log_lines_are_read_quoted_or_not() {
     assert_eq!(field(line, "from"), Some("sha256:a"));
     assert_eq!(field(line, "to"), Some("sha256:b"));
     assert_eq!(field(line, "hook"), None);
+}
+
+#[test]
+fn words_of_log_lines_are_words() {
+    let mut agent = Agent::spawn(shell("echo 'it is already up' >&2; echo 'INFO ready watches=1' >&2; read -r never"));
+    assert_eq!(agent.wait_for("ready", &[]), "INFO ready watches=1");
+    assert_eq!(agent.log().len(), 2);
+}
+
+#[test]
+fn an_agent_stops_when_it_is_asked_to_and_is_gone_when_it_is_killed() {
+    let script = "trap 'echo stopped >&2; exit 0' TERM; echo ready >&2; while :; do read -r -t 1 <> <(:); done";
+    let agent = Agent::start(shell(script));
+    agent.stop();
+    Agent::start(shell(script)).kill();
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", script]);
+    command
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Agent {
     #[track_caller]
     pub fn wait_for(&mut self, message: &str, fields: &[(&str, &str)]) -> String {
         let wanted =
-            |line: &str| line.contains(message) && fields.iter().all(|(name, value)| field(line, name) == Some(value));
+            |line: &str| says(line, message) && fields.iter().all(|(name, value)| field(line, name) == Some(value));
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some((line, waited_for)) = self.log.iter_mut().find(|(line, taken)| !taken && wanted(line)) {
@@ -158,8 +158,14 @@ impl Agent {
 
     /// Asks it to stop and waits until it has, with exit status 0.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub fn stop(self) {
         self.sigterm();
+        self.finish();
+    }
+
+    /// Waits until it has stopped, having been asked to, with exit status 0.
+    #[track_caller]
+    pub fn finish(mut self) {
         self.wait_for("stopped", &[]);
         let status = self.wait_exit();
         assert!(status.success(), "{status}:\n{}", self.text());
@@ -190,6 +196,16 @@ impl Drop for Agent {
             self.exit.recv_timeout(DEADLINE).ok();
         }
     }
+}
+
+/// Whether the words stand in the line, as words: "ready" is not in "already".
+fn says(line: &str, words: &str) -> bool {
+    let inside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = line.as_bytes();
+    line.match_indices(words).any(|(at, _)| {
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        !inside(before) && !inside(bytes.get(at + words.len()))
+    })
 }
 
 /// The value of `name=value` in a log line, quoted or not.

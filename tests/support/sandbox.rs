@@ -112,11 +112,15 @@ impl Sandbox {
     /// Writes the config; `state` is put before it.
     pub fn write_whole_config(&self, text: &str) {
         std::fs::write(self.config_path(), format!("state = {:?}\n{text}", self.state())).unwrap();
+        chmod(&self.config_path(), 0o644);
     }
 
     pub fn hook(&self) -> Hook {
         let number = self.hooks.replace(self.hooks.get() + 1);
-        Hook::create(&self.path().join(format!("hook-{number}.sh")))
+        let script = self.path().join(format!("hook-{number}.sh"));
+        let hook = Hook::create(&script);
+        chmod(&script, 0o644);
+        hook
     }
 
     /// `taghook ARGS` with the sandbox's config.
