@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
+use super::clock;
 use crate::domain::gate::Report;
 use crate::domain::judge::{Outcome, Persist, Record, Verdict, judge};
 use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Watch};
@@ -89,7 +90,7 @@ impl Check {
     }
 
     fn judge(&self, seen: &Result<Answer, Failure>) -> Verdict {
-        judge(&self.record, seen.as_ref(), &self.watch.policy, Timestamp::now())
+        judge(&self.record, seen.as_ref(), &self.watch.policy, clock::now())
     }
 
     /// Commits what must not be lost. What cannot be committed has not happened: the next check finds it again.
@@ -104,7 +105,7 @@ impl Check {
                 error!(watch = self.watch.name(), kind = why.kind(), "cannot record a check: {why}");
                 let message = format!("the check succeeded but could not be recorded: {why}");
                 let failure = Failure { kind: FailureKind::Protocol, message };
-                *verdict = judge(&self.record, Err(&failure), &self.watch.policy, Timestamp::now());
+                *verdict = judge(&self.record, Err(&failure), &self.watch.policy, clock::now());
                 verdict.changes.clear();
                 (Vec::new(), true)
             }

@@ -7,6 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 /// Less is the drift that NTP mends.
 const SET: Duration = Duration::from_secs(5);
 
+/// The time now, as exact as it is stored: what is told from memory and from the database is the same.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
 /// The wall clock beside the monotonic one.
 pub(super) struct Clock {
     wall: Timestamp,

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
+use super::clock;
 use super::contract::Message;
 use crate::config::Hook;
 use crate::domain::backoff::Backoff;
@@ -89,7 +89,7 @@ impl Deliverer {
         &self,
         busy: &HashMap<Arc<str>, usize>,
     ) -> Result<(Vec<(Arc<Hook>, Claimed)>, Duration), crate::store::Error> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let room = |hook: &Arc<Hook>| {
             let free = hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
             (free > 0).then(|| (hook.name.clone(), free))
@@ -109,7 +109,7 @@ impl Deliverer {
     pub(super) async fn attempt_once(&self, mut ids: Vec<String>) -> Result<(), crate::store::Error> {
         while !ids.is_empty() && !*self.cut.borrow() {
             let room = self.hooks.keys().map(|name| (name.clone(), 1)).collect();
-            let claimed = self.store.claim(Timestamp::now(), room, Some(ids.clone())).await?;
+            let claimed = self.store.claim(clock::now(), room, Some(ids.clone())).await?;
             if claimed.is_empty() {
                 break;
             }
@@ -164,7 +164,7 @@ impl Deliverer {
         let give_up = Instant::now() + RECORD_FOR;
         loop {
             let chance = fastrand::f64();
-            let done = self.store.finish(claimed.id.clone(), ended.clone(), hook.retry, Timestamp::now(), chance).await;
+            let done = self.store.finish(claimed.id.clone(), ended.clone(), hook.retry, clock::now(), chance).await;
             match done {
                 Ok(state) => return Some(state),
                 Err(why) => error!(delivery = claimed.id, kind = why.kind(), "cannot record the end of a hook: {why}"),
@@ -197,7 +197,7 @@ impl Deliverer {
                 output: String::new(),
             };
             let retry = self.hooks.get(&owed.hook).map_or(HELD, |hook| hook.retry);
-            let state = self.store.finish(owed.id.clone(), ended, retry, Timestamp::now(), 0.0).await?;
+            let state = self.store.finish(owed.id.clone(), ended, retry, clock::now(), 0.0).await?;
             debug!(delivery = owed.id, hook = &*owed.hook, state = state.as_str(), "recovered");
         }
         Ok(())

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 pub use once::check_once;
+pub use scheduler::unknown_watch;
 
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest, DeliveryLine};
@@ -223,7 +224,7 @@ async fn settled(deliverer: &Deliverer, done: Done) -> CheckLine {
     loop {
         ended.mark_unchanged();
         let rows = deliverer.store.deliveries(ids.clone()).await.unwrap_or_default();
-        let now = jiff::Timestamp::now();
+        let now = clock::now();
         let is_open = |row: &DeliveryRow| match row.state.as_str() {
             "running" => true,
             "pending" => {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::checker::{Check, Checked};
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::registries::Registries;
 use crate::config::Config;
 use crate::control::wire::{CheckLine, Problem};
@@ -21,7 +21,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::gate::Permit;
 use crate::domain::judge::{Outcome, Record};
 use crate::domain::{Failure, FailureKind, Watch};
-use crate::store::{Owed, Store, Subscription, WatchId};
+use crate::store::{Store, Subscription, WatchId};
 
 /// A failing watch comes back by this, not a whole cycle later.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
@@ -57,7 +57,6 @@ pub(super) struct Waiter {
 pub(super) struct Done {
     pub(super) id: WatchId,
     pub(super) line: CheckLine,
-    pub(super) owed: Vec<Owed>,
 }
 
 /// What others ask of the loop.
@@ -97,7 +96,7 @@ impl Scheduler {
         let keys = config.watches.values().map(|watch| watch.key.clone()).collect();
         let records = store.open_watches(keys).await?;
         let alive = store.last_heartbeat().await?;
-        let now = Timestamp::now();
+        let now = clock::now();
         let mut this = Self {
             watches: Vec::with_capacity(records.len()),
             by_name: HashMap::with_capacity(records.len()),
@@ -157,7 +156,7 @@ impl Scheduler {
             self.written(done);
         }
         let records = self.watches.iter().map(|watched| (watched.id, watched.record.clone())).collect();
-        let alive = self.scheduled.then(Timestamp::now);
+        let alive = self.scheduled.then(clock::now);
         if let Err(error) = self.store.save(alive, records).await {
             error!(kind = error.kind(), "cannot write the last checks: {error}");
         }
@@ -172,7 +171,7 @@ impl Scheduler {
         if self.scheduled && now >= self.next_beat {
             self.beat();
         }
-        let wall = Timestamp::now();
+        let wall = clock::now();
         let mut touched = BTreeSet::new();
         while let Some((_, index)) = self.due.first().copied().filter(|(due, _)| *due <= wall) {
             self.due.pop_first();
@@ -208,7 +207,7 @@ impl Scheduler {
     }
 
     fn next_wake(&self) -> Instant {
-        let wall = Timestamp::now();
+        let wall = clock::now();
         let due = self.due.first().map(|(due, _)| {
             Instant::now() + Duration::try_from(due.duration_since(wall)).unwrap_or_default().min(HEARTBEAT)
         });
@@ -240,14 +239,14 @@ impl Scheduler {
         let again = !unserved.is_empty();
         watched.waiting = unserved;
         for waiter in served {
-            let done = Done { id: watched.id, line: line.clone(), owed: checked.owed.clone() };
+            let done = Done { id: watched.id, line: line.clone() };
             // Who asked may have gone; the channel holds a line for each watch, so it is never full.
             let _ = waiter.reply.try_send(done);
         }
         if again {
             self.registries.get_mut(registry).queue.push_back(index);
         } else if self.scheduled && watched.watch.enabled {
-            let due = next_due(watched, checked.recheck, Timestamp::now(), fastrand::f64());
+            let due = next_due(watched, checked.recheck, clock::now(), fastrand::f64());
             watched.due = Some(due);
             self.due.insert((due, index));
         }
@@ -306,7 +305,7 @@ impl Scheduler {
         }
         if let Some(cause) = self.registries.held_off(watched.registry, Instant::now()) {
             let line = held_off_line(watched, cause);
-            let _ = waiter.reply.try_send(Done { id: watched.id, line, owed: Vec::new() });
+            let _ = waiter.reply.try_send(Done { id: watched.id, line });
             return;
         }
         watched.waiting.push(waiter);
@@ -323,7 +322,7 @@ impl Scheduler {
 
     /// After the clock was set: nothing is due later than its schedule says from now on.
     fn reschedule(&mut self) {
-        let now = Timestamp::now();
+        let now = clock::now();
         let due = std::mem::take(&mut self.due);
         self.due =
             due.into_iter().map(|(due, index)| (due.min(self.watches[index].watch.next_due(now)), index)).collect();
@@ -347,7 +346,7 @@ impl Scheduler {
         }
         let store = self.store.clone();
         self.writes.spawn(async move {
-            match store.save(Some(Timestamp::now()), records).await {
+            match store.save(Some(clock::now()), records).await {
                 Ok(()) => Vec::new(),
                 Err(error) => {
                     error!(kind = error.kind(), "cannot write the heartbeat: {error}");
@@ -421,7 +420,7 @@ pub(super) fn held_off(watched: &Watched, cause: FailureKind) -> Problem {
 }
 
 /// Names the nearest watch, where one is near.
-pub(super) fn unknown_watch<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub fn unknown_watch<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let near = crate::config::nearest(name, known).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
     format!("there is no watch {name:?}{near}")
 }

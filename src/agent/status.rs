@@ -1,10 +1,8 @@
 //! What is known of all watches, from the agent's memory or from the database.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use jiff::Timestamp;
-
+use super::clock;
 use super::scheduler::{Scheduler, held_off};
 use crate::config::Config;
 use crate::control::wire::{Owed, Problem, Status, WatchStatus};
@@ -29,9 +27,12 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatu
 
 /// What the database knows of the configured watches.
 pub fn of_database(config: &Config) -> Result<Status, store::Error> {
-    let reader = Reader::open(&config.state)?;
-    let rows = reader.watches()?;
-    let as_of = reader.last_heartbeat()?;
+    let (rows, as_of) = match Reader::open(&config.state) {
+        Ok(reader) => (reader.watches()?, reader.last_heartbeat()?),
+        // Nothing was ever checked: that is known, too.
+        Err(store::Error::Missing(_)) => (Vec::new(), None),
+        Err(error) => return Err(error),
+    };
     let by_key: std::collections::HashMap<_, _> =
         rows.iter().map(|row| ((row.name.as_str(), row.reference.as_str(), row.platform.clone()), row)).collect();
     let one = |watch: &Watch| {
@@ -104,13 +105,7 @@ pub(super) async fn complete(mut watches: Vec<(store::WatchId, WatchStatus)>, st
         status.owed = owed.get(id).copied().unwrap_or_default().into();
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
-    Status { source: "agent".into(), as_of: Some(Timestamp::now()), watches }
-}
-
-/// The text that `systemctl status` shows.
-pub(super) fn in_one_line(watches: &[(store::WatchId, WatchStatus)]) -> Arc<str> {
-    let failing = watches.iter().filter(|(_, status)| status.state == State::Failing.as_str()).count();
-    format!("{} watches, {failing} failing", watches.len()).into()
+    Status { source: "agent".into(), as_of: Some(clock::now()), watches }
 }
 
 impl From<OwedCounts> for Owed {

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Failure, Read, state_dir, text};
-use crate::store::{DeliveryRow, Reader};
+use super::{Failure, Read, reader, text};
+use crate::store::DeliveryRow;
 
 pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
-    let reader = Reader::open(&state_dir(explicit, read)?)?;
-    let deliveries = reader.deliveries(read.watch.as_deref(), read.limit())?;
+    let reader = reader(explicit, read)?;
+    let deliveries =
+        reader.map(|reader| reader.deliveries(read.watch.as_deref(), read.limit())).transpose()?.unwrap_or_default();
     let text = if read.json { text::json_lines(&deliveries) } else { human(&deliveries) };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Failure, Read, state_dir, text};
-use crate::store::{ChangeRow, Reader};
+use super::{Failure, Read, reader, text};
+use crate::store::ChangeRow;
 
 pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
-    let reader = Reader::open(&state_dir(explicit, read)?)?;
-    let changes = reader.changes(read.watch.as_deref(), read.limit())?;
+    let reader = reader(explicit, read)?;
+    let changes =
+        reader.map(|reader| reader.changes(read.watch.as_deref(), read.limit())).transpose()?.unwrap_or_default();
     let text = if read.json { text::json_lines(&changes) } else { human(&changes) };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)

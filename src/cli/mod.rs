@@ -16,7 +16,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Faults};
-use crate::{agent, control, store};
+use crate::store::{self, Reader};
+use crate::{agent, control};
 
 /// Webhooks for container registries that have none: runs your hooks when a tag moves.
 #[derive(Debug, Parser)]
@@ -239,12 +240,30 @@ fn config_check(explicit: Option<&std::path::Path>) -> Result<ExitCode, Failure>
     Ok(ExitCode::SUCCESS)
 }
 
-/// The state directory that a reading command is about.
-fn state_dir(explicit: Option<&std::path::Path>, read: &Read) -> Result<PathBuf, Failure> {
-    match &read.state {
-        Some(dir) => Ok(dir.clone()),
-        None => Ok(load(explicit, false)?.state),
+/// The database that a reading command is about; `None` while nothing was ever checked.
+fn reader(explicit: Option<&std::path::Path>, read: &Read) -> Result<Option<Reader>, Failure> {
+    let config = if read.state.is_some() { None } else { Some(load(explicit, false)?) };
+    let dir = read.state.as_ref().or(config.as_ref().map(|config| &config.state));
+    let reader = match Reader::open(dir.map_or(".".as_ref(), |dir| dir)) {
+        Ok(reader) => Some(reader),
+        Err(store::Error::Missing(_)) if config.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(name) = &read.watch {
+        let configured = config.iter().flat_map(|config| config.watches.keys().map(ToString::to_string));
+        let recorded = reader.as_ref().map(Reader::names).transpose()?.unwrap_or_default();
+        let known: Vec<String> = configured.chain(recorded).collect();
+        find_watch(name, known.iter().map(String::as_str))?;
     }
+    Ok(reader)
+}
+
+/// An error that names the nearest, if there is no such watch.
+fn find_watch<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Result<(), Failure> {
+    if known.clone().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(Failure::Usage(agent::unknown_watch(name, known)))
 }
 
 /// A runtime of one thread: whatever takes long is the registries', the hooks' or the disk's work.

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Failure, Read, load, runtime, text};
+use super::{Failure, Read, find_watch, load, runtime, text};
 use crate::agent::{self, status};
-use crate::config::{Config, nearest};
+use crate::config::Config;
 use crate::control::wire::{Status, WatchStatus};
 use crate::control::{Client, Error};
 
@@ -45,11 +45,7 @@ fn of_database(config: Option<&Config>, dir: &Path) -> Result<Status, Failure> {
 }
 
 fn keep_only(status: &mut Status, name: &str) -> Result<(), Failure> {
-    if !status.watches.iter().any(|watch| watch.watch == name) {
-        let near = nearest(name, status.watches.iter().map(|watch| watch.watch.as_str()));
-        let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-        return Err(Failure::Usage(format!("there is no watch {name:?}{near}")));
-    }
+    find_watch(name, status.watches.iter().map(|watch| watch.watch.as_str()))?;
     status.watches.retain(|watch| watch.watch == name);
     Ok(())
 }

@@ -92,7 +92,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
             .help("name another one with --config PATH, or start from config.example.toml"),
         ErrorKind::PermissionDenied => {
             let user = rustix::process::geteuid();
-            let fault = Fault::error(format!("user {user} may not read {shown}{}", mode(path)));
+            let fault = Fault::error(format!("permission denied: user {user} may not read {shown}{}", mode(path)));
             fault.help("run as the user it belongs to, or let its group read it: chgrp taghook, chmod 0640")
         }
         _ => Fault::error(format!("cannot read {shown}: {error}")),
@@ -122,7 +122,7 @@ mod tests {
         file.as_file().set_permissions(fs::Permissions::from_mode(0o600)).unwrap();
         let fault = unreadable(file.path(), &ErrorKind::PermissionDenied.into());
         let (user, shown) = (rustix::process::geteuid(), file.path().display());
-        let expected = format!("user {user} may not read {shown} (mode 0600, owner {user}:");
+        let expected = format!("permission denied: user {user} may not read {shown} (mode 0600, owner {user}:");
         assert!(fault.message().starts_with(&expected), "{fault}");
         assert!(fault.remedy().is_some());
     }

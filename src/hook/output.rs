@@ -60,6 +60,14 @@ impl Output {
     }
 }
 
+/// A line without control characters, so that it cannot forge another line, or colours, in a log.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_end_matches(['\n', '\r']);
+    let escape = |c: char| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.to_string() };
+    if text.contains(char::is_control) { text.chars().map(escape).collect() } else { text.to_owned() }
+}
+
 /// Cuts a stream into lines for the journal.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -73,14 +81,14 @@ impl Lines {
             while self.rest.last() == Some(&b'\n') || self.rest.len() >= LONGEST_LINE {
                 let cut = self.rest.len().min(LONGEST_LINE);
                 let whole: Vec<u8> = self.rest.drain(..cut).collect();
-                line(String::from_utf8_lossy(&whole).trim_end_matches(['\n', '\r']));
+                line(&printable(&whole));
             }
         }
     }
 
     pub(super) fn end(&mut self, mut line: impl FnMut(&str)) {
         if !self.rest.is_empty() {
-            line(String::from_utf8_lossy(&std::mem::take(&mut self.rest)).trim_end_matches(['\n', '\r']));
+            line(&printable(&std::mem::take(&mut self.rest)));
         }
     }
 }
@@ -111,6 +119,11 @@ mod tests {
         }
         lines.end(|line| seen.push(line.to_owned()));
         assert_eq!(seen, ["one", "two", "", "three"]);
+    }
+
+    #[test]
+    fn a_line_cannot_forge_another() {
+        assert_eq!(printable(b"\x1b[31mred\rover\ta\xff"), "\\u{1b}[31mred\\rover\ta\u{fffd}");
     }
 
     #[test]

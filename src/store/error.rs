@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or directory cannot be made or opened.
-    #[error("cannot use the state directory {dir:?}: {source}; {remedy}", dir = .path.display().to_string())]
+    #[error("cannot use the state in {path:?}: {source}; {remedy}", path = .path.display().to_string())]
     Directory {
         /// The path.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum Error {
         dir = .0.display().to_string())]
     Missing(PathBuf),
     /// The file is not a database, or another program's.
-    #[error("{file:?} is not a taghook database; move it away, or set `state` to another directory", file = .0.display().to_string())]
+    #[error("{file:?} is not a database of taghook; move it away, or set `state` to another directory", file = .0.display().to_string())]
     NotOurs(PathBuf),
     /// The file is damaged.
     #[error("the database {file:?} is damaged ({detail}); restore a backup, or move it away to start with new baselines",

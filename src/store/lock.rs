@@ -43,7 +43,7 @@ pub enum LockError {
         owner: Option<Owner>,
     },
     /// We are root, the state is not.
-    #[error("the state in {dir:?} belongs to user {user}; run this as that user: sudo -u {user} {command}", dir = .dir.display().to_string())]
+    #[error("root does not work on the state in {dir:?}, which belongs to {user}; run: sudo -u {user} {command}", dir = .dir.display().to_string())]
     Root {
         /// The state directory.
         dir: PathBuf,
@@ -148,7 +148,7 @@ fn user_name(uid: u32) -> String {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     });
-    name.unwrap_or_else(|| format!("#{uid}"))
+    name.unwrap_or_else(|| format!("'#{uid}'"))
 }
 
 #[cfg(test)]

@@ -2,19 +2,20 @@
 //!
 //! *Invariant:* a reader never writes, so a user of the group may be one, and never blocks the writer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags, Params, Row, params};
 
 use super::record::{self, COLUMNS};
-use super::{DATABASE, Error};
+use super::{DATABASE, Error, schema};
 use crate::domain::judge::Record;
 
 /// A read-only connection.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    path: PathBuf,
 }
 
 /// The state of a watch.
@@ -108,23 +109,26 @@ impl Reader {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(of)?;
         connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(of)?;
-        // The first read is what finds out whether the file can be read, and is a database.
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(of)?;
-        Ok(Self { connection })
+        schema::version(&connection, &path)?;
+        Ok(Self { connection, path })
     }
 
     /// Every watch that was ever checked, by name; an earlier reference or platform of a name has a row of its own.
     pub fn watches(&self) -> Result<Vec<WatchRow>, Error> {
-        watches(&self.connection)
+        watches(&self.connection).map_err(|error| error.at(&self.path))
+    }
+
+    /// The names of all watches that were ever checked.
+    pub fn names(&self) -> Result<Vec<String>, Error> {
+        self.rows("SELECT DISTINCT name FROM watches ORDER BY name", (), |row| row.get(0))
     }
 
     /// The changes, newest first, of one watch or of all.
     pub fn changes(&self, watch: Option<&str>, limit: usize) -> Result<Vec<ChangeRow>, Error> {
-        let mut query = self.connection.prepare(
-            "SELECT c.id, w.name, c.kind, c.from_digest, c.to_digest, c.at FROM changes c JOIN watches w ON w.id = c.watch
-             WHERE ?1 IS NULL OR w.name = ?1 ORDER BY c.id DESC LIMIT ?2",
-        )?;
-        let rows = query.query_map(rusqlite::params![watch, limit as i64], |row| {
+        let sql = "SELECT c.id, w.name, c.kind, c.from_digest, c.to_digest, c.at
+             FROM changes c JOIN watches w ON w.id = c.watch
+             WHERE ?1 IS NULL OR w.name = ?1 ORDER BY c.id DESC LIMIT ?2";
+        self.rows(sql, params![watch, limit as i64], |row| {
             Ok(ChangeRow {
                 id: row.get(0)?,
                 watch: row.get(1)?,
@@ -133,29 +137,35 @@ impl Reader {
                 to: row.get(4)?,
                 at: timestamp(row, 5)?.unwrap_or(Timestamp::UNIX_EPOCH),
             })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 
     /// The deliveries, newest first, of one watch or of all.
     pub fn deliveries(&self, watch: Option<&str>, limit: usize) -> Result<Vec<DeliveryRow>, Error> {
-        let mut query = self
-            .connection
-            .prepare(&format!("{DELIVERY} WHERE ?1 IS NULL OR w.name = ?1 ORDER BY d.number DESC LIMIT ?2"))?;
-        let rows = query.query_map(rusqlite::params![watch, limit as i64], delivery)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let sql = format!("{DELIVERY} WHERE ?1 IS NULL OR w.name = ?1 ORDER BY d.number DESC LIMIT ?2");
+        self.rows(&sql, params![watch, limit as i64], delivery)
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Error> {
+        let rows = || self.connection.prepare(sql)?.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>();
+        rows().map_err(|error| Error::of(&self.path, error))
     }
 
     /// When an agent was last known to be alive on this state.
     pub fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
-        record::last_heartbeat(&self.connection)
+        record::last_heartbeat(&self.connection).map_err(|error| error.at(&self.path))
     }
 }
 
 impl super::Store {
     /// What the hooks of each watch are owed; watches that owe nothing are left out.
     pub async fn owed(&self) -> Result<Vec<(super::WatchId, OwedCounts)>, Error> {
-        self.write(|connection| owed(connection)).await
+        self.write(owed).await
     }
 
     /// The deliveries with these ids.

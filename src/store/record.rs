@@ -49,7 +49,7 @@ impl Store {
 
     /// When an agent was last known to be alive on this state.
     pub async fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
-        self.write(|connection| last_heartbeat(connection)).await
+        self.write(last_heartbeat).await
     }
 }
 

@@ -24,16 +24,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let of = |error| Error::of(path, error);
     let mut connection = Connection::open(path).map_err(of)?;
     connection.busy_timeout(BUSY).map_err(of)?;
-    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(of)?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(of)?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(of)?;
-    if application != APPLICATION_ID && tables > 0 {
-        return Err(Error::NotOurs(path.to_owned()));
-    }
-    let known = MIGRATIONS.len() as i64;
-    if version > known {
-        return Err(Error::Newer { path: path.to_owned(), found: version, known });
-    }
+    let version = version(&connection, path)?;
     // The WAL and its index stay when we close: a reader of the group may not create them, and needs them to read.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(of)?;
     connection
@@ -43,6 +34,20 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
         .map_err(of)?;
     migrate(&mut connection, version).map_err(of)?;
     Ok(connection)
+}
+
+/// The version of a database; refuses another program's and a newer taghook's. An empty file has version 0.
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Error> {
+    let ask = |question| connection.query_row(question, [], |row| row.get(0)).map_err(|error| Error::of(path, error));
+    let (application, found): (i64, i64) = (ask("PRAGMA application_id")?, ask("PRAGMA user_version")?);
+    if application != APPLICATION_ID && ask("SELECT count(*) FROM sqlite_schema")? > 0 {
+        return Err(Error::NotOurs(path.to_owned()));
+    }
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(Error::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(found)
 }
 
 fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
@@ -59,14 +64,14 @@ fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
 fn make_file(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     let dir = path.parent().unwrap_or(path);
-    let error = |source: std::io::Error| Error::Directory {
-        path: dir.to_owned(),
+    let error = |path: &Path, source: std::io::Error| Error::Directory {
+        path: path.to_owned(),
         remedy: "run as the user that owns it, or set `state` to a directory of your own",
         source,
     };
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(error)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|source| error(dir, source))?;
     let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-    file.map(drop).map_err(error)
+    file.map(drop).map_err(|source| error(path, source))
 }
 
 #[cfg(test)]

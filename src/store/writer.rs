@@ -90,7 +90,8 @@ fn ended() -> Error {
 }
 
 impl Error {
-    fn at(self, path: &Path) -> Self {
+    /// The same error, with the database that it is of.
+    pub(super) fn at(self, path: &Path) -> Self {
         match self {
             Self::Sqlite { source, .. } => Self::of(path, source),
             other => other,
