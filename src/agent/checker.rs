@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::clock;
@@ -24,6 +25,14 @@ pub(super) struct Check {
     pub(super) dry_run: bool,
 }
 
+/// What a registry said, and what it means.
+struct Asked {
+    seen: Result<Answer, Failure>,
+    verdict: Verdict,
+    requests: u32,
+    report: Report,
+}
+
 /// What a check came to.
 pub(super) struct Checked {
     /// What is remembered from now on.
@@ -36,8 +45,10 @@ pub(super) struct Checked {
     pub(super) failure: Option<Failure>,
     /// An extra check that is wanted.
     pub(super) recheck: Option<Timestamp>,
-    /// Whether the record still has to be written, with the next heartbeat.
-    pub(super) unsaved: bool,
+    /// Whether the record is on disk.
+    pub(super) saved: bool,
+    /// If not, how soon it must be.
+    pub(super) unsaved: Option<Persist>,
     pub(super) owed: Vec<Owed>,
     /// Requests made, for the gate's rate.
     pub(super) requests: u32,
@@ -47,8 +58,18 @@ pub(super) struct Checked {
 }
 
 impl Check {
-    pub(super) async fn run(self) -> Checked {
+    /// `None`: it gave up because `stopping` turned true, and nothing has changed.
+    pub(super) async fn run(self, mut stopping: watch::Receiver<bool>) -> Option<Checked> {
         let began = Instant::now();
+        let asked = tokio::select! {
+            asked = self.ask() => asked,
+            _ = stopping.wait_for(|stopping| *stopping) => return None,
+        };
+        Some(self.conclude(asked, began.elapsed()).await)
+    }
+
+    /// Asks the registry, and once more where the answer must be verified.
+    async fn ask(&self) -> Asked {
         let watch = &self.watch;
         let known = self.record.standing.as_ref().map(|standing| &standing.sighting);
         let asked = self.client.check(&watch.key.reference, watch.key.platform.as_ref(), known).await;
@@ -65,13 +86,18 @@ impl Check {
                 verdict = self.judge(&seen);
             }
         }
-        let elapsed = began.elapsed();
+        Asked { seen, verdict, requests, report }
+    }
+
+    /// Commits what was found out, and tells it.
+    async fn conclude(&self, asked: Asked, elapsed: Duration) -> Checked {
+        let Asked { seen, mut verdict, requests, report } = asked;
         let found = match &seen {
             Ok(Answer::Present(sighting)) => Some(sighting.digest.clone()),
             _ => self.record.digest().cloned(),
         };
         let previous = self.record.digest().filter(|_| verdict.outcome == Outcome::Moved).cloned();
-        let (owed, unsaved) = self.commit(&mut verdict).await;
+        let (owed, saved) = self.commit(&mut verdict).await;
         self.tell(&verdict, elapsed);
         let failure = verdict.record.trouble.as_ref().filter(|_| verdict.outcome == Outcome::Failed);
         Checked {
@@ -80,7 +106,8 @@ impl Check {
             previous,
             failure: failure.map(|trouble| trouble.failure.clone()),
             recheck: verdict.recheck,
-            unsaved,
+            saved,
+            unsaved: (!saved).then_some(verdict.persist),
             owed,
             requests,
             report,
@@ -96,18 +123,18 @@ impl Check {
     /// Commits what must not be lost. What cannot be committed has not happened: the next check finds it again.
     async fn commit(&self, verdict: &mut Verdict) -> (Vec<Owed>, bool) {
         if self.dry_run || verdict.persist < Persist::Now {
-            return (Vec::new(), verdict.persist == Persist::Soon);
+            return (Vec::new(), false);
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
         match self.store.commit(self.id, record, changes, self.subscriptions.clone()).await {
-            Ok(owed) => (owed, false),
+            Ok(owed) => (owed, true),
             Err(why) => {
                 error!(watch = self.watch.name(), kind = why.kind(), "cannot record a check: {why}");
                 let message = format!("the check succeeded but could not be recorded: {why}");
                 let failure = Failure { kind: FailureKind::Protocol, message };
                 *verdict = judge(&self.record, Err(&failure), &self.watch.policy, clock::now());
                 verdict.changes.clear();
-                (Vec::new(), true)
+                (Vec::new(), false)
             }
         }
     }

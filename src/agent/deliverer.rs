@@ -121,6 +121,11 @@ impl Deliverer {
         Ok(())
     }
 
+    /// No run takes longer, its graces included.
+    pub(super) fn longest_run(&self) -> Duration {
+        self.hooks.values().map(|hook| hook.command.timeout).max().unwrap_or_default() + LONGEST_SLEEP
+    }
+
     /// Whether a delivery's hook is configured, and its watch not paused.
     pub(super) fn may_run(&self, row: &DeliveryRow) -> bool {
         self.hooks.contains_key(row.hook.as_str()) && !row.held

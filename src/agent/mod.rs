@@ -12,11 +12,13 @@ mod registries;
 mod scheduler;
 pub mod status;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 pub use once::check_once;
@@ -25,9 +27,11 @@ pub use scheduler::unknown_watch;
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest, DeliveryLine};
 use crate::control::{self, Command};
-use crate::store::{self, DeliveryRow, Lock, LockError, Owner, Store};
+use crate::domain::WatchKey;
+use crate::domain::judge::Record;
+use crate::store::{self, DeliveryRow, Lock, LockError, Reader, Store};
 use deliverer::Deliverer;
-use scheduler::{Done, Request, Scheduler, Waiter};
+use scheduler::{Done, LastAlive, Request, Scheduler, Waiter};
 
 /// How long `run` waits for a one-shot command to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,6 +65,17 @@ pub enum Error {
     Interrupted,
 }
 
+/// For whom the parts are made.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// On schedule, until stopped.
+    Agent,
+    /// Once.
+    Once,
+    /// Once, leaving no trace.
+    Dry,
+}
+
 /// What the agent and a one-shot check are both made of.
 struct Parts {
     scheduler: Scheduler,
@@ -71,10 +86,27 @@ struct Parts {
 }
 
 impl Parts {
-    async fn new(config: Config, scheduled: bool) -> Result<Self, Error> {
-        let store = Store::open(&config.state)?;
+    async fn new(config: Config, mode: Mode) -> Result<Self, Error> {
+        let keys: Vec<WatchKey> = config.watches.values().map(|watch| watch.key.clone()).collect();
+        let (store, records) = match mode {
+            Mode::Agent | Mode::Once => {
+                let store = Store::open(&config.state)?;
+                let records = store.open_watches(keys).await?;
+                (store, records)
+            }
+            Mode::Dry => {
+                let known = known(&config, &keys)?;
+                let store = Store::in_memory()?;
+                let opened = store.open_watches(keys).await?;
+                (store, opened.into_iter().zip(known).map(|((id, _), record)| (id, record)).collect())
+            }
+        };
+        let schedule = match mode {
+            Mode::Agent => Some(LastAlive(store.last_heartbeat().await?)),
+            Mode::Once | Mode::Dry => None,
+        };
         let bell = Arc::new(Notify::new());
-        let scheduler = Scheduler::new(&config, store.clone(), bell.clone(), scheduled).await?;
+        let scheduler = Scheduler::new(&config, store.clone(), records, bell.clone(), schedule)?;
         let (cut, was_cut) = watch::channel(false);
         let (ended, _) = watch::channel(0);
         let watches = config.watches.len();
@@ -83,22 +115,37 @@ impl Parts {
     }
 }
 
+/// What is known of these watches, read without leaving a trace.
+fn known(config: &Config, keys: &[WatchKey]) -> Result<Vec<Record>, Error> {
+    let rows = match Reader::open(&config.state) {
+        Ok(reader) => reader.watches()?,
+        Err(store::Error::Missing(_)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut known: HashMap<_, _> =
+        rows.into_iter().map(|row| ((row.name, row.reference, row.platform), row.record)).collect();
+    let identity = |key: &WatchKey| {
+        (key.name.to_string(), key.reference.to_string(), key.platform.as_ref().map(ToString::to_string))
+    };
+    Ok(keys.iter().map(|key| known.remove(&identity(key)).unwrap_or_default()).collect())
+}
+
 /// Runs the agent until `stop`; `ready` is called once it checks, delivers and listens.
 pub async fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Error> {
     let socket = socket_path(&config);
-    let owner = Owner { pid: std::process::id(), socket: Some(socket.clone()) };
     let dir = config.state.clone();
     tokio::pin!(stop);
-    let lock = tokio::task::spawn_blocking(move || Lock::acquire(&dir, &owner, PATIENCE));
-    let _lock = tokio::select! {
+    let lock = tokio::task::spawn_blocking(move || Lock::acquire(&dir, PATIENCE));
+    let mut lock = tokio::select! {
         lock = lock => lock.map_err(|_| Error::Interrupted)??,
         () = &mut stop => return Ok(()),
     };
     let grace = config.shutdown_grace;
-    let parts = Parts::new(config, true).await?;
+    let parts = Parts::new(config, Mode::Agent).await?;
     let listener = control::bind(&socket).map_err(|source| Error::Socket { socket: socket.clone(), source })?;
     let (watches, store) = (parts.watches, parts.deliverer.store.clone());
     parts.deliverer.recover().await?;
+    lock.name(Some(socket.clone()))?;
 
     let (requests, inbox) = mpsc::channel(64);
     let (commands, asked) = mpsc::channel(64);
@@ -133,6 +180,7 @@ pub async fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output 
         error!(kind = error.kind(), "{error}");
     }
     let _ = std::fs::remove_file(&socket);
+    drop(lock);
     info!("stopped");
     Ok(())
 }
@@ -217,9 +265,10 @@ impl Answers {
 
 /// Waits until what a watch's hooks are owed has been tried once, as far as it may be tried now.
 async fn settled(deliverer: &Deliverer, done: Done) -> CheckLine {
+    let patience = deliverer.longest_run();
     let mut ended = deliverer.ended.subscribe();
     let open = deliverer.store.open_deliveries(done.id).await.unwrap_or_default();
-    let tried: std::collections::HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
+    let tried: HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     loop {
         ended.mark_unchanged();
@@ -233,7 +282,8 @@ async fn settled(deliverer: &Deliverer, done: Done) -> CheckLine {
             }
             _ => false,
         };
-        if !rows.iter().any(is_open) || ended.changed().await.is_err() {
+        // Something ends within the longest timeout, or nothing will.
+        if !rows.iter().any(is_open) || timeout(patience, ended.changed()).await.is_err() {
             return CheckLine { deliveries: rows.into_iter().map(delivery_line).collect(), ..done.line };
         }
     }

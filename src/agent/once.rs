@@ -1,14 +1,12 @@
 //! `taghook check` without an agent: check, give each due delivery of these watches one attempt, end.
 
-use std::time::Duration;
-
 use tokio::sync::{mpsc, oneshot};
 
 use super::scheduler::{Done, Request, Waiter};
-use super::{Error, Parts};
+use super::{Error, Mode, PATIENCE, Parts};
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
-use crate::store::{Lock, Owner};
+use crate::store::Lock;
 
 /// Checks once; each result is handed on as it comes. `stop` ends it early.
 pub async fn check_once(
@@ -17,12 +15,10 @@ pub async fn check_once(
     mut line: impl FnMut(CheckLine),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let owner = Owner { pid: std::process::id(), socket: None };
-    let _lock = Lock::acquire(&config.state, &owner, Duration::ZERO)?;
-    let parts = Parts::new(config, false).await?;
-    if !request.dry_run {
-        parts.deliverer.recover().await?;
-    }
+    let mode = if request.dry_run { Mode::Dry } else { Mode::Once };
+    let _lock = if request.dry_run { None } else { Some(Lock::acquire(&config.state, PATIENCE)?) };
+    let parts = Parts::new(config, mode).await?;
+    parts.deliverer.recover().await?;
     let (requests, inbox) = mpsc::channel(1);
     let (ended, end) = oneshot::channel::<()>();
     let store = parts.deliverer.store.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::domain::gate::{Admission, Gate, Limits, Permit};
@@ -72,6 +72,11 @@ impl Registries {
         }
     }
 
+    /// Nothing that waits will be checked.
+    pub(super) fn clear_queues(&mut self) {
+        self.all.iter_mut().for_each(|registry| registry.queue.clear());
+    }
+
     /// When the next gate opens for which watches wait.
     pub(super) fn next_opening(&self) -> Option<Instant> {
         self.openings.first().map(|(opens, _)| *opens)
@@ -87,9 +92,10 @@ impl Registries {
             .map(|o| o.1)
     }
 
-    /// Why a registry's watches wait, if it is held off.
-    pub(super) fn held_off(&self, index: usize, now: Instant) -> Option<FailureKind> {
+    /// Why a registry's watches wait, and for how long, if it is held off.
+    pub(super) fn held_off(&self, index: usize, now: Instant) -> Option<(FailureKind, Duration)> {
         let gate = &self.all[index].gate;
-        gate.is_closed(now).then(|| gate.held_off()).flatten().map(|(cause, _)| cause)
+        let held = gate.is_closed(now).then(|| gate.held_off()).flatten();
+        held.map(|(cause, until)| (cause, until.saturating_duration_since(now)))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::control::wire::{CheckLine, Problem};
 use crate::domain::backoff::Backoff;
 use crate::domain::gate::Permit;
-use crate::domain::judge::{Outcome, Record};
+use crate::domain::judge::{Outcome, Persist, Record, Trouble};
 use crate::domain::{Failure, FailureKind, Watch};
 use crate::store::{Store, Subscription, WatchId};
 
@@ -44,7 +44,8 @@ pub(super) struct Watched {
     /// Whether the check under way, or the next, may be recorded.
     dry_run: bool,
     checking: bool,
-    unsaved: bool,
+    /// How soon the record must be written, if it is not on disk as it is.
+    unsaved: Option<Persist>,
 }
 
 /// Someone who waits for one check.
@@ -67,6 +68,9 @@ pub(super) enum Request {
     Look(Box<dyn FnOnce(&Scheduler) + Send>),
 }
 
+/// When an agent was last known to be alive.
+pub(super) struct LastAlive(pub(super) Option<Timestamp>);
+
 /// The state of the loop.
 pub(super) struct Scheduler {
     pub(super) watches: Vec<Watched>,
@@ -74,29 +78,31 @@ pub(super) struct Scheduler {
     pub(super) registries: Registries,
     due: BTreeSet<(Timestamp, usize)>,
     store: Store,
-    checks: JoinSet<(usize, Permit, Checked)>,
+    checks: JoinSet<(usize, Permit, Option<Checked>)>,
     writes: JoinSet<Vec<usize>>,
     /// Rung when deliveries were owed.
     bell: Arc<tokio::sync::Notify>,
     clock: Clock,
     /// Whether watches come due by themselves, and heartbeats are written.
     scheduled: bool,
+    /// Turns true when checks must end.
+    stopping: watch::Sender<bool>,
     beats: u32,
     next_beat: Instant,
 }
 
 impl Scheduler {
-    /// Reads what is known of the configured watches and works out when each is due.
-    pub(super) async fn new(
+    /// Works out when each of the configured watches is due; `records`: what is known of them, in the same order.
+    pub(super) fn new(
         config: &Config,
         store: Store,
+        records: Vec<(WatchId, Record)>,
         bell: Arc<tokio::sync::Notify>,
-        scheduled: bool,
+        schedule: Option<LastAlive>,
     ) -> Result<Self, super::Error> {
-        let keys = config.watches.values().map(|watch| watch.key.clone()).collect();
-        let records = store.open_watches(keys).await?;
-        let alive = store.last_heartbeat().await?;
         let now = clock::now();
+        let scheduled = schedule.is_some();
+        let alive = schedule.and_then(|LastAlive(alive)| alive);
         let mut this = Self {
             watches: Vec::with_capacity(records.len()),
             by_name: HashMap::with_capacity(records.len()),
@@ -108,6 +114,7 @@ impl Scheduler {
             bell,
             clock: Clock::new(),
             scheduled,
+            stopping: watch::Sender::new(false),
             beats: 0,
             next_beat: Instant::now() + HEARTBEAT,
         };
@@ -127,7 +134,7 @@ impl Scheduler {
                 waiting: Vec::new(),
                 dry_run: false,
                 checking: false,
-                unsaved: false,
+                unsaved: None,
             });
         }
         Ok(this)
@@ -150,14 +157,25 @@ impl Scheduler {
                 () = wake => {}
             }
         }
-        // A check that is cut has changed nothing, or has committed; either way the next start knows.
-        self.checks.shutdown().await;
+        self.end().await;
+    }
+
+    /// Ends what is under way, and writes what is not on disk.
+    async fn end(mut self) {
+        // Whoever still asks a registry gives up; whoever commits goes on to the end, or memory would be behind.
+        self.stopping.send_replace(true);
+        self.registries.clear_queues();
+        while let Some(done) = self.checks.join_next().await {
+            self.checked(done);
+        }
         while let Some(done) = self.writes.join_next().await {
             self.written(done);
         }
-        let records = self.watches.iter().map(|watched| (watched.id, watched.record.clone())).collect();
-        let alive = self.scheduled.then(clock::now);
-        if let Err(error) = self.store.save(alive, records).await {
+        let records = self.take_unsaved(Persist::Hourly).1;
+        if records.is_empty() && !self.scheduled {
+            return;
+        }
+        if let Err(error) = self.store.save(self.scheduled.then(clock::now), records).await {
             error!(kind = error.kind(), "cannot write the last checks: {error}");
         }
     }
@@ -202,7 +220,8 @@ impl Scheduler {
                 subscriptions: watched.subscriptions.clone(),
                 dry_run: watched.dry_run,
             };
-            self.checks.spawn(async move { (index, permit, check.run().await) });
+            let stopping = self.stopping.subscribe();
+            self.checks.spawn(async move { (index, permit, check.run(stopping).await) });
         }
     }
 
@@ -214,9 +233,11 @@ impl Scheduler {
         [due, self.registries.next_opening()].into_iter().flatten().fold(self.next_beat, Instant::min)
     }
 
-    fn checked(&mut self, done: Result<(usize, Permit, Checked), tokio::task::JoinError>) {
+    fn checked(&mut self, done: Result<(usize, Permit, Option<Checked>), tokio::task::JoinError>) {
         let (index, permit, mut checked) = match done {
-            Ok(done) => done,
+            Ok((index, permit, Some(checked))) => (index, permit, checked),
+            // It gave up because we stop.
+            Ok((_, _, None)) => return,
             // A panic is a bug; the watch is lost until the next start, the others go on.
             Err(error) => return error!("a check ended unexpectedly: {error}"),
         };
@@ -230,7 +251,7 @@ impl Scheduler {
         }
         if !watched.dry_run {
             watched.record = std::mem::take(&mut checked.record);
-            watched.unsaved |= checked.unsaved;
+            watched.unsaved = watched.unsaved.filter(|_| !checked.saved).max(checked.unsaved);
         }
         let line = line(&watched.watch, &checked);
         // A check that may not be recorded does not serve those who want one that is.
@@ -293,7 +314,8 @@ impl Scheduler {
                 .copied()
                 .ok_or_else(|| unknown_watch(name, self.by_name.keys().map(|n| &**n)))
         };
-        names.iter().map(find).collect()
+        let found: Result<BTreeSet<usize>, String> = names.iter().map(find).collect();
+        Ok(found?.into_iter().collect())
     }
 
     /// Brings a check forward. One that is under way counts; a closed gate is not bypassed.
@@ -303,7 +325,7 @@ impl Scheduler {
             watched.waiting.push(waiter);
             return;
         }
-        if let Some(cause) = self.registries.held_off(watched.registry, Instant::now()) {
+        if let Some((cause, _)) = self.registries.held_off(watched.registry, Instant::now()) {
             let line = held_off_line(watched, cause);
             let _ = waiter.reply.try_send(Done { id: watched.id, line });
             return;
@@ -336,14 +358,8 @@ impl Scheduler {
     fn beat(&mut self) {
         self.next_beat = Instant::now() + HEARTBEAT;
         self.beats = self.beats.wrapping_add(1);
-        let bulk = self.beats.is_multiple_of(BULK);
-        let (mut indices, mut records) = (Vec::new(), Vec::new());
-        for (index, watched) in self.watches.iter_mut().enumerate() {
-            if std::mem::take(&mut watched.unsaved) || bulk {
-                indices.push(index);
-                records.push((watched.id, watched.record.clone()));
-            }
-        }
+        let least = if self.beats.is_multiple_of(BULK) { Persist::Hourly } else { Persist::Soon };
+        let (indices, records) = self.take_unsaved(least);
         let store = self.store.clone();
         self.writes.spawn(async move {
             match store.save(Some(clock::now()), records).await {
@@ -356,10 +372,24 @@ impl Scheduler {
         });
     }
 
+    /// The records that must be written, at least as soon as this.
+    fn take_unsaved(&mut self, least: Persist) -> (Vec<usize>, Vec<(WatchId, Record)>) {
+        let (mut indices, mut records) = (Vec::new(), Vec::new());
+        for (index, watched) in self.watches.iter_mut().enumerate() {
+            // A check under way may have committed a newer record than the one in memory.
+            if watched.unsaved >= Some(least) && !watched.checking {
+                watched.unsaved = None;
+                indices.push(index);
+                records.push((watched.id, watched.record.clone()));
+            }
+        }
+        (indices, records)
+    }
+
     /// What could not be written is written with the next heartbeat.
     fn written(&mut self, lost: Result<Vec<usize>, tokio::task::JoinError>) {
         for index in lost.unwrap_or_default() {
-            self.watches[index].unsaved = true;
+            self.watches[index].unsaved = Some(Persist::Soon);
         }
     }
 }
@@ -367,17 +397,20 @@ impl Scheduler {
 /// When a watch is first due: at once if it was never checked, or if it came due while no agent was alive.
 fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let Some(last) = record.last_checked else { return now };
-    let last = alive.map_or(last, |alive| alive.max(last)).min(now);
-    watch.next_due(last).max(now)
+    let alive = alive.map_or(last, |alive| alive.max(last)).min(now);
+    let retry = record.trouble.as_ref().map(|trouble| retry(trouble, last, 0.5));
+    retry.into_iter().fold(watch.next_due(alive), Timestamp::min).max(now)
 }
 
 /// When a watch is due after a check: by its schedule, or earlier where a check is wanted.
 fn next_due(watched: &Watched, recheck: Option<Timestamp>, now: Timestamp, chance: f64) -> Timestamp {
-    let retry = watched.record.trouble.as_ref().map(|trouble| {
-        let pause = RETRY.pause(trouble.failures.count.saturating_sub(1), chance);
-        now + SignedDuration::try_from(pause).unwrap_or_default()
-    });
+    let retry = watched.record.trouble.as_ref().map(|trouble| retry(trouble, now, chance));
     [recheck, retry].into_iter().flatten().fold(watched.watch.next_due(now), Timestamp::min)
+}
+
+fn retry(trouble: &Trouble, last: Timestamp, chance: f64) -> Timestamp {
+    let pause = RETRY.pause(trouble.failures.count.saturating_sub(1), chance);
+    last + SignedDuration::try_from(pause).unwrap_or_default()
 }
 
 fn subscriptions(watch: &Watch, config: &Config) -> Arc<[Subscription]> {

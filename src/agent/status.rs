@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use jiff::SignedDuration;
+
 use super::clock;
 use super::scheduler::{Scheduler, held_off};
 use crate::config::Config;
@@ -15,8 +17,14 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatu
     let now = Instant::now();
     let one = |watched: &super::scheduler::Watched| {
         let mut status = of_record(&watched.watch, &watched.record);
-        status.next_check = watched.due;
-        if let Some(cause) = scheduler.registries.held_off(watched.registry, now).filter(|_| watched.due.is_none()) {
+        if watched.watch.enabled {
+            // While it is asked for just now, the next check is the one after that.
+            status.next_check = Some(watched.due.unwrap_or_else(|| watched.watch.next_due(clock::now())));
+        }
+        if let Some((cause, pause)) = scheduler.registries.held_off(watched.registry, now)
+            && watched.due.is_none()
+        {
+            status.next_check = clock::now().checked_add(SignedDuration::try_from(pause).unwrap_or_default()).ok();
             status.state = State::Failing.as_str().to_owned();
             status.error = Some(held_off(watched, cause));
         }

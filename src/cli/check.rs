@@ -9,6 +9,7 @@ use crate::agent;
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
 use crate::control::{Client, Error};
+use crate::store::LockError;
 
 pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Failure> {
     let config = load(explicit, false)?;
@@ -29,20 +30,42 @@ pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Fai
 
 async fn ask(config: Config, request: CheckRequest, mut line: impl FnMut(CheckLine)) -> Result<(), Failure> {
     let stop = stop_signal()?;
-    if let Some(socket) = agent::socket_of(&config.state) {
-        match Client::connect(&socket).await {
-            Ok(mut client) => {
-                return tokio::select! {
-                    done = client.check(&request, line) => Ok(done?),
-                    () = stop => Err(agent::Error::Interrupted.into()),
-                };
-            }
-            // Nobody listens any more: the agent was killed, and its lock is free.
-            Err(Error::Unreachable { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+    tokio::pin!(stop);
+    if let Some(mut client) = connect(&config.state).await? {
+        return through(&mut client, &request, &mut line, &mut stop).await;
     }
-    Ok(agent::check_once(config, request, &mut line, stop).await?)
+    let state = config.state.clone();
+    match agent::check_once(config, request.clone(), &mut line, &mut stop).await {
+        // An agent has come up since we looked.
+        Err(error @ agent::Error::Lock(LockError::Held { .. })) => match connect(&state).await? {
+            Some(mut client) => through(&mut client, &request, &mut line, &mut stop).await,
+            None => Err(error.into()),
+        },
+        done => Ok(done?),
+    }
+}
+
+/// The agent that works on this state, if one listens.
+async fn connect(state: &Path) -> Result<Option<Client>, Failure> {
+    let Some(socket) = agent::socket_of(state) else { return Ok(None) };
+    match Client::connect(&socket).await {
+        Ok(client) => Ok(Some(client)),
+        // Nobody listens any more: the agent was killed, and its lock is free.
+        Err(Error::Unreachable { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn through(
+    client: &mut Client,
+    request: &CheckRequest,
+    line: impl FnMut(CheckLine),
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    tokio::select! {
+        done = client.check(request, line) => Ok(done?),
+        () = stop => Err(agent::Error::Interrupted.into()),
+    }
 }
 
 /// One line for the check, one for each delivery, one for an error.

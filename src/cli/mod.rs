@@ -158,7 +158,7 @@ impl Failure {
     fn tell(self) -> ExitCode {
         let (text, code) = match &self {
             Self::Config(faults) => {
-                anstream::eprint!("{}", faults.render(std::io::stderr().is_terminal()));
+                anstream::eprintln!("{}", faults.render(std::io::stderr().is_terminal()).trim_end());
                 return ExitCode::from(2);
             }
             Self::Agent(error) => (error.to_string(), agent_code(error)),
@@ -227,7 +227,7 @@ impl From<std::io::Error> for Failure {
 fn load(explicit: Option<&std::path::Path>, aloud: bool) -> Result<Config, Failure> {
     let loaded = config::load(&config::find(explicit)?)?;
     if aloud && !loaded.warnings.is_empty() {
-        anstream::eprint!("{}", config::render(&loaded.warnings, std::io::stderr().is_terminal()));
+        anstream::eprintln!("{}", config::render(&loaded.warnings, std::io::stderr().is_terminal()).trim_end());
     }
     Ok(loaded.config)
 }

@@ -120,7 +120,9 @@ pub struct Tries {
 pub fn settle(ending: Ending, tries: Tries, overtaken: bool, retry: &Retry, now: Timestamp, chance: f64) -> Event {
     let spent = tries.attempts.saturating_sub(tries.deferrals);
     let pause = |step: u32| {
-        let pause = retry.backoff.pause(step, chance);
+        // Whole milliseconds: as it is stored.
+        let pause =
+            Duration::from_millis(u64::try_from(retry.backoff.pause(step, chance).as_millis()).unwrap_or(u64::MAX));
         let due = SignedDuration::try_from(pause).ok().and_then(|pause| now.checked_add(pause).ok());
         Event::RetryAt(due.unwrap_or(Timestamp::MAX))
     };

@@ -29,6 +29,7 @@ pub struct Owner {
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    dir: PathBuf,
 }
 
 /// Why the lock cannot be had.
@@ -80,14 +81,14 @@ fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
 
 impl Lock {
     /// Takes the lock of a state directory, which is made if it is missing; waits up to `patience` for a one-shot
-    /// command to end, but never for an agent. Blocks.
-    pub fn acquire(dir: &Path, owner: &Owner, patience: Duration) -> Result<Self, LockError> {
+    /// command to end, or for an agent that is only starting, but never for one that runs. Blocks.
+    pub fn acquire(dir: &Path, patience: Duration) -> Result<Self, LockError> {
         let io = |source| LockError::Io { dir: dir.to_owned(), source };
         refuse_root(dir)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io)?;
         let path = dir.join(LOCK);
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).clone();
-        let mut file = options.open(&path).map_err(io)?;
+        let file = options.open(&path).map_err(io)?;
         let until = Instant::now() + patience;
         loop {
             match file.try_lock() {
@@ -103,9 +104,18 @@ impl Lock {
                 }
             }
         }
-        let text = serde_json::to_string(owner).unwrap_or_default();
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(io)?;
-        Ok(Self { file })
+        let mut lock = Self { file, dir: dir.to_owned() };
+        lock.name(None)?;
+        Ok(lock)
+    }
+
+    /// Tells others whom to ask; from now on nobody waits for this owner to end.
+    pub fn name(&mut self, socket: Option<PathBuf>) -> Result<(), LockError> {
+        let owner = Owner { pid: std::process::id(), socket };
+        let text = serde_json::to_string(&owner).unwrap_or_default();
+        let file = &mut self.file;
+        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+        written.map_err(|source| LockError::Io { dir: self.dir.clone(), source })
     }
 }
 
@@ -158,25 +168,25 @@ mod tests {
     #[test]
     fn a_second_owner_is_refused_and_told_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
-        let agent = Owner { pid: 42, socket: Some("/run/x.sock".into()) };
-        let lock = Lock::acquire(dir.path(), &agent, Duration::ZERO).unwrap();
-        assert_eq!(owner(dir.path()), Some(agent));
+        let mut lock = Lock::acquire(dir.path(), Duration::ZERO).unwrap();
+        lock.name(Some("/run/x.sock".into())).unwrap();
+        let pid = std::process::id();
+        assert_eq!(owner(dir.path()), Some(Owner { pid, socket: Some("/run/x.sock".into()) }));
         // An agent is not waited for, however patient we are.
-        let refused = Lock::acquire(dir.path(), &Owner { pid: 43, socket: None }, Duration::from_secs(60)).unwrap_err();
-        assert!(refused.to_string().contains("pid 42"), "{refused}");
+        let refused = Lock::acquire(dir.path(), Duration::from_secs(60)).unwrap_err();
+        assert!(refused.to_string().contains(&format!("pid {pid}")), "{refused}");
         drop(lock);
         assert_eq!(owner(dir.path()), None);
-        Lock::acquire(dir.path(), &Owner { pid: 43, socket: None }, Duration::ZERO).unwrap();
+        Lock::acquire(dir.path(), Duration::ZERO).unwrap();
     }
 
     #[test]
     fn a_one_shot_command_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let held = Lock::acquire(dir.path(), &Owner { pid: 1, socket: None }, Duration::ZERO).unwrap();
+        let held = Lock::acquire(dir.path(), Duration::ZERO).unwrap();
         std::thread::scope(|scope| {
-            let agent = Owner { pid: 2, socket: Some("/run/x.sock".into()) };
             let dir = dir.path();
-            let waiting = scope.spawn(move || Lock::acquire(dir, &agent, Duration::from_secs(30)).is_ok());
+            let waiting = scope.spawn(move || Lock::acquire(dir, Duration::from_secs(30)).is_ok());
             drop(held);
             assert!(waiting.join().unwrap());
         });

@@ -36,6 +36,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// A database that nothing outlives.
+pub(super) fn in_memory() -> Result<Connection, Error> {
+    let mut connection = Connection::open_in_memory()?;
+    migrate(&mut connection, 0)?;
+    Ok(connection)
+}
+
 /// The version of a database; refuses another program's and a newer taghook's. An empty file has version 0.
 pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Error> {
     let ask = |question| connection.query_row(question, [], |row| row.get(0)).map_err(|error| Error::of(path, error));

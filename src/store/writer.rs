@@ -41,15 +41,20 @@ impl Store {
     /// Opens the database of a state directory, makes it, or brings it up to date. Blocks: for use at start.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(super::DATABASE);
-        let connection = schema::open(&path)?;
+        Self::start(schema::open(&path)?, path)
+    }
+
+    fn start(connection: Connection, path: PathBuf) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let spawned = std::thread::Builder::new().name("store".into()).spawn(move || serve(connection, jobs));
-        spawned.map_err(|source| Error::Directory {
-            path: dir.to_owned(),
-            remedy: "raise the limit of threads",
-            source,
-        })?;
+        let remedy = "raise the limit of threads";
+        spawned.map_err(|source| Error::Directory { path: path.clone(), remedy, source })?;
         Ok(Self { queue, path: path.into() })
+    }
+
+    /// A store that nothing outlives: for looking without leaving a trace.
+    pub fn in_memory() -> Result<Self, Error> {
+        Self::start(schema::in_memory()?, PathBuf::new())
     }
 
     /// The state directory.
