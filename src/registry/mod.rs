@@ -21,6 +21,8 @@ mod options;
 mod retry_after;
 mod session;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod token;
 mod transport;
 

@@ -1,0 +1,379 @@
+//! The client against a scripted registry: what only shows over several questions, or with options of its own.
+
+#![allow(unreachable_pub)]
+
+#[path = "../../tests/support/registry.rs"]
+mod scripted;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scripted::{Bearer, Manner, Registry, Reply, Shared};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::{Asked, Client, Error, Options};
+use crate::domain::{Answer, Digest, FailureKind, Platform, Reference, Sighting};
+
+fn plain() -> Options {
+    Options { plain_http: true, ..Options::default() }
+}
+
+/// With a login of our own; the file is the password's.
+fn with_password(password: &str) -> (Options, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), password).unwrap();
+    let options = Options { username: Some("robot".into()), password_file: Some(file.path().to_owned()), ..plain() };
+    (options, file)
+}
+
+fn reference(registry: &Registry, repository: &str, tag: &str) -> Reference {
+    Reference::parse(&registry.image(repository, tag)).unwrap()
+}
+
+/// A registry with `acme/web:stable`, a client of it, the reference and the digest.
+fn registry(options: &Options) -> (Registry, Client, Reference, Digest) {
+    let registry = Registry::start();
+    let digest = Digest::parse(&registry.push_image("acme/web", "stable", "1")).unwrap();
+    let client = Client::new(&registry.host(), options).unwrap();
+    let reference = reference(&registry, "acme/web", "stable");
+    (registry, client, reference, digest)
+}
+
+fn present(asked: Asked<Answer>) -> Sighting {
+    match asked.result.unwrap() {
+        Answer::Present(sighting) => sighting,
+        Answer::Absent => panic!("absent"),
+    }
+}
+
+fn kind<T: std::fmt::Debug>(asked: Asked<T>) -> FailureKind {
+    asked.result.unwrap_err().kind()
+}
+
+async fn digest(client: &Client, reference: &Reference) -> Digest {
+    present(client.check(reference, None, None).await).digest
+}
+
+// What a check costs.
+
+#[tokio::test]
+async fn an_unchanged_platform_costs_one_head_and_no_get() {
+    let (registry, client, reference, _) = registry(&plain());
+    let platform = Platform::parse("linux/arm64").unwrap();
+    let pushed = registry.push_index("acme/web", "stable", "1", &["linux/amd64=x", "linux/arm64=y"]);
+    let known = present(client.check(&reference, Some(&platform), None).await);
+    assert_eq!(known.digest.as_str(), pushed.children["linux/arm64"]);
+    assert_eq!(known.tag_digest().as_str(), pushed.digest);
+
+    registry.clear_log();
+    let asked = client.check(&reference, Some(&platform), Some(&known)).await;
+    assert_eq!(asked.requests, 1);
+    assert_eq!(present(asked), known);
+    assert_eq!(registry.requests(), ["HEAD /v2/acme/web/manifests/stable"]);
+
+    // Another platform moved: the index is another one, the child is not.
+    let moved = registry.push_index("acme/web", "stable", "2", &["linux/amd64=z", "linux/arm64=y"]);
+    let asked = client.check(&reference, Some(&platform), Some(&known)).await;
+    assert_eq!(asked.requests, 2);
+    let seen = present(asked);
+    assert_eq!(seen.digest, known.digest);
+    assert_eq!(seen.index_digest.unwrap().as_str(), moved.digest);
+}
+
+#[tokio::test]
+async fn every_request_is_counted() {
+    let (registry, client, reference, _) = registry(&plain());
+    registry.wants_bearer(Bearer::default());
+    assert_eq!(client.check(&reference, None, None).await.requests, 3);
+    assert_eq!(client.check(&reference, None, None).await.requests, 1);
+    assert_eq!(registry.log().len(), 4);
+}
+
+#[tokio::test]
+async fn a_head_that_was_honest_once_needs_no_second_opinion() {
+    let (registry, client, here, _) = registry(&plain());
+    let gone = reference(&registry, "acme/web", "gone");
+    digest(&client, &here).await;
+    let asked = client.check(&gone, None, None).await;
+    assert_eq!((asked.result.unwrap(), asked.requests), (Answer::Absent, 1));
+}
+
+#[tokio::test]
+async fn an_absence_that_get_confirmed_is_not_confirmed_again() {
+    let (registry, client, _, _) = registry(&plain());
+    let gone = reference(&registry, "acme/web", "gone");
+    assert_eq!(client.check(&gone, None, None).await.requests, 2);
+    assert_eq!(client.check(&gone, None, None).await.requests, 1);
+}
+
+#[tokio::test]
+async fn a_registry_without_digests_is_asked_once_by_get() {
+    let (registry, client, reference, expected) = registry(&plain());
+    registry.rule(|_, reply| reply.without("docker-content-digest"));
+    assert_eq!(digest(&client, &reference).await, expected);
+    registry.clear_log();
+    assert_eq!(digest(&client, &reference).await, expected);
+    assert_eq!(registry.requests(), ["GET /v2/acme/web/manifests/stable"]);
+}
+
+#[tokio::test]
+async fn connections_are_kept() {
+    let (registry, client, reference, _) = registry(&plain());
+    for _ in 0..3 {
+        digest(&client, &reference).await;
+    }
+    assert!(registry.log().iter().all(|seen| seen.connection == 0));
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_is_replaced_without_a_failure() {
+    let (registry, client, reference, _) = registry(&plain());
+    digest(&client, &reference).await;
+    registry.rule(|seen, reply| if seen.connection == 0 { reply.manner(Manner::Drop) } else { reply });
+    digest(&client, &reference).await;
+    assert_eq!(registry.log().last().unwrap().connection, 1);
+}
+
+// Whether a digest resolves by itself.
+
+#[tokio::test]
+async fn a_digest_resolves_or_does_not() {
+    let (registry, client, reference, digest) = registry(&plain());
+    assert!(client.resolve(&reference, &digest).await.result.is_ok());
+    assert_eq!(registry.requests(), [format!("HEAD /v2/acme/web/manifests/{digest}")]);
+    registry.delete_manifest("acme/web", digest.as_str());
+    assert_eq!(kind(client.resolve(&reference, &digest).await), FailureKind::Unresolvable);
+    registry.rule(|_, _| Reply::status(503));
+    assert_eq!(kind(client.resolve(&reference, &digest).await), FailureKind::Server);
+}
+
+#[tokio::test]
+async fn a_digest_that_resolves_to_another_one_does_not() {
+    let (registry, client, reference, digest) = registry(&plain());
+    let other = scripted::sha256(b"other");
+    registry.rule(move |_, reply| reply.replacing("docker-content-digest", &other));
+    assert_eq!(kind(client.resolve(&reference, &digest).await), FailureKind::BadDigest);
+}
+
+// Time.
+
+#[tokio::test]
+async fn a_registry_that_hangs_is_a_timeout() {
+    let options = Options { timeout: Duration::from_millis(100), ..plain() };
+    let (registry, client, reference, _) = registry(&options);
+    registry.rule(|_, reply| reply.manner(Manner::Hang));
+    let asked = client.check(&reference, None, None).await;
+    assert_eq!(asked.requests, 1, "a timeout is not tried again");
+    assert_eq!(kind(asked), FailureKind::Timeout);
+}
+
+#[tokio::test]
+async fn retry_after_is_told_in_every_form() {
+    let (registry, client, reference, _) = registry(&plain());
+    registry.rule(|_, _| {
+        Reply::status(429)
+            .with("date", "Mon, 23 Nov 2026 12:00:00 GMT")
+            .with("retry-after", "Mon, 23 Nov 2026 12:02:00 GMT")
+    });
+    let error = client.check(&reference, None, None).await.result.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
+}
+
+// Tokens and logins.
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_minted_again_once() {
+    // As ECR Public says it, and as everybody else does.
+    for status in [401, 403, 400] {
+        let (registry, client, reference, expected) = registry(&plain());
+        registry.wants_bearer(Bearer::default());
+        digest(&client, &reference).await;
+        registry.revoke_tokens();
+        registry.rule(move |seen, reply| match seen.header("authorization") {
+            Some(sent) if sent.starts_with("Bearer") && reply.status == 401 => Reply::error(status, "DENIED"),
+            _ => reply,
+        });
+        registry.clear_log();
+        assert_eq!(digest(&client, &reference).await, expected, "{status}");
+        let path = "/v2/acme/web/manifests/stable";
+        assert_eq!(registry.requests(), [format!("HEAD {path}"), "GET /token".into(), format!("HEAD {path}")]);
+    }
+}
+
+#[tokio::test]
+async fn bearer_is_not_given_up_because_a_token_was_refused() {
+    // As Harbor: a rejected token is answered with Basic.
+    let (options, _file) = with_password("hunter2");
+    let (registry, client, reference, expected) = registry(&options);
+    registry.wants_bearer(Bearer::default());
+    digest(&client, &reference).await;
+    registry.revoke_tokens();
+    registry.rule(|seen, reply| match seen.header("authorization") {
+        Some(_) if reply.status == 401 => reply.replacing("www-authenticate", "Basic realm=\"harbor\""),
+        _ => reply,
+    });
+    registry.clear_log();
+    assert_eq!(digest(&client, &reference).await, expected);
+    let log = registry.log();
+    assert!(
+        log.iter()
+            .filter(|seen| seen.is_manifest())
+            .all(|seen| { seen.header("authorization").is_some_and(|sent| sent.starts_with("Bearer")) })
+    );
+}
+
+#[tokio::test]
+async fn a_password_that_was_changed_is_read_again_on_refusal() {
+    // As ECR: expired is 403 and no challenge.
+    let (options, file) = with_password("old\n");
+    let (registry, client, reference, expected) = registry(&options);
+    registry.wants_basic("robot:old");
+    assert_eq!(digest(&client, &reference).await, expected);
+    registry.clear_log();
+    assert_eq!(client.check(&reference, None, None).await.requests, 1, "what worked goes first");
+
+    registry.wants_basic("robot:new");
+    std::fs::write(file.path(), "new\n").unwrap();
+    registry.rule(|seen, reply| match seen.header("authorization").is_some() && reply.status == 401 {
+        true => Reply::status(403),
+        false => reply,
+    });
+    assert_eq!(digest(&client, &reference).await, expected);
+}
+
+#[tokio::test]
+async fn a_login_that_was_rejected_rests() {
+    let (options, file) = with_password("wrong");
+    let (registry, client, here, _) = registry(&options);
+    registry.wants_bearer(Bearer { login: Some("robot:right".into()), anonymous: false, ..Bearer::default() });
+    registry.push_image("acme/db", "1", "2");
+    let logins =
+        || registry.log().iter().filter(|seen| seen.path == "/token" && seen.header("authorization").is_some()).count();
+    let there = reference(&registry, "acme/db", "1");
+    for reference in [&here, &there, &here] {
+        assert_eq!(kind(client.check(reference, None, None).await), FailureKind::Unauthorized);
+    }
+    assert_eq!(logins(), 1, "registries ban who insists");
+    std::fs::write(file.path(), "right").unwrap();
+    digest(&client, &there).await;
+    assert_eq!(logins(), 2);
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_for_one_repository_goes_on_for_others() {
+    let (options, _file) = with_password("right");
+    let (registry, client, here, _) = registry(&options);
+    registry.wants_bearer(Bearer { login: Some("robot:right".into()), anonymous: false, ..Bearer::default() });
+    registry.rule(|seen, reply| match seen.path == "/token" && seen.query.contains("secret") {
+        true => Reply::error(403, "DENIED"),
+        false => reply,
+    });
+    let secret = reference(&registry, "acme/secret", "1");
+    assert_eq!(kind(client.check(&secret, None, None).await), FailureKind::Unauthorized);
+    digest(&client, &here).await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_moved_is_found_again() {
+    let (registry, client, reference, _) = registry(&plain());
+    registry.wants_bearer(Bearer { expires_in: None, ..Bearer::default() });
+    digest(&client, &reference).await;
+    registry.revoke_tokens();
+    registry.rule(|seen, reply| if seen.path == "/token" { Reply::status(404) } else { reply });
+    assert_eq!(kind(client.check(&reference, None, None).await), FailureKind::Protocol);
+    registry.no_rules();
+    digest(&client, &reference).await;
+}
+
+#[tokio::test]
+async fn an_endpoints_path_is_part_of_the_scope() {
+    let registry = Registry::start();
+    registry.push_image("hub/library/nginx", "latest", "1");
+    registry.wants_bearer(Bearer { scope: None, ..Bearer::default() });
+    let options = Options { endpoint: Some(format!("http://{}/hub", registry.host())), ..Options::default() };
+    let client = Client::new("docker.io", &options).unwrap();
+    digest(&client, &Reference::parse("nginx").unwrap()).await;
+    assert_eq!(registry.requests()[0], "HEAD /v2/hub/library/nginx/manifests/latest");
+    assert_eq!(scripted::parameter(&registry.log()[1].query, "scope"), "repository:hub/library/nginx:pull");
+}
+
+// Trust.
+
+/// A registry over TLS, and the file with the certificate that it shows.
+fn tls() -> (Registry, tempfile::NamedTempFile) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    let registry = Registry::start_with(move |stream, connection, shared: Shared| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                scripted::serve(stream, connection, shared).await;
+            }
+        }
+    });
+    (registry, file)
+}
+
+fn trusting(file: &tempfile::NamedTempFile) -> Options {
+    Options { ca_file: Some(file.path().to_owned()), ..Options::default() }
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_told_with_its_remedy_and_trusted_by_its_file() {
+    let (registry, file) = tls();
+    registry.push_image("acme/web", "stable", "1");
+    let reference = reference(&registry, "acme/web", "stable");
+    let stranger = Client::new(&registry.host(), &Options::default()).unwrap();
+    let error = stranger.check(&reference, None, None).await.result.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Tls, "{error}");
+    assert!(error.to_string().contains("set ca_file"), "{error}");
+
+    let friend = Client::new(&registry.host(), &trusting(&file)).unwrap();
+    digest(&friend, &reference).await;
+}
+
+#[test]
+fn a_ca_file_that_is_of_no_use_is_told() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let garbled = Options { ca_file: Some(file.path().to_owned()), ..Options::default() };
+    let missing = Options { ca_file: Some("/nowhere/ca.pem".into()), ..Options::default() };
+    for options in [garbled, missing] {
+        let error = Client::new("r.example", &options).err().unwrap();
+        assert_eq!(error.kind(), FailureKind::Tls);
+        assert!(error.to_string().contains("ca_file"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn https_never_goes_to_http() {
+    let (secure, file) = tls();
+    let insecure = Registry::start();
+    insecure.push_image("acme/web", "stable", "1");
+    let location = format!("http://{}/v2/acme/web/manifests/stable", insecure.host());
+    secure.rule(move |_, _| Reply::redirect(307, &location));
+    let client = Client::new(&secure.host(), &trusting(&file)).unwrap();
+    let asked = client.check(&reference(&secure, "acme/web", "stable"), None, None).await;
+    assert_eq!(kind(asked), FailureKind::Redirect);
+    assert!(insecure.log().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_endpoint_over_plain_http_gets_no_login_of_an_https_registry() {
+    let (secure, file) = tls();
+    let insecure = Registry::start();
+    let realm = Some(format!("http://{}/token", insecure.host()));
+    secure.wants_bearer(Bearer { realm, ..Bearer::default() });
+    let (login, _password) = with_password("hunter2");
+    let options = Options { plain_http: false, ca_file: Some(file.path().to_owned()), ..login };
+    let client = Client::new(&secure.host(), &options).unwrap();
+    let asked = client.check(&reference(&secure, "acme/web", "stable"), None, None).await;
+    let error: Error = asked.result.unwrap_err();
+    assert!(error.to_string().contains("plain http"), "{error}");
+    assert!(insecure.log().is_empty());
+}
