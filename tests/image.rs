@@ -58,6 +58,16 @@ impl Ask {
         self
     }
 
+    /// With a credential helper of this name: a shell script that is run with `sh` in the home directory.
+    fn helper(mut self, name: &str, script: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.home.path().join(format!("docker-credential-{name}"));
+        std::fs::write(&path, format!("#!/bin/sh\ncd \"$HOME\"\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        self.command.env("PATH", format!("{}:/usr/bin:/bin", self.home.path().display()));
+        self
+    }
+
     fn run(mut self) -> Told {
         let child = self.command.spawn().unwrap();
         let pid = child.id().to_string();
@@ -504,6 +514,55 @@ fn a_docker_config_that_is_garbled_is_a_credentials_error() {
     let (kind, message) = Ask::image(&image).docker_config("{\"auths\": 7, \"x\": \"hunter2\"}").failure();
     assert_eq!(kind, "credentials");
     assert!(message.contains("config.json") && !message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn a_helper_is_asked_with_the_registrys_name_and_again_when_its_login_is_stale() {
+    let (registry, image, digest) = registry();
+    registry.wants_bearer(Bearer { login: Some("robot:new".into()), anonymous: false, ..Bearer::default() });
+    let host = registry.host();
+    let script = format!(
+        r#"test "$1" = get && test "$(cat)" = "{host}" || exit 1
+        if test -e asked; then secret=new; else secret=stale; touch asked; fi
+        echo '{{"ServerURL":"x","Username":"robot","Secret":"'$secret'"}}'"#
+    );
+    let config = serde_json::json!({"credHelpers": {host: "test"}}).to_string();
+    assert_eq!(Ask::image(&image).docker_config(&config).helper("test", &script).digest(), digest);
+}
+
+#[test]
+fn a_helper_without_a_login_is_no_error_and_a_broken_one_repeats_nothing() {
+    let (registry, image, digest) = registry();
+    registry.wants_bearer(Bearer::default());
+    let config = "{\"credsStore\": \"test\"}";
+    let empty = "echo 'credentials not found in native keychain'; exit 1";
+    assert_eq!(Ask::image(&image).docker_config(config).helper("test", empty).digest(), digest);
+
+    let broken = "echo 'panic: hunter2'; exit 2";
+    let (kind, message) = Ask::image(&image).docker_config(config).helper("test", broken).failure();
+    assert_eq!(kind, "credentials");
+    assert!(message.contains("docker-credential-test") && !message.contains("hunter2"), "{message}");
+    let (kind, message) = Ask::image(&image).docker_config("{\"credsStore\": \"../evil\"}").failure();
+    assert_eq!(kind, "credentials", "{message}");
+}
+
+#[test]
+fn an_identity_token_is_exchanged_or_sent_as_a_password() {
+    let config = |host: String| {
+        let entry = serde_json::json!({"auth": registry::base64("00000000:"), "identitytoken": "idt&1"});
+        serde_json::json!({"auths": {host: entry}}).to_string()
+    };
+    let exchanging = Bearer { identity: Some("idt&1".into()), anonymous: false, ..Bearer::default() };
+    let refusing = Bearer { login: Some("<token>:idt&1".into()), anonymous: false, ..Bearer::default() };
+    for (bearer, methods) in [(exchanging, vec!["POST"]), (refusing, vec!["POST", "GET"])] {
+        let (registry, image, digest) = registry();
+        registry.wants_bearer(bearer);
+        assert_eq!(Ask::image(&image).docker_config(&config(registry.host())).digest(), digest);
+        let log = registry.log();
+        let seen: Vec<_> = log.iter().filter(|seen| seen.path == "/token").map(|seen| &*seen.method).collect();
+        assert_eq!(seen, methods);
+        assert!(log.iter().all(|seen| !seen.query.contains("idt")), "a secret in a URL ends in logs");
+    }
 }
 
 // Redirects.

@@ -12,25 +12,38 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
-use super::{Error, Options, docker};
+use super::docker::{self, Found};
+use super::helper::Helper;
+use super::{Error, Options};
 use crate::domain::backoff::Backoff;
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(String);
 
-/// A user name and a password.
+/// A user name and a password, or an identity token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Login {
     pub(super) username: String,
-    pub(super) password: Secret,
+    password: Secret,
 }
+
+/// The user name that stands for "the secret is an identity token", in helpers and in files.
+const IDENTITY: &str = "<token>";
 
 /// Where the logins for one registry come from.
 pub(super) struct Credentials {
     registry: String,
     own: Option<(String, PathBuf)>,
     refused: Mutex<Option<Refused>>,
+    /// What the helper said a short while ago; held while it is asked, so that it is asked once.
+    helped: tokio::sync::Mutex<Option<Helped>>,
+}
+
+struct Helped {
+    helper: Helper,
+    login: Option<Login>,
+    asked: Instant,
 }
 
 /// A login that was refused, and until when it is not sent.
@@ -42,6 +55,9 @@ struct Refused {
 
 /// How long a refused login rests; GitLab bans an address for an hour after 30 refusals in 3 minutes.
 const REST: Backoff = Backoff { first: Duration::from_secs(60), max: Duration::from_secs(3600) };
+
+/// How long a helper's answer is kept; a token per repository would else run it as often.
+const HELPED: Duration = Duration::from_secs(60);
 
 impl Credentials {
     /// For a registry as it is configured. Files know an endpoint by its own host.
@@ -57,17 +73,17 @@ impl Credentials {
                 });
             }
         };
-        Ok(Self { registry: registry.to_owned(), own, refused: Mutex::new(None) })
+        Ok(Self { own, ..Self::of_files(registry) })
     }
 
     /// For a host that a registry sends us to: only what files have for that very host.
     pub(super) fn of_files(host: &str) -> Self {
-        Self { registry: host.to_owned(), own: None, refused: Mutex::new(None) }
+        Self { registry: host.to_owned(), own: None, refused: Mutex::default(), helped: Default::default() }
     }
 
     /// The login for a repository, read anew; `None` when there is none, or when it was refused a short while ago.
-    pub(super) fn login(&self, repository: &str) -> Result<Option<Arc<Login>>, Error> {
-        let Some(login) = self.read(repository)? else { return Ok(None) };
+    pub(super) async fn login(&self, repository: &str) -> Result<Option<Arc<Login>>, Error> {
+        let Some(login) = self.read(repository).await? else { return Ok(None) };
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match &*refused {
             Some(refused) if *refused.login == login && Instant::now() < refused.until => Ok(None),
@@ -81,6 +97,11 @@ impl Credentials {
         let tries = refused.as_ref().filter(|refused| refused.login == *login).map_or(0, |refused| refused.tries + 1);
         let until = Instant::now() + REST.pause(tries, 1.0);
         *refused = Some(Refused { login: Arc::clone(login), until, tries });
+    }
+
+    /// Makes the next question for a login one to its source, and not to what that said before.
+    pub(super) async fn forget(&self) {
+        *self.helped.lock().await = None;
     }
 
     /// Notes that a login was accepted.
@@ -97,24 +118,56 @@ impl Credentials {
         refused.as_ref().is_some_and(|refused| Instant::now() < refused.until)
     }
 
-    fn read(&self, repository: &str) -> Result<Option<Login>, Error> {
+    async fn read(&self, repository: &str) -> Result<Option<Login>, Error> {
         let wrong = |reason| Error::Credentials { host: self.registry.clone(), reason };
-        match &self.own {
-            Some((username, file)) => {
-                let text = std::fs::read_to_string(file).map_err(|e| wrong(format!("{}: {e}", file.display())))?;
-                // Editors and `echo` end a file with a newline; no password does.
-                let password = text.trim_end_matches(['\r', '\n']);
-                if password.is_empty() {
-                    return Err(wrong(format!("{} is empty", file.display())));
-                }
-                Ok(Some(Login { username: username.clone(), password: Secret(password.to_owned()) }))
+        if let Some((username, file)) = &self.own {
+            let text = std::fs::read_to_string(file).map_err(|e| wrong(format!("{}: {e}", file.display())))?;
+            // Editors and `echo` end a file with a newline; no password does.
+            let password = text.trim_end_matches(['\r', '\n']);
+            if password.is_empty() {
+                return Err(wrong(format!("{} is empty", file.display())));
             }
-            None => docker::login(&self.registry, repository).map_err(wrong),
+            return Ok(Some(Login::new(username.clone(), password.to_owned())));
         }
+        for found in docker::find_all(&self.registry, repository).map_err(wrong)? {
+            let login = match found {
+                Found::Login(login) => Some(login),
+                Found::Helper(helper, login) => self.helped(helper).await.map_err(wrong)?.or(login),
+            };
+            if login.is_some() {
+                return Ok(login);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn helped(&self, helper: Helper) -> Result<Option<Login>, String> {
+        let mut helped = self.helped.lock().await;
+        if let Some(helped) = helped.as_ref().filter(|it| it.helper == helper && it.asked.elapsed() < HELPED) {
+            return Ok(helped.login.clone());
+        }
+        let login = helper.login().await?;
+        *helped = Some(Helped { helper, login: login.clone(), asked: Instant::now() });
+        Ok(login)
     }
 }
 
 impl Login {
+    /// A user name and a password.
+    pub(super) fn new(username: String, password: String) -> Self {
+        Self { username, password: Secret(password) }
+    }
+
+    /// An identity token, which a token endpoint takes in place of a password.
+    pub(super) fn identity(token: String) -> Self {
+        Self::new(IDENTITY.to_owned(), token)
+    }
+
+    /// The identity token, if it is one.
+    pub(super) fn identity_token(&self) -> Option<&str> {
+        (self.username == IDENTITY).then_some(&self.password.0)
+    }
+
     /// `Authorization: Basic …`
     pub(super) fn basic(&self) -> Option<HeaderValue> {
         authorization("Basic", &STANDARD.encode(format!("{}:{}", self.username, self.password.0)))
@@ -126,12 +179,6 @@ pub(super) fn authorization(scheme: &str, secret: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(format!("{scheme} {secret}")).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
 }
 
 impl fmt::Debug for Secret {
@@ -152,13 +199,13 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed() {
-        let login = Login { username: "robot".into(), password: Secret("hunter2".into()) };
+        let login = Login::new("robot".into(), "hunter2".into());
         assert!(!format!("{login:?} {:?} {}", login.basic(), login.password).contains("hunter2"));
         assert!(!format!("{:?}", login.basic()).contains("cm9ib3Q6aHVudGVyMg"));
     }
 
-    #[test]
-    fn a_refused_login_rests_until_it_changes() {
+    #[tokio::test]
+    async fn a_refused_login_rests_until_it_changes() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "old\n").unwrap();
         let options = Options {
@@ -167,11 +214,11 @@ mod tests {
             ..Options::default()
         };
         let credentials = Credentials::new("r.example", "r.example", &options).unwrap();
-        let login = credentials.login("acme/web").unwrap().unwrap();
+        let login = credentials.login("acme/web").await.unwrap().unwrap();
         credentials.refuse(&login);
-        assert_eq!(credentials.login("acme/web").unwrap(), None);
+        assert_eq!(credentials.login("acme/web").await.unwrap(), None);
         std::fs::write(file.path(), "new").unwrap();
-        let login = credentials.login("acme/web").unwrap().unwrap();
+        let login = credentials.login("acme/web").await.unwrap().unwrap();
         assert_eq!(login.password.0, "new");
     }
 }

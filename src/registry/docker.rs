@@ -1,6 +1,7 @@
-//! Logins that `docker login` and `podman login` have left in files.
+//! Logins that `docker login` and `podman login` have left in files, or in a helper that a file names.
 //!
-//! Formats: docker `config.json` ("auths") and containers-auth.json(5), whose keys may have a path.
+//! Formats: docker `config.json` ("auths", "credHelpers", "credsStore") and containers-auth.json(5), whose keys may
+//! have a path.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,16 +11,33 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::credentials::Login;
+use super::helper::Helper;
 use crate::domain::reference::canonical_host;
 
+/// Where a login is.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// In the file.
+    Login(Login),
+    /// With a helper; the login is what the file has itself, for when the helper has none.
+    Helper(Helper, Option<Login>),
+}
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct File {
     #[serde(default)]
     auths: HashMap<String, Entry>,
+    #[serde(default)]
+    cred_helpers: HashMap<String, String>,
+    #[serde(default)]
+    creds_store: String,
 }
 
 #[derive(Deserialize)]
 struct Entry {
+    #[serde(default)]
+    identitytoken: String,
     #[serde(default)]
     auth: String,
     #[serde(default)]
@@ -34,15 +52,15 @@ struct Source {
     explicit: bool,
 }
 
-/// The login for a repository of a registry, from the first file that has one.
-pub(super) fn login(registry: &str, repository: &str) -> Result<Option<Login>, String> {
+/// All that the files know of a repository of a registry, in the order in which it counts.
+pub(super) fn find_all(registry: &str, repository: &str) -> Result<Vec<Found>, String> {
+    let mut all = Vec::new();
     for source in sources() {
         let Some(text) = read(&source)? else { continue };
-        if let Some(login) = find(&text, registry, repository).map_err(|e| format!("{}: {e}", source.path.display()))? {
-            return Ok(Some(login));
-        }
+        let found = find(&text, registry, repository);
+        all.extend(found.map_err(|error| format!("{}: {error}", source.path.display()))?);
     }
-    Ok(None)
+    Ok(all)
 }
 
 fn sources() -> Vec<Source> {
@@ -78,8 +96,8 @@ fn read(source: &Source) -> Result<Option<String>, String> {
     }
 }
 
-/// The entry whose key is the longest that the repository lies below.
-fn find(text: &str, registry: &str, repository: &str) -> Result<Option<Login>, String> {
+/// A helper if one is named for the registry; else the entry whose key is the longest that the repository lies below.
+fn find(text: &str, registry: &str, repository: &str) -> Result<Option<Found>, String> {
     // The parser's own message could repeat a part of the file.
     let file: File = serde_json::from_str(text)
         .map_err(|error| format!("not a docker config (line {}, column {})", error.line(), error.column()))?;
@@ -92,7 +110,26 @@ fn find(text: &str, registry: &str, repository: &str) -> Result<Option<Login>, S
             best = Some((key.len(), entry));
         }
     }
-    best.map(|(_, entry)| entry.login()).transpose()
+    let login = best.map(|(_, entry)| entry.login()).transpose()?;
+    let own = file.cred_helpers.iter().find(|(key, _)| normal(key) == registry);
+    let helper = match own {
+        Some((key, name)) if !name.is_empty() => Some(Helper { name: name.clone(), server: key.clone() }),
+        Some(_) => None,
+        None if file.creds_store.is_empty() => None,
+        None => Some(Helper { name: file.creds_store, server: server_of(registry) }),
+    };
+    Ok(match helper {
+        Some(helper) => Some(Found::Helper(helper, login)),
+        None => login.map(Found::Login),
+    })
+}
+
+/// The name under which docker gives a registry's login to a helper.
+fn server_of(registry: &str) -> String {
+    match registry {
+        "docker.io" => "https://index.docker.io/v1/".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 /// `https://index.docker.io/v1/` is how docker writes `docker.io`; others are written with or without a scheme.
@@ -107,19 +144,22 @@ fn normal(key: &str) -> String {
 impl Entry {
     /// With a credential store, docker leaves an entry that only says that there is one.
     fn is_empty(&self) -> bool {
-        self.auth.is_empty() && self.username.is_empty()
+        self.auth.is_empty() && self.username.is_empty() && self.identitytoken.is_empty()
     }
 
     fn login(&self) -> Result<Login, String> {
+        if !self.identitytoken.is_empty() {
+            return Ok(Login::identity(self.identitytoken.clone()));
+        }
         if self.auth.is_empty() {
-            return Ok(Login { username: self.username.clone(), password: self.password.clone().into() });
+            return Ok(Login::new(self.username.clone(), self.password.clone()));
         }
         let garbled = || "the \"auth\" of its entry is not base64 of user:password".to_owned();
-        // Docker pads with zero bytes at times.
         let bytes = STANDARD.decode(self.auth.trim()).map_err(|_| garbled())?;
         let text = String::from_utf8(bytes).map_err(|_| garbled())?;
+        // Docker pads with zero bytes at times.
         let (username, password) = text.trim_end_matches('\0').split_once(':').ok_or_else(garbled)?;
-        Ok(Login { username: username.to_owned(), password: password.to_owned().into() })
+        Ok(Login::new(username.to_owned(), password.to_owned()))
     }
 }
 
@@ -128,7 +168,24 @@ mod tests {
     use super::*;
 
     fn user(json: &str, registry: &str, repository: &str) -> Result<Option<String>, String> {
-        find(json, registry, repository).map(|login| login.map(|login| login.username))
+        find(json, registry, repository).map(|found| match found? {
+            Found::Login(login) => Some(login.username),
+            Found::Helper(helper, _) => Some(format!("{} {}", helper.name, helper.server)),
+        })
+    }
+
+    #[test]
+    fn a_helper_is_asked_by_the_name_that_it_knows() {
+        let json = r#"{"auths":{"a.b":{"username":"x","password":"y"}},
+            "credHelpers":{"https://ECR.example":"ecr-login","c.d":""},"credsStore":"pass"}"#;
+        for (registry, found) in [
+            ("ecr.example", Some("ecr-login https://ECR.example")),
+            ("docker.io", Some("pass https://index.docker.io/v1/")),
+            ("a.b", Some("pass a.b")),
+            ("c.d", None),
+        ] {
+            assert_eq!(user(json, registry, "acme/web"), Ok(found.map(str::to_owned)), "{registry}");
+        }
     }
 
     #[test]
@@ -142,7 +199,7 @@ mod tests {
             ("http://localhost:5000/v2/", "localhost:5000"),
             ("quay.io/acme", "quay.io"),
         ] {
-            let json = format!(r#"{{"auths":{{"{key}":{{"auth":"{auth}"}}}},"credsStore":"x"}}"#);
+            let json = format!(r#"{{"auths":{{"{key}":{{"auth":"{auth}"}}}},"credsStore":""}}"#);
             assert_eq!(user(&json, registry, "acme/web"), Ok(Some("robot".into())), "{key}");
             assert_eq!(user(&json, "other.example", "acme/web"), Ok(None), "{key}");
         }

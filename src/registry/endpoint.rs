@@ -59,6 +59,11 @@ impl Endpoint {
         self.base.clone()
     }
 
+    /// `http` or `https`.
+    pub(super) fn scheme(&self) -> &str {
+        self.base.scheme()
+    }
+
     /// The repository's name as this endpoint knows it.
     pub(super) fn name(&self, repository: &str) -> String {
         format!("{}{repository}", self.prefix)

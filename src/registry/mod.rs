@@ -16,6 +16,7 @@ mod credentials;
 mod docker;
 mod endpoint;
 mod error;
+mod helper;
 mod manifest;
 mod options;
 mod retry_after;

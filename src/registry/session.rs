@@ -31,6 +31,8 @@ struct Talk<'a> {
     url: Url,
     repository: &'a str,
     slot: Arc<Slot>,
+    /// Whether that was another origin than the registry's own: nothing of ours was sent there, nothing is kept.
+    foreign: bool,
     tally: &'a mut Tally,
 }
 
@@ -77,11 +79,15 @@ impl Session {
             }
         }
         let response = self.send(&method, url, sent.as_ref(), tally).await?;
+        let foreign = response.foreign;
+        if foreign {
+            (sent, fresh) = (None, false);
+        }
         if !is_refusal(&response, sent.is_some()) {
             return Ok(response);
         }
-        let slot = if response.foreign { Arc::default() } else { self.slots.slot(repository) };
-        let talk = Talk { method, url: response.url().clone(), repository, slot, tally };
+        let slot = if foreign { Arc::default() } else { self.slots.slot(repository) };
+        let talk = Talk { method, url: response.url().clone(), repository, slot, foreign, tally };
         self.answer(talk, response, sent, fresh).await
     }
 
@@ -95,13 +101,13 @@ impl Session {
     ) -> Result<Response, Error> {
         let mut first = self.refusal(&refusal, sent.as_ref());
         if let Some(sent) = &sent {
-            self.note_refusal(&talk, &refusal, sent);
+            self.note_refusal(&talk, &refusal, sent).await;
         }
         let challenges = self.challenges(&refusal, &mut talk).await?;
         // A token that was minted a moment ago and is refused: another one would be no better.
         let next = match fresh {
             true => None,
-            false => self.grant(&challenges, &mut talk, refusal.foreign).await?,
+            false => self.grant(&challenges, &mut talk).await?,
         };
         let next = next.filter(|next| sent.as_ref().is_none_or(|sent| sent.header != next.header));
         let was_bare = sent.is_none();
@@ -112,7 +118,7 @@ impl Session {
                 return Ok(response);
             }
             first = self.refusal(&response, Some(next));
-            self.note_refusal(&talk, &response, next);
+            self.note_refusal(&talk, &response, next).await;
         }
         let had_login = last.is_some_and(|grant| grant.login.is_some());
         if !had_login || (was_bare && challenges.bearer.is_none()) {
@@ -127,7 +133,7 @@ impl Session {
         if let Some(bearer) = talk.slot.bearer() {
             challenges.bearer = challenges.bearer.or_else(|| Some((*bearer).clone()));
         }
-        if challenges.is_empty() && !refusal.foreign {
+        if challenges.is_empty() && !talk.foreign {
             let root = self.send(&Method::GET, self.endpoint.root(), None, talk.tally).await?;
             if root.status().as_u16() == 429 {
                 return Err(root.error());
@@ -138,13 +144,13 @@ impl Session {
     }
 
     /// Step 3: what answers the challenges; `None` when nothing does.
-    async fn grant(&self, challenges: &Challenges, talk: &mut Talk<'_>, foreign: bool) -> Result<Option<Grant>, Error> {
-        let abroad = foreign.then(|| Credentials::of_files(&host_of(&talk.url)));
+    async fn grant(&self, challenges: &Challenges, talk: &mut Talk<'_>) -> Result<Option<Grant>, Error> {
+        let abroad = talk.foreign.then(|| Credentials::of_files(&host_of(&talk.url)));
         let credentials = abroad.as_ref().unwrap_or(&self.credentials);
         if let Some(bearer) = &challenges.bearer {
             let bearer = Arc::new(bearer.clone());
-            let minted = match foreign {
-                true => self.mint(credentials, &bearer, talk.repository, talk.tally).await,
+            let minted = match talk.foreign {
+                true => self.mint(credentials, &bearer, talk.repository, talk.url.scheme(), talk.tally).await,
                 false => self.granted(&talk.slot, &bearer, talk.repository, talk.tally).await,
             };
             match minted {
@@ -156,10 +162,10 @@ impl Session {
         if !challenges.basic {
             return Ok(None);
         }
-        let Some(login) = credentials.login(talk.repository)? else { return Ok(None) };
+        let Some(login) = credentials.login(talk.repository).await? else { return Ok(None) };
         let Some(header) = login.basic() else { return Ok(None) };
         let grant = Grant { header, login: Some(login), expires: None };
-        if !foreign {
+        if !talk.foreign {
             talk.slot.keep(grant.clone());
         }
         Ok(Some(grant))
@@ -212,7 +218,8 @@ impl Session {
         repository: &str,
         tally: &mut Tally,
     ) -> Result<Grant, Error> {
-        slot.mint(bearer, async || self.mint(&self.credentials, bearer, repository, tally).await).await
+        let scheme = self.endpoint.scheme();
+        slot.mint(bearer, async || self.mint(&self.credentials, bearer, repository, scheme, tally).await).await
     }
 
     /// A token, with a login if there is one; anonymously if the login is refused.
@@ -221,34 +228,52 @@ impl Session {
         credentials: &Credentials,
         bearer: &Bearer,
         repository: &str,
+        scheme: &str,
         tally: &mut Tally,
     ) -> Result<Grant, Error> {
         let scope = bearer.scope(&self.endpoint.name(repository));
-        let login = credentials.login(repository)?;
-        if login.is_some() && self.endpoint.root().scheme() == "https" && bearer.realm.scheme() != "https" {
-            let reason = format!(
-                "its token endpoint at {} is plain http, where no login of an https registry is sent",
-                host_of(&bearer.realm)
-            );
-            return Err(Error::Protocol { host: self.host().to_owned(), reason });
-        }
-        let minted = token::mint(&self.transport, bearer, &scope, login.as_deref(), tally).await;
-        let (token, login) = match (minted, login) {
-            (Ok(token), login) => (token, login),
-            (Err(first @ Error::Unauthorized { status, .. }), Some(login)) => {
-                // 403 may be about the repository only; 401 is about the login.
-                if status == 401 {
-                    credentials.refuse(&login);
-                }
-                let token = token::mint(&self.transport, bearer, &scope, None, tally).await.map_err(|_| first)?;
-                (token, None)
+        let mut refusal: Option<(Error, Arc<Login>)> = None;
+        while let Some(login) = credentials.login(repository).await? {
+            // The source of the login was asked again, and has no other one.
+            if refusal.as_ref().is_some_and(|(_, refused)| *refused == login) {
+                break;
             }
-            (Err(error), _) => return Err(error),
-        };
-        if let Some(login) = &login {
-            credentials.accept(login);
+            self.may_get_a_login(bearer, scheme)?;
+            match token::mint(&self.transport, bearer, &scope, Some(&login), tally).await {
+                Ok(token) => {
+                    credentials.accept(&login);
+                    return Ok(Grant { header: token.header, login: Some(login), expires: Some(token.expires) });
+                }
+                Err(error @ Error::Unauthorized { status, .. }) => {
+                    // 403 may be about the repository only; 401 is about the login.
+                    if status == 401 {
+                        credentials.refuse(&login);
+                    }
+                    if refusal.is_some() {
+                        break;
+                    }
+                    credentials.forget().await;
+                    refusal = Some((error, login));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Grant { header: token.header, login, expires: Some(token.expires) })
+        let minted = token::mint(&self.transport, bearer, &scope, None, tally).await;
+        match (minted, refusal) {
+            (Ok(token), _) => Ok(Grant { header: token.header, login: None, expires: Some(token.expires) }),
+            (Err(error), None) => Err(error),
+            (Err(_), Some((first, _))) => Err(first),
+        }
+    }
+
+    /// What is asked over https does not have its login sent over plain HTTP.
+    fn may_get_a_login(&self, bearer: &Bearer, asked_over: &str) -> Result<(), Error> {
+        if asked_over != "https" || bearer.realm.scheme() == "https" {
+            return Ok(());
+        }
+        let at = host_of(&bearer.realm);
+        let reason = format!("its token endpoint at {at} is plain http, where no login of an https registry is sent");
+        Err(Error::Protocol { host: self.host().to_owned(), reason })
     }
 
     async fn send(
@@ -263,13 +288,20 @@ impl Session {
             url,
             accept: HeaderValue::from_static(manifest::ACCEPT),
             authorization: grant.map(|grant| grant.header.clone()),
+            form: None,
         };
         self.transport.send(request, tally).await
     }
 
     /// Forgets a grant that was refused; a login that was refused under Basic rests.
-    fn note_refusal(&self, talk: &Talk<'_>, refusal: &Response, sent: &Grant) {
+    async fn note_refusal(&self, talk: &Talk<'_>, refusal: &Response, sent: &Grant) {
+        if talk.foreign {
+            return;
+        }
         talk.slot.forget(sent);
+        if sent.login.is_some() {
+            self.credentials.forget().await;
+        }
         if let (Some(login), None, 401) = (&sent.login, sent.expires, refusal.status().as_u16()) {
             self.credentials.refuse(login);
         }

@@ -299,6 +299,28 @@ async fn an_endpoints_path_is_part_of_the_scope() {
     assert_eq!(scripted::parameter(&registry.log()[1].query, "scope"), "repository:hub/library/nginx:pull");
 }
 
+#[tokio::test]
+async fn a_refusal_elsewhere_is_not_held_against_our_login() {
+    let (options, _file) = with_password("hunter2");
+    let (registry, client, here, expected) = registry(&options);
+    let there = Registry::start();
+    there.wants_basic("somebody:else");
+    registry.wants_basic("robot:hunter2");
+    let location = format!("http://{}/v2/acme/away/manifests/1", there.host());
+    registry.rule(move |seen, reply| match seen.path.contains("away") && reply.status != 401 {
+        true => Reply::redirect(307, &location),
+        false => reply,
+    });
+    assert_eq!(digest(&client, &here).await, expected);
+    let away = reference(&registry, "acme/away", "1");
+    assert_eq!(kind(client.check(&away, None, None).await), FailureKind::Unauthorized);
+    assert!(there.log().iter().all(|seen| seen.header("authorization").is_none()));
+    registry.clear_log();
+    assert_eq!(digest(&client, &here).await, expected);
+    assert_eq!(registry.log().len(), 1);
+    assert_eq!(kind(client.check(&away, None, None).await), FailureKind::Unauthorized);
+}
+
 // Trust.
 
 /// A registry over TLS, and the file with the certificate that it shows.

@@ -37,6 +37,8 @@ pub(super) struct Request {
     pub(super) url: Url,
     pub(super) accept: HeaderValue,
     pub(super) authorization: Option<HeaderValue>,
+    /// The body of a `POST`; it may hold a secret, so it is never sent on to where a redirect points.
+    pub(super) form: Option<String>,
 }
 
 /// An answer; its body is not read yet.
@@ -77,6 +79,10 @@ impl Transport {
         let mut response = self.send_once(&request, tally).await?;
         if !is_redirect(response.status()) {
             return Ok(Response { inner: response, foreign: false, limit: self.limit });
+        }
+        if request.form.is_some() {
+            let reason = "its token endpoint sends a secret elsewhere".into();
+            return Err(Error::Redirect { host: host_of(&request.url), reason });
         }
         let origin = request.url.origin();
         let mut request = request;
@@ -129,6 +135,10 @@ impl Request {
         }
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(form) = &self.form {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            *request.body_mut() = Some(form.clone().into());
         }
         request
     }

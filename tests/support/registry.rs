@@ -76,6 +76,8 @@ pub enum Manner {
 pub struct Bearer {
     /// `user:password` of the only login; `None`: anybody gets a token.
     pub login: Option<String>,
+    /// The identity token that is exchanged by POST; `None`: POST is not known here.
+    pub identity: Option<String>,
     /// Whether a request without a login gets one all the same.
     pub anonymous: bool,
     pub expires_in: Option<u64>,
@@ -259,6 +261,7 @@ impl Default for Bearer {
     fn default() -> Self {
         Self {
             login: None,
+            identity: None,
             anonymous: true,
             expires_in: Some(300),
             scope: Some("repository:{name}:pull".into()),
@@ -448,7 +451,12 @@ impl State {
     fn token(&mut self, seen: &Seen) -> Reply {
         let Some(bearer) = &self.bearer else { return Reply::status(404) };
         let sent = seen.header("authorization");
+        let form = String::from_utf8_lossy(&seen.body).into_owned();
+        if seen.method == "POST" && bearer.identity.is_none() {
+            return Reply::status(405);
+        }
         let allowed = match (&bearer.login, sent) {
+            _ if seen.method == "POST" => bearer.identity == Some(parameter(&form, "refresh_token")),
             (_, None) => bearer.anonymous,
             (None, Some(_)) => true,
             (Some(login), Some(sent)) => sent == format!("Basic {}", base64(login)),
@@ -462,7 +470,8 @@ impl State {
         if let Some(seconds) = bearer.expires_in {
             answer["expires_in"] = seconds.into();
         }
-        self.tokens.insert(token, parameter(&seen.query, "scope"));
+        let asked = if seen.method == "POST" { &form } else { &seen.query };
+        self.tokens.insert(token, parameter(asked, "scope"));
         Reply::status(200).with("content-type", "application/json").body(answer.to_string())
     }
 }
