@@ -130,8 +130,9 @@ impl Client {
         }
         let found = self.read(repository, which, tally).await?;
         match &found {
-            // It takes a GET to learn what HEAD did not tell; from now on that comes first.
-            Some(_) => self.needs_get.store(true, Relaxed),
+            // It takes a GET to learn what HEAD does not tell; from now on that comes first. Where HEAD has told it
+            // before, it was a hiccup: a GET counts as a pull, and is not made a habit for that.
+            Some(_) => self.needs_get.store(!self.head_is_honest.load(Relaxed), Relaxed),
             None if absent => self.head_is_honest.store(true, Relaxed),
             None => {}
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use reqwest::header::HeaderValue;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use tracing::debug;
 
 use super::challenge::{Bearer, Challenges};
@@ -101,7 +101,7 @@ impl Session {
     ) -> Result<Response, Error> {
         let mut first = self.refusal(&refusal, sent.as_ref());
         if let Some(sent) = &sent {
-            self.note_refusal(&talk, &refusal, sent).await;
+            self.note_refusal(&mut talk, &refusal, sent).await;
         }
         let challenges = self.challenges(&refusal, &mut talk).await?;
         // A token that was minted a moment ago and is refused: another one would be no better.
@@ -118,10 +118,11 @@ impl Session {
                 return Ok(response);
             }
             first = self.refusal(&response, Some(next));
-            self.note_refusal(&talk, &response, next).await;
+            self.note_refusal(&mut talk, &response, next).await;
         }
         let had_login = last.is_some_and(|grant| grant.login.is_some());
-        if !had_login || (was_bare && challenges.bearer.is_none()) {
+        let was_refused_bare = was_bare && challenges.bearer.is_none();
+        if !had_login || was_refused_bare || !talk.slot.may_ask_anonymously() {
             return Err(first);
         }
         self.anonymously(&challenges, talk, first).await
@@ -135,7 +136,7 @@ impl Session {
         }
         if challenges.is_empty() && !talk.foreign {
             let root = self.send(&Method::GET, self.endpoint.root(), None, talk.tally).await?;
-            if root.status().as_u16() == 429 {
+            if root.status() == StatusCode::TOO_MANY_REQUESTS {
                 return Err(root.error());
             }
             challenges = Challenges::read(root.headers(), root.url());
@@ -180,6 +181,7 @@ impl Session {
                 let scope = bearer.scope(&self.endpoint.name(talk.repository));
                 match token::mint(&self.transport, bearer, &scope, None, talk.tally).await {
                     Ok(token) => Some(Grant { header: token.header, login: None, expires: Some(token.expires) }),
+                    Err(error @ Error::RateLimited { .. }) => return Err(error),
                     Err(_) => return Err(first),
                 }
             }
@@ -190,7 +192,10 @@ impl Session {
                 grant.into_iter().for_each(|grant| talk.slot.keep(grant));
                 Ok(response)
             }
-            _ => Err(first),
+            _ => {
+                talk.slot.refuse_anonymous();
+                Err(first)
+            }
         }
     }
 
@@ -261,7 +266,7 @@ impl Session {
         let minted = token::mint(&self.transport, bearer, &scope, None, tally).await;
         match (minted, refusal) {
             (Ok(token), _) => Ok(Grant { header: token.header, login: None, expires: Some(token.expires) }),
-            (Err(error), None) => Err(error),
+            (Err(error @ Error::RateLimited { .. }), _) | (Err(error), None) => Err(error),
             (Err(_), Some((first, _))) => Err(first),
         }
     }
@@ -293,17 +298,20 @@ impl Session {
         self.transport.send(request, tally).await
     }
 
-    /// Forgets a grant that was refused; a login that was refused under Basic rests.
-    async fn note_refusal(&self, talk: &Talk<'_>, refusal: &Response, sent: &Grant) {
+    /// Forgets a grant that was refused. A login under Basic rests if the registry's root refuses it too: otherwise it is
+    /// only this repository that it may not see.
+    async fn note_refusal(&self, talk: &mut Talk<'_>, refusal: &Response, sent: &Grant) {
         if talk.foreign {
             return;
         }
         talk.slot.forget(sent);
-        if sent.login.is_some() {
-            self.credentials.forget().await;
-        }
-        if let (Some(login), None, 401) = (&sent.login, sent.expires, refusal.status().as_u16()) {
-            self.credentials.refuse(login);
+        let Some(login) = &sent.login else { return };
+        self.credentials.forget().await;
+        if sent.expires.is_none() && refusal.status() == StatusCode::UNAUTHORIZED {
+            let root = self.send(&Method::GET, self.endpoint.root(), Some(sent), talk.tally).await;
+            if root.is_ok_and(|root| is_refusal(&root, true)) {
+                self.credentials.refuse(login);
+            }
         }
     }
 

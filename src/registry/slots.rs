@@ -55,7 +55,12 @@ struct State {
     /// Counts the mints that ended, and how the last one did.
     mints: u64,
     failure: Option<Error>,
+    /// When asking without the login was refused as well.
+    anonymous_refused: Option<Instant>,
 }
+
+/// How long the anonymous way counts as closed after it was tried in vain.
+const CLOSED: Duration = Duration::from_secs(15 * 60);
 
 impl Slots {
     /// The repository's slot, if it was ever challenged.
@@ -133,6 +138,16 @@ impl Slot {
         result
     }
 
+    /// Whether asking without the login has a chance.
+    pub(super) fn may_ask_anonymously(&self) -> bool {
+        self.state().anonymous_refused.is_none_or(|refused| refused.elapsed() >= CLOSED)
+    }
+
+    /// Notes that asking without the login was in vain.
+    pub(super) fn refuse_anonymous(&self) {
+        self.state().anonymous_refused = Some(Instant::now());
+    }
+
     fn drop_expired(&self) {
         let mut state = self.state();
         if state.grant.as_ref().is_some_and(|grant| !grant.is_good()) {
@@ -142,5 +157,67 @@ impl Slot {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+    use reqwest::Url;
+
+    use super::*;
+
+    fn bearer() -> Arc<Bearer> {
+        Arc::new(Bearer { realm: Url::parse("https://t.example/").unwrap(), service: None, repository: None })
+    }
+
+    fn grant(text: &'static str, expires: Instant) -> Grant {
+        Grant { header: HeaderValue::from_static(text), login: None, expires: Some(expires) }
+    }
+
+    /// Eight mints at a time, of which `mint` is run for those that really happen; how many did.
+    async fn together(slot: &Slot, result: Result<Grant, Error>) -> (u32, Vec<Result<Grant, Error>>) {
+        let mints = AtomicU32::new(0);
+        let bearer = bearer();
+        let mint = || {
+            slot.mint(&bearer, async || {
+                mints.fetch_add(1, SeqCst);
+                // Lets everybody else arrive and wait.
+                tokio::task::yield_now().await;
+                result.clone()
+            })
+        };
+        let results = futures_util::future::join_all((0..8).map(|_| mint())).await;
+        (mints.into_inner(), results)
+    }
+
+    #[tokio::test]
+    async fn who_waits_shares_the_token_or_the_failure() {
+        let good = grant("Bearer a", Instant::now() + Duration::from_secs(60));
+        let (mints, results) = together(&Slot::default(), Ok(good)).await;
+        assert_eq!((mints, results.iter().filter(|result| result.is_ok()).count()), (1, 8));
+
+        let slot = Slot::default();
+        let failure = || Error::Server { host: "t.example".into(), status: 503 };
+        let (mints, results) = together(&slot, Err(failure())).await;
+        assert_eq!((mints, results.iter().filter(|result| result.is_err()).count()), (1, 8));
+        let (mints, _) = together(&slot, Err(failure())).await;
+        assert_eq!(mints, 1, "who comes later tries again");
+    }
+
+    #[tokio::test]
+    async fn an_expired_token_is_not_used_and_a_refused_one_is_forgotten() {
+        let slots = Slots::default();
+        let slot = slots.slot("acme/web");
+        let old = grant("Bearer old", Instant::now());
+        slot.keep(old.clone());
+        assert!(slot.grant().is_none());
+        let new = grant("Bearer new", Instant::now() + Duration::from_secs(60));
+        slot.keep(new.clone());
+        slot.forget(&old);
+        assert!(slot.grant().is_some(), "the refusal of an older token says nothing about the newer one");
+        slot.forget(&new);
+        assert!(slot.grant().is_none());
     }
 }

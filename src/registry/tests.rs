@@ -119,6 +119,17 @@ async fn a_registry_without_digests_is_asked_once_by_get() {
 }
 
 #[tokio::test]
+async fn a_hiccup_of_head_does_not_make_get_a_habit() {
+    let (registry, client, reference, expected) = registry(&plain());
+    digest(&client, &reference).await;
+    registry.rule(|_, reply| reply.without("docker-content-digest"));
+    assert_eq!(digest(&client, &reference).await, expected);
+    registry.no_rules();
+    assert_eq!(client.check(&reference, None, None).await.requests, 1);
+    assert_eq!(registry.log().last().unwrap().method, "HEAD");
+}
+
+#[tokio::test]
 async fn connections_are_kept() {
     let (registry, client, reference, _) = registry(&plain());
     for _ in 0..3 {
@@ -273,6 +284,51 @@ async fn a_login_that_is_refused_for_one_repository_goes_on_for_others() {
     let secret = reference(&registry, "acme/secret", "1");
     assert_eq!(kind(client.check(&secret, None, None).await), FailureKind::Unauthorized);
     digest(&client, &here).await;
+}
+
+#[tokio::test]
+async fn under_basic_the_root_tells_a_bad_login_from_a_forbidden_repository() {
+    let (options, _file) = with_password("hunter2");
+    let (registry, client, here, expected) = registry(&options);
+    registry.wants_basic("robot:hunter2");
+    registry.rule(|seen, reply| if seen.path.contains("secret") { Reply::status(401) } else { reply });
+    let secret = reference(&registry, "acme/secret", "1");
+    assert_eq!(kind(client.check(&secret, None, None).await), FailureKind::Unauthorized);
+    assert_eq!(digest(&client, &here).await, expected);
+
+    registry.wants_basic("robot:changed");
+    assert_eq!(kind(client.check(&here, None, None).await), FailureKind::Unauthorized);
+    registry.clear_log();
+    assert_eq!(kind(client.check(&here, None, None).await), FailureKind::Unauthorized);
+    assert!(registry.log().iter().all(|seen| seen.header("authorization").is_none()), "it rests");
+}
+
+#[tokio::test]
+async fn the_anonymous_way_is_tried_once_and_then_rests() {
+    let (options, _file) = with_password("hunter2");
+    let (registry, client, here, _) = registry(&options);
+    registry.wants_bearer(Bearer::default());
+    registry.rule(|seen, reply| if seen.is_manifest() && reply.status == 200 { Reply::status(403) } else { reply });
+    let mut cost = Vec::new();
+    for _ in 0..3 {
+        let asked = client.check(&here, None, None).await;
+        cost.push(asked.requests);
+        assert_eq!(kind(asked), FailureKind::Unauthorized);
+    }
+    assert_eq!(cost, [5, 2, 2]);
+}
+
+#[tokio::test]
+async fn a_limit_in_the_anonymous_try_is_a_limit() {
+    let (options, _file) = with_password("stale");
+    let (registry, client, here, _) = registry(&options);
+    registry.wants_bearer(Bearer { login: Some("robot:new".into()), ..Bearer::default() });
+    registry.rule(|seen, reply| match seen.path == "/token" && seen.header("authorization").is_none() {
+        true => Reply::status(429).with("retry-after", "9"),
+        false => reply,
+    });
+    let error = client.check(&here, None, None).await.result.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(9)), "{error}");
 }
 
 #[tokio::test]
