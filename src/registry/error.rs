@@ -99,6 +99,7 @@ pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration) -> Er
     let reason = root_causes(&error);
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if says(&["dns error", "failed to lookup address"]) {
+        let reason = chain(&error).last().map(ToString::to_string).unwrap_or(reason);
         return Error::Dns { host, reason };
     }
     if says(&["InvalidContentType"]) {
