@@ -59,6 +59,8 @@ impl Session {
     ///    a Bearer challenge that was seen once is not given up because a token was refused.
     /// 4. The same question again. If that is refused too and a login was involved, once more anonymously: a stale
     ///    login must not break a public image. If that fails as well, the first refusal is what is reported.
+    /// 5. Where the registry redirects to another origin, and that has a challenge of its own, steps 2 to 4 are for that
+    ///    origin, with nothing that was granted here.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -75,20 +77,26 @@ impl Session {
                 && let Some(bearer) = slot.bearer()
             {
                 fresh = true;
-                sent = Some(self.renewed(&slot, &bearer, repository, tally).await?);
+                sent = Some(self.granted(&slot, &bearer, repository, tally).await?);
             }
         }
-        let response = self.send(&method, url, sent.as_ref(), tally).await?;
-        let foreign = response.foreign;
-        if foreign {
-            (sent, fresh) = (None, false);
+        let mut response = self.send(&method, url, sent.as_ref(), tally).await?;
+        if !response.foreign && is_refusal(&response, sent.is_some()) {
+            let slot = self.slots.slot(repository);
+            let url = response.url().clone();
+            let talk = Talk { method: method.clone(), url, repository, slot, foreign: false, tally };
+            response = self.answer(talk, response, sent, fresh).await?;
         }
-        if !is_refusal(&response, sent.is_some()) {
+        if !response.foreign || !is_refusal(&response, false) {
             return Ok(response);
         }
-        let slot = if foreign { Arc::default() } else { self.slots.slot(repository) };
-        let talk = Talk { method, url: response.url().clone(), repository, slot, foreign, tally };
-        self.answer(talk, response, sent, fresh).await
+        let url = response.url().clone();
+        let talk = Talk { method, url, repository, slot: Arc::default(), foreign: true, tally };
+        let response = self.answer(talk, response, None, false).await?;
+        match is_refusal(&response, false) {
+            true => Err(self.refusal(&response, None)),
+            false => Ok(response),
+        }
     }
 
     /// Steps 2 to 4.
@@ -114,7 +122,7 @@ impl Session {
         let last = next.as_ref().or(sent.as_ref());
         if let Some(next) = &next {
             let response = self.send(&talk.method, talk.url.clone(), Some(next), talk.tally).await?;
-            if !is_refusal(&response, true) {
+            if response.foreign || !is_refusal(&response, true) {
                 return Ok(response);
             }
             first = self.refusal(&response, Some(next));
@@ -188,7 +196,7 @@ impl Session {
         };
         let response = self.send(&talk.method, talk.url.clone(), grant.as_ref(), talk.tally).await;
         match response {
-            Ok(response) if !is_refusal(&response, grant.is_some()) => {
+            Ok(response) if response.foreign || !is_refusal(&response, grant.is_some()) => {
                 grant.into_iter().for_each(|grant| talk.slot.keep(grant));
                 Ok(response)
             }
@@ -197,22 +205,6 @@ impl Session {
                 Err(first)
             }
         }
-    }
-
-    /// Step 1: another token from the endpoint that gave the last one.
-    async fn renewed(
-        &self,
-        slot: &Slot,
-        bearer: &Arc<Bearer>,
-        repository: &str,
-        tally: &mut Tally,
-    ) -> Result<Grant, Error> {
-        let grant = self.granted(slot, bearer, repository, tally).await;
-        // The token endpoint may have moved: the registry will name the new one. A limit is no sign of that.
-        if grant.as_ref().is_err_and(|error| !matches!(error, Error::RateLimited { .. })) {
-            slot.forget_bearer();
-        }
-        grant
     }
 
     /// A token for a repository, shared with whoever else waits for it.

@@ -90,14 +90,9 @@ impl Slot {
         self.state().grant.clone().filter(Grant::is_good)
     }
 
-    /// The last Bearer challenge that was seen here.
+    /// The Bearer challenge that the last token was had for.
     pub(super) fn bearer(&self) -> Option<Arc<Bearer>> {
         self.state().bearer.clone()
-    }
-
-    /// Forgets the challenge, so that the next question is asked bare and learns the current one.
-    pub(super) fn forget_bearer(&self) {
-        self.state().bearer = None;
     }
 
     /// Remembers a grant.
@@ -132,7 +127,10 @@ impl Slot {
         let result = mint().await;
         let mut state = self.state();
         state.mints += 1;
-        state.bearer = Some(Arc::clone(bearer));
+        // Where no token could be had, the next question is asked bare, so that a token endpoint that has moved is found
+        // again. A limit is no sign of that.
+        let is_of_use = matches!(result, Ok(_) | Err(Error::RateLimited { .. }));
+        state.bearer = is_of_use.then(|| Arc::clone(bearer));
         state.grant = result.as_ref().ok().cloned();
         state.failure = result.as_ref().err().cloned();
         result

@@ -101,6 +101,15 @@ async fn a_head_that_was_honest_once_needs_no_second_opinion() {
 }
 
 #[tokio::test]
+async fn a_web_page_that_says_404_is_no_absence() {
+    let (registry, client, here, _) = registry(&plain());
+    digest(&client, &here).await;
+    registry.rule(|_, _| Reply::html(404));
+    let asked = client.check(&here, None, None).await;
+    assert_eq!((asked.requests, kind(asked)), (1, FailureKind::NotARegistry));
+}
+
+#[tokio::test]
 async fn an_absence_that_get_confirmed_is_not_confirmed_again() {
     let (registry, client, _, _) = registry(&plain());
     let gone = reference(&registry, "acme/web", "gone");
@@ -334,13 +343,35 @@ async fn a_limit_in_the_anonymous_try_is_a_limit() {
 #[tokio::test]
 async fn a_token_endpoint_that_moved_is_found_again() {
     let (registry, client, reference, _) = registry(&plain());
-    registry.wants_bearer(Bearer { expires_in: None, ..Bearer::default() });
+    let at = |place: &str| Bearer {
+        realm: Some(format!("http://{}/token?at={place}", registry.host())),
+        ..Bearer::default()
+    };
+    registry.wants_bearer(at("old"));
     digest(&client, &reference).await;
     registry.revoke_tokens();
-    registry.rule(|seen, reply| if seen.path == "/token" { Reply::status(404) } else { reply });
+    registry.rule(|seen, reply| if seen.query.contains("at=old") { Reply::status(404) } else { reply });
+    // Without a challenge of its own, the refusal of the old token leads to where that was had.
+    registry.rule(|seen, reply| match seen.header("authorization") {
+        Some(_) if reply.status == 401 => reply.without("www-authenticate"),
+        _ => reply,
+    });
     assert_eq!(kind(client.check(&reference, None, None).await), FailureKind::Protocol);
-    registry.no_rules();
+    registry.wants_bearer(at("new"));
     digest(&client, &reference).await;
+}
+
+#[tokio::test]
+async fn a_limit_of_the_token_endpoint_is_not_evaded_by_basic() {
+    let (options, _file) = with_password("hunter2");
+    let (registry, client, here, _) = registry(&options);
+    registry.wants_bearer(Bearer::default());
+    registry.rule(|seen, reply| match seen.path == "/token" {
+        true => Reply::status(429),
+        false => reply.with("www-authenticate", "Basic realm=\"gitea\""),
+    });
+    let asked = client.check(&here, None, None).await;
+    assert_eq!((asked.requests, kind(asked)), (2, FailureKind::RateLimited));
 }
 
 #[tokio::test]
@@ -375,6 +406,22 @@ async fn a_refusal_elsewhere_is_not_held_against_our_login() {
     assert_eq!(digest(&client, &here).await, expected);
     assert_eq!(registry.log().len(), 1);
     assert_eq!(kind(client.check(&away, None, None).await), FailureKind::Unauthorized);
+}
+
+#[tokio::test]
+async fn after_our_own_challenge_another_origins_is_answered_too() {
+    let (options, _file) = with_password("hunter2");
+    let (registry, client, here, _) = registry(&options);
+    let there = Registry::start();
+    let expected = there.push_image("acme/web", "stable", "there");
+    there.wants_bearer(Bearer::default());
+    registry.wants_basic("robot:hunter2");
+    let location = format!("http://{}/v2/acme/web/manifests/stable", there.host());
+    registry.rule(move |_, reply| if reply.status == 200 { Reply::redirect(307, &location) } else { reply });
+    for _ in 0..2 {
+        assert_eq!(digest(&client, &here).await.as_str(), expected);
+    }
+    assert!(!there.log().iter().any(|seen| seen.header("authorization").is_some_and(|it| it.starts_with("Basic"))));
 }
 
 // Trust.
