@@ -371,6 +371,20 @@ fn a_connection_that_breaks_once_is_asked_again_and_twice_is_an_error() {
     assert_eq!(registry.requests().len(), 2);
 }
 
+#[test]
+fn the_environments_proxy_is_used() {
+    let proxy = Registry::start();
+    let digest = registry::sha256(b"x");
+    let told = digest.clone();
+    proxy.rule(move |_, _| {
+        Reply::status(200).with("content-type", registry::OCI_MANIFEST).with("docker-content-digest", &told)
+    });
+    let mut ask = Ask::image("registry.invalid/acme/web:1");
+    ask.command.env("HTTP_PROXY", format!("http://{}", proxy.host())).env("NO_PROXY", "other.invalid");
+    assert_eq!(ask.digest(), digest);
+    assert_eq!(proxy.requests(), ["HEAD http://registry.invalid/v2/acme/web/manifests/1"]);
+}
+
 // Tokens and logins.
 
 #[test]
@@ -563,6 +577,32 @@ fn an_identity_token_is_exchanged_or_sent_as_a_password() {
         assert_eq!(seen, methods);
         assert!(log.iter().all(|seen| !seen.query.contains("idt")), "a secret in a URL ends in logs");
     }
+}
+
+#[test]
+fn an_identity_token_is_not_sent_on() {
+    let (registry, image, _) = registry();
+    let elsewhere = Registry::start();
+    registry.wants_bearer(Bearer { anonymous: false, ..Bearer::default() });
+    let location = format!("http://{}/token", elsewhere.host());
+    registry.rule(move |seen, reply| if seen.method == "POST" { Reply::redirect(307, &location) } else { reply });
+    let config = serde_json::json!({"auths": {registry.host(): {"identitytoken": "idt"}}}).to_string();
+    assert_eq!(Ask::image(&image).docker_config(&config).failure().0, "redirect");
+    assert!(elsewhere.log().is_empty());
+}
+
+#[test]
+fn a_helper_is_asked_once_for_many_repositories() {
+    let (registry, image, _) = registry();
+    registry.push_image("acme/db", "1", "2");
+    registry.wants_bearer(Bearer { login: Some("robot:x".into()), anonymous: false, ..Bearer::default() });
+    let calls = tempfile::NamedTempFile::new().unwrap();
+    let script = format!("echo x >> '{}'; echo '{{\"Username\":\"robot\",\"Secret\":\"x\"}}'", calls.path().display());
+    let other = registry.image("acme/db", "1");
+    let ask = Ask::new(&["--plain-http", "--image", &image, "--image", &other]);
+    let told = ask.docker_config("{\"credsStore\": \"test\"}").helper("test", &script).run();
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(std::fs::read_to_string(calls.path()).unwrap(), "x\n");
 }
 
 // Redirects.
