@@ -156,6 +156,14 @@ async fn a_kept_connection_that_was_closed_is_replaced_without_a_failure() {
     assert_eq!(registry.log().last().unwrap().connection, 1);
 }
 
+#[tokio::test]
+async fn checks_can_be_spawned() {
+    let (_registry, client, reference, expected) = registry(&plain());
+    let client = Arc::new(client);
+    let task = tokio::spawn(async move { digest(&client, &reference).await });
+    assert_eq!(task.await.unwrap(), expected);
+}
+
 // Whether a digest resolves by itself.
 
 #[tokio::test]
