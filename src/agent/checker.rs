@@ -75,14 +75,14 @@ impl Check {
         let asked = self.client.check(&watch.key.reference, watch.key.platform.as_ref(), known).await;
         let mut requests = asked.requests;
         let mut report = report(asked.result.as_ref().err(), &watch.key.reference);
-        let mut seen = asked.result.map_err(|error| failure(&error));
+        let mut seen = asked.result.map_err(|error| Failure::from(&error));
         let mut verdict = self.judge(&seen);
         if let Some(digest) = verdict.to_verify() {
             let resolved = self.client.resolve(&watch.key.reference, digest).await;
             requests += resolved.requests;
             if let Err(error) = resolved.result {
                 report = self::report(Some(&error), &watch.key.reference);
-                seen = Err(failure(&error));
+                seen = Err(Failure::from(&error));
                 verdict = self.judge(&seen);
             }
         }
@@ -173,10 +173,6 @@ impl Check {
 
 fn text(digest: Option<&Digest>) -> &str {
     digest.map_or("", Digest::as_str)
-}
-
-fn failure(error: &registry::Error) -> Failure {
-    Failure { kind: error.kind(), message: error.to_string() }
 }
 
 /// What an error says of the registry as a whole.

@@ -3,10 +3,13 @@
 //! Two straight lines, *check* and *deliver*, meet in one transaction of the store. The scheduler owns the watches and
 //! the gates, the deliverer the runs; they share nothing but the store and a bell.
 
+mod answers;
 mod checker;
 mod clock;
 mod contract;
 mod deliverer;
+mod due;
+mod lines;
 mod once;
 mod registries;
 mod scheduler;
@@ -17,21 +20,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
 
+pub use lines::unknown_watch;
 pub use once::check_once;
-pub use scheduler::unknown_watch;
 
 use crate::config::Config;
-use crate::control::wire::{CheckLine, CheckRequest, DeliveryLine};
-use crate::control::{self, Command};
+use crate::control;
 use crate::domain::WatchKey;
 use crate::domain::judge::Record;
-use crate::store::{self, DeliveryRow, Lock, LockError, Reader, Store};
+use crate::store::{self, Lock, LockError, Reader, Store};
+use answers::Answers;
 use deliverer::Deliverer;
-use scheduler::{Done, LastAlive, Request, Scheduler, Waiter};
+use scheduler::{LastAlive, Scheduler};
 
 /// How long `run` waits for a one-shot command to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -194,101 +196,4 @@ fn socket_path(config: &Config) -> PathBuf {
 /// The socket of the agent that works on a state, if one says that it does.
 pub fn socket_of(state: &Path) -> Option<PathBuf> {
     store::owner(state).and_then(|owner| owner.socket)
-}
-
-/// Answers what the control socket asks.
-struct Answers {
-    requests: mpsc::Sender<Request>,
-    deliverer: Deliverer,
-    watches: usize,
-}
-
-impl Answers {
-    async fn serve(self, mut commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
-        let this = Arc::new(self);
-        let mut answers = tokio::task::JoinSet::new();
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::Status(reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { this.status(reply).await });
-                    }
-                    Some(Command::Check(request, reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { this.check(request, reply).await });
-                    }
-                    None => break,
-                },
-                Some(_) = answers.join_next() => {}
-                () = &mut stop => break,
-            }
-        }
-    }
-
-    async fn status(&self, reply: oneshot::Sender<control::wire::Status>) {
-        let (tell, told) = oneshot::channel();
-        let look = Request::Look(Box::new(move |scheduler| drop(tell.send(status::of_agent(scheduler)))));
-        if self.requests.send(look).await.is_ok()
-            && let Ok(watches) = told.await
-        {
-            let _ = reply.send(status::complete(watches, &self.deliverer.store).await);
-        }
-    }
-
-    async fn check(&self, request: CheckRequest, reply: oneshot::Sender<Result<mpsc::Receiver<CheckLine>, String>>) {
-        let (done, mut results) = mpsc::channel(self.watches.max(1));
-        let (refused, refusal) = oneshot::channel();
-        let waiter = Waiter { reply: done, dry_run: request.dry_run };
-        if self.requests.send(Request::Check { names: request.watches, waiter, refused }).await.is_err() {
-            return;
-        }
-        let (lines, answer) = mpsc::channel(64);
-        match refusal.await {
-            Ok(Ok(())) => drop(reply.send(Ok(answer))),
-            Ok(Err(why)) => return drop(reply.send(Err(why))),
-            Err(_) => return,
-        }
-        // Each waits for its own hooks, so that a slow one delays nobody else's line.
-        let mut waiting = tokio::task::JoinSet::new();
-        while let Some(one) = results.recv().await {
-            let (lines, deliverer, dry_run) = (lines.clone(), self.deliverer.clone(), request.dry_run);
-            waiting.spawn(async move {
-                let line = if dry_run { one.line } else { settled(&deliverer, one).await };
-                let _ = lines.send(line).await;
-            });
-        }
-        waiting.join_all().await;
-    }
-}
-
-/// Waits until what a watch's hooks are owed has been tried once, as far as it may be tried now.
-async fn settled(deliverer: &Deliverer, done: Done) -> CheckLine {
-    let patience = deliverer.longest_run();
-    let mut ended = deliverer.ended.subscribe();
-    let open = deliverer.store.open_deliveries(done.id).await.unwrap_or_default();
-    let tried: HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
-    let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
-    loop {
-        ended.mark_unchanged();
-        let rows = deliverer.store.deliveries(ids.clone()).await.unwrap_or_default();
-        let now = clock::now();
-        let is_open = |row: &DeliveryRow| match row.state.as_str() {
-            "running" => true,
-            "pending" => {
-                let untried = tried.get(&row.id) == Some(&row.attempts);
-                untried && row.due.is_some_and(|due| due <= now) && deliverer.may_run(row)
-            }
-            _ => false,
-        };
-        // Something ends within the longest timeout, or nothing will.
-        if !rows.iter().any(is_open) || timeout(patience, ended.changed()).await.is_err() {
-            return CheckLine { deliveries: rows.into_iter().map(delivery_line).collect(), ..done.line };
-        }
-    }
-}
-
-fn delivery_line(row: DeliveryRow) -> DeliveryLine {
-    DeliveryLine { id: row.id, hook: row.hook, state: row.state, exit_code: row.exit_code, error: row.error }
 }

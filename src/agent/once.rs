@@ -60,5 +60,5 @@ async fn deliver(deliverer: &super::deliverer::Deliverer, done: Done) -> Result<
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     deliverer.attempt_once(ids.clone()).await?;
     let rows = deliverer.store.deliveries(ids).await?;
-    Ok(CheckLine { deliveries: rows.into_iter().map(super::delivery_line).collect(), ..done.line })
+    Ok(CheckLine { deliveries: rows.into_iter().map(super::answers::delivery_line).collect(), ..done.line })
 }

@@ -7,24 +7,23 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::checker::{Check, Checked};
 use super::clock::{self, Clock};
+use super::due::{first_due, next_due};
+use super::lines::{held_off_line, line, unknown_watch};
 use super::registries::Registries;
 use crate::config::Config;
-use crate::control::wire::{CheckLine, Problem};
-use crate::domain::backoff::Backoff;
+use crate::control::wire::CheckLine;
+use crate::domain::Watch;
 use crate::domain::gate::Permit;
-use crate::domain::judge::{Outcome, Persist, Record, Trouble};
-use crate::domain::{Failure, FailureKind, Watch};
+use crate::domain::judge::{Persist, Record};
 use crate::store::{Store, Subscription, WatchId};
 
-/// A failing watch comes back by this, not a whole cycle later.
-const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
 /// How often it is noted that the agent is alive.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Every so many heartbeats, all records are written, changed or not: for their last good checks.
@@ -267,7 +266,7 @@ impl Scheduler {
         if again {
             self.registries.get_mut(registry).queue.push_back(index);
         } else if self.scheduled && watched.watch.enabled {
-            let due = next_due(watched, checked.recheck, clock::now(), fastrand::f64());
+            let due = next_due(&watched.watch, &watched.record, checked.recheck, clock::now(), fastrand::f64());
             watched.due = Some(due);
             self.due.insert((due, index));
         }
@@ -394,66 +393,7 @@ impl Scheduler {
     }
 }
 
-/// When a watch is first due: at once if it was never checked, or if it came due while no agent was alive.
-fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let Some(last) = record.last_checked else { return now };
-    let alive = alive.map_or(last, |alive| alive.max(last)).min(now);
-    let retry = record.trouble.as_ref().map(|trouble| retry(trouble, last, 0.5));
-    retry.into_iter().fold(watch.next_due(alive), Timestamp::min).max(now)
-}
-
-/// When a watch is due after a check: by its schedule, or earlier where a check is wanted.
-fn next_due(watched: &Watched, recheck: Option<Timestamp>, now: Timestamp, chance: f64) -> Timestamp {
-    let retry = watched.record.trouble.as_ref().map(|trouble| retry(trouble, now, chance));
-    [recheck, retry].into_iter().flatten().fold(watched.watch.next_due(now), Timestamp::min)
-}
-
-fn retry(trouble: &Trouble, last: Timestamp, chance: f64) -> Timestamp {
-    let pause = RETRY.pause(trouble.failures.count.saturating_sub(1), chance);
-    last + SignedDuration::try_from(pause).unwrap_or_default()
-}
-
 fn subscriptions(watch: &Watch, config: &Config) -> Arc<[Subscription]> {
     let hooks = watch.hooks.iter().filter_map(|name| config.hooks.get(name));
     hooks.map(|hook| Subscription { hook: hook.name.clone(), on: hook.on }).collect()
-}
-
-fn line(watch: &Watch, checked: &Checked) -> CheckLine {
-    let problem = |failure: &Failure| Problem { kind: failure.kind.as_str().into(), message: failure.message.clone() };
-    CheckLine {
-        watch: Some(watch.name().to_owned()),
-        image: watch.key.reference.to_string(),
-        outcome: checked.outcome.as_str().to_owned(),
-        digest: checked.digest.as_ref().map(ToString::to_string),
-        previous: checked.previous.as_ref().map(ToString::to_string),
-        error: checked.failure.as_ref().map(problem),
-        elapsed_ms: u64::try_from(checked.elapsed.as_millis()).unwrap_or(u64::MAX),
-        deliveries: Vec::new(),
-    }
-}
-
-fn held_off_line(watched: &Watched, cause: FailureKind) -> CheckLine {
-    let key = &watched.watch.key;
-    CheckLine {
-        watch: Some(key.name.to_string()),
-        image: key.reference.to_string(),
-        outcome: Outcome::Failed.as_str().to_owned(),
-        digest: watched.record.digest().map(ToString::to_string),
-        previous: None,
-        error: Some(held_off(watched, cause)),
-        elapsed_ms: 0,
-        deliveries: Vec::new(),
-    }
-}
-
-/// Why a watch is not asked for: its registry is held off.
-pub(super) fn held_off(watched: &Watched, cause: FailureKind) -> Problem {
-    let last = watched.record.trouble.as_ref().map(|trouble| format!("; {}", trouble.failure)).unwrap_or_default();
-    Problem { kind: cause.as_str().into(), message: format!("registry held off: {cause}{last}") }
-}
-
-/// Names the nearest watch, where one is near.
-pub fn unknown_watch<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let near = crate::config::nearest(name, known).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-    format!("there is no watch {name:?}{near}")
 }

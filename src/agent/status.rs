@@ -5,7 +5,8 @@ use std::time::Instant;
 use jiff::SignedDuration;
 
 use super::clock;
-use super::scheduler::{Scheduler, held_off};
+use super::lines::held_off;
+use super::scheduler::Scheduler;
 use crate::config::Config;
 use crate::control::wire::{Owed, Problem, Status, WatchStatus};
 use crate::domain::judge::{Record, State};

@@ -1,16 +1,16 @@
 //! `taghook check --image`: ask for any image, without a config, a state or hooks.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use serde::Serialize;
 
-use crate::domain::{Answer, FailureKind, Platform, Reference, reference};
-use crate::registry::{Client, Options};
+use super::text;
+use crate::control::wire::{CheckLine, Problem};
+use crate::domain::{Answer, Failure, Platform, Reference, reference};
+use crate::registry::{self, Client, Options};
 
 /// So many images are asked for at a time.
 const AT_A_TIME: usize = 4;
@@ -21,32 +21,6 @@ pub(super) struct Question {
     pub(super) platform: Option<String>,
     pub(super) plain_http: bool,
     pub(super) json: bool,
-}
-
-/// One line of `check --json`.
-#[derive(Serialize)]
-struct Line<'a> {
-    watch: Option<&'a str>,
-    image: &'a str,
-    outcome: &'a str,
-    digest: Option<&'a str>,
-    previous: Option<&'a str>,
-    error: Option<Fault<'a>>,
-    elapsed_ms: u64,
-    deliveries: [(); 0],
-}
-
-#[derive(Serialize)]
-struct Fault<'a> {
-    kind: &'a str,
-    message: &'a str,
-}
-
-/// What became of one image.
-struct Outcome<'a> {
-    reference: &'a Reference,
-    result: Result<String, (FailureKind, String)>,
-    elapsed_ms: u64,
 }
 
 /// Asks for every image and prints its digest: 0 if all are there, 1 if one is not, 2 if one is none.
@@ -85,59 +59,49 @@ async fn ask_all(references: &[Reference], platform: Option<&Platform>, question
                     Ok(client) => client.check(reference, platform, None).await.result,
                     Err(error) => Err(error),
                 };
-                let result = match result {
-                    Ok(Answer::Present(sighting)) => Ok(sighting.digest.to_string()),
-                    Ok(Answer::Absent) => {
-                        Err((FailureKind::NotFound, "not found, or not allowed to see it".to_owned()))
-                    }
-                    Err(error) => Err((error.kind(), error.to_string())),
-                };
-                let elapsed_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-                Outcome { reference, result, elapsed_ms }
+                line(reference, result, start.elapsed())
             }
         })
         .buffered(AT_A_TIME);
     let mut exit = ExitCode::SUCCESS;
-    while let Some(outcome) = outcomes.next().await {
-        if outcome.result.is_err() {
+    while let Some(line) = outcomes.next().await {
+        if line.error.is_some() {
             exit = ExitCode::FAILURE;
         }
         // A reader that has gone away is no reason to panic, and nothing more can be told to it.
-        if outcome.print(question.json).is_err() {
+        if tell(&line, question.json).is_err() {
             return ExitCode::FAILURE;
         }
     }
     exit
 }
 
-impl Outcome<'_> {
-    fn print(&self, json: bool) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if json {
-            return writeln!(out, "{}", self.json());
-        }
-        match &self.result {
-            Ok(digest) => writeln!(out, "{digest}  {}", self.reference),
-            Err((_, message)) => {
-                anstream::eprintln!("error: {}: {message}", self.reference);
-                Ok(())
-            }
-        }
+fn line(reference: &Reference, result: Result<Answer, registry::Error>, elapsed: Duration) -> CheckLine {
+    let (digest, failure) = match result {
+        Ok(Answer::Present(sighting)) => (Some(sighting.digest.to_string()), None),
+        Ok(Answer::Absent) => (None, Some(Failure::absent())),
+        Err(error) => (None, Some(Failure::from(&error))),
+    };
+    CheckLine {
+        watch: None,
+        image: reference.to_string(),
+        outcome: if failure.is_none() { "present" } else { "failed" }.to_owned(),
+        digest,
+        previous: None,
+        error: failure.map(|failure| Problem { kind: failure.kind.as_str().to_owned(), message: failure.message }),
+        elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        deliveries: Vec::new(),
     }
+}
 
-    fn json(&self) -> String {
-        let line = Line {
-            watch: None,
-            image: self.reference.as_str(),
-            outcome: if self.result.is_ok() { "present" } else { "failed" },
-            digest: self.result.as_deref().ok(),
-            previous: None,
-            error: self.result.as_ref().err().map(|(kind, message)| Fault { kind: kind.as_str(), message }),
-            elapsed_ms: self.elapsed_ms,
-            deliveries: [],
-        };
-        serde_json::to_string(&line).unwrap_or_default()
+fn tell(line: &CheckLine, json: bool) -> std::io::Result<()> {
+    if json {
+        return text::print(&text::json_lines(std::slice::from_ref(line)));
     }
+    if let Some(error) = &line.error {
+        anstream::eprintln!("error: {}: {}", line.image, error.message);
+    }
+    line.digest.iter().try_for_each(|digest| text::print(&format!("{digest}  {}\n", line.image)))
 }
 
 /// What was meant, or every fault in it.

@@ -111,6 +111,13 @@ impl fmt::Display for FailureKind {
     }
 }
 
+impl Failure {
+    /// What a 404 is until it has repeated: most registries do not tell a tag that is gone from one that is hidden.
+    pub fn absent() -> Self {
+        Self { kind: FailureKind::NotFound, message: "not found, or not allowed to see it".into() }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -323,8 +323,7 @@ fn absent(mut verdict: Verdict, policy: &Policy, now: Timestamp) -> Verdict {
         }
         _ => {
             verdict.record.missing = Some(streak);
-            let message = "not found, or not allowed to see it".to_owned();
-            failed(verdict, &Failure { kind: FailureKind::NotFound, message }, now)
+            failed(verdict, &Failure::absent(), now)
         }
     }
 }

@@ -1,0 +1,104 @@
+//! When a watch is due, given what is known of it.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::Watch;
+use crate::domain::backoff::Backoff;
+use crate::domain::judge::{Record, Trouble};
+
+/// A failing watch comes back by this, not a whole cycle later.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
+/// When a watch is first due: at once if it was never checked, or if it came due while no agent was alive.
+pub(super) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let Some(last) = record.last_checked else { return now };
+    let alive = alive.map_or(last, |alive| alive.max(last)).min(now);
+    let retry = record.trouble.as_ref().map(|trouble| retry(trouble, last, 0.5));
+    retry.into_iter().fold(watch.next_due(alive), Timestamp::min).max(now)
+}
+
+/// When a watch is due after a check: by its schedule, or earlier where a check is wanted.
+pub(super) fn next_due(
+    watch: &Watch,
+    record: &Record,
+    recheck: Option<Timestamp>,
+    now: Timestamp,
+    chance: f64,
+) -> Timestamp {
+    let retry = record.trouble.as_ref().map(|trouble| retry(trouble, now, chance));
+    [recheck, retry].into_iter().flatten().fold(watch.next_due(now), Timestamp::min)
+}
+
+fn retry(trouble: &Trouble, last: Timestamp, chance: f64) -> Timestamp {
+    let pause = RETRY.pause(trouble.failures.count.saturating_sub(1), chance);
+    last + SignedDuration::try_from(pause).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::judge::Streak;
+    use crate::domain::watch::Policy;
+    use crate::domain::{Failure, FailureKind, Reference, Schedule, WatchKey};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn hourly() -> Watch {
+        let key = WatchKey { name: "web".into(), reference: Reference::parse("nginx").unwrap(), platform: None };
+        let schedule = Schedule::parse("1h", &jiff::tz::TimeZone::UTC).unwrap().into();
+        let hooks = Vec::new().into();
+        Watch { key, schedule, jitter: Duration::ZERO, policy: Policy::default(), hooks, enabled: true }
+    }
+
+    fn checked(last: i64) -> Record {
+        Record { last_checked: Some(at(last)), ..Record::default() }
+    }
+
+    fn failing(last: i64, count: u32) -> Record {
+        let trouble = Trouble {
+            failure: Failure { kind: FailureKind::Server, message: "broken".into() },
+            failures: Streak { count, since: at(0) },
+            counted: None,
+            announced: false,
+        };
+        Record { trouble: Some(trouble), ..checked(last) }
+    }
+
+    #[test]
+    fn a_watch_that_was_never_checked_is_due_at_once() {
+        assert_eq!(first_due(&hourly(), &Record::default(), None, at(0)), at(0));
+    }
+
+    #[test]
+    fn a_restart_neither_repeats_nor_forgets_a_check() {
+        let watch = hourly();
+        let scheduled = watch.next_due(at(0));
+        let just_before = scheduled - SignedDuration::from_secs(1);
+        // Down for a moment between two due times: the next one is as scheduled, although nothing was checked lately.
+        assert_eq!(first_due(&watch, &checked(-9000), Some(just_before), just_before), scheduled);
+        // Down while it came due: once, at once.
+        let later = scheduled + SignedDuration::from_hours(30);
+        assert_eq!(first_due(&watch, &checked(-9000), Some(just_before), later), later);
+    }
+
+    #[test]
+    fn a_failing_watch_comes_back_by_back_off_also_after_a_restart() {
+        let (watch, half_a_minute) = (hourly(), SignedDuration::from_secs(30));
+        let now = watch.next_due(at(0)) + SignedDuration::from_secs(1);
+        assert_eq!(next_due(&watch, &failing(0, 1), None, now, 1.0), now + half_a_minute);
+        assert!(next_due(&watch, &failing(0, 99), None, now, 1.0) <= now + SignedDuration::from_mins(15));
+        assert_eq!(first_due(&watch, &failing(0, 1), Some(now), now), now);
+    }
+
+    #[test]
+    fn a_check_that_is_wanted_earlier_comes_earlier() {
+        let watch = hourly();
+        let now = watch.next_due(at(0)) + SignedDuration::from_secs(1);
+        let wanted = now + SignedDuration::from_secs(60);
+        assert_eq!(next_due(&watch, &checked(0), Some(wanted), now, 0.5), wanted);
+        assert_eq!(next_due(&watch, &checked(0), None, now, 0.5), watch.next_due(now));
+    }
+}
