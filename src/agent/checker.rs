@@ -16,7 +16,7 @@ use crate::store::{Owed, Store, Subscription, WatchId};
 
 /// All that one check needs; it shares nothing with the loop that started it.
 pub(super) struct Check {
-    pub(super) client: Arc<Client>,
+    pub(super) client: Result<Arc<Client>, registry::Error>,
     pub(super) store: Store,
     pub(super) id: WatchId,
     pub(super) watch: Arc<Watch>,
@@ -70,22 +70,28 @@ impl Check {
 
     /// Asks the registry, and once more where the answer must be verified.
     async fn ask(&self) -> Asked {
-        let watch = &self.watch;
+        let reference = &self.watch.key.reference;
+        let client = match &self.client {
+            Ok(client) => client,
+            Err(error) => return self.conclusion(Err(error.clone()), 0),
+        };
         let known = self.record.standing.as_ref().map(|standing| &standing.sighting);
-        let asked = self.client.check(&watch.key.reference, watch.key.platform.as_ref(), known).await;
-        let mut requests = asked.requests;
-        let mut report = report(asked.result.as_ref().err(), &watch.key.reference);
-        let mut seen = asked.result.map_err(|error| Failure::from(&error));
-        let mut verdict = self.judge(&seen);
-        if let Some(digest) = verdict.to_verify() {
-            let resolved = self.client.resolve(&watch.key.reference, digest).await;
-            requests += resolved.requests;
-            if let Err(error) = resolved.result {
-                report = self::report(Some(&error), &watch.key.reference);
-                seen = Err(Failure::from(&error));
-                verdict = self.judge(&seen);
-            }
+        let found = client.check(reference, self.watch.key.platform.as_ref(), known).await;
+        let asked = self.conclusion(found.result, found.requests);
+        let Some(digest) = asked.verdict.to_verify() else { return asked };
+        let resolved = client.resolve(reference, digest).await;
+        let requests = asked.requests + resolved.requests;
+        match resolved.result {
+            Ok(()) => Asked { requests, ..asked },
+            Err(error) => self.conclusion(Err(error), requests),
         }
+    }
+
+    /// What an answer, or the lack of one, means.
+    fn conclusion(&self, result: Result<Answer, registry::Error>, requests: u32) -> Asked {
+        let report = report(result.as_ref().err(), &self.watch.key.reference);
+        let seen = result.map_err(|error| Failure::from(&error));
+        let verdict = self.judge(&seen);
         Asked { seen, verdict, requests, report }
     }
 

@@ -47,9 +47,6 @@ pub enum Error {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// A registry's options cannot be used.
-    #[error(transparent)]
-    Registry(#[from] crate::registry::Error),
     /// The control socket cannot be made.
     #[error("cannot listen on {socket:?}: {source}; set `socket` to a path that this user can write, of at most 107 bytes",
         socket = .socket.display().to_string())]
@@ -108,7 +105,7 @@ impl Parts {
             Mode::Once | Mode::Dry => None,
         };
         let bell = Arc::new(Notify::new());
-        let scheduler = Scheduler::new(&config, store.clone(), records, bell.clone(), schedule)?;
+        let scheduler = Scheduler::new(&config, store.clone(), records, bell.clone(), schedule);
         let (cut, was_cut) = watch::channel(false);
         let (ended, _) = watch::channel(0);
         let watches = config.watches.len();

@@ -12,11 +12,26 @@ use crate::registry::{self, Client};
 /// One registry as the loop sees it.
 pub(super) struct Registry {
     pub(super) host: String,
-    /// A client that cannot be made (a CA file that cannot be read) fails each check with its reason instead.
-    pub(super) client: Arc<Client>,
+    options: registry::Options,
+    client: Option<Arc<Client>>,
     pub(super) gate: Gate,
     /// Watches that are due, in order.
     pub(super) queue: VecDeque<usize>,
+    /// When its gate opens, where that is noted.
+    opening: Option<Instant>,
+}
+
+impl Registry {
+    /// The client, made at its first use. Where it cannot be made (a CA file that cannot be read), that is this check's
+    /// failure and no other registry's; the next check tries again.
+    pub(super) fn client(&mut self) -> Result<Arc<Client>, registry::Error> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let client = Arc::new(Client::new(&self.host, &self.options)?);
+        self.client = Some(client.clone());
+        Ok(client)
+    }
 }
 
 /// All registries, by index; and when a gate that refused opens.
@@ -32,23 +47,20 @@ impl Registries {
     }
 
     /// The registry of a reference, made at its first use.
-    pub(super) fn of(&mut self, reference: &Reference, config: &Config) -> Result<usize, registry::Error> {
+    pub(super) fn of(&mut self, reference: &Reference, config: &Config) -> usize {
         let host = reference.registry();
         if let Some(index) = self.by_host.get(host) {
-            return Ok(*index);
+            return *index;
         }
-        let (client, limits) = match config.registries.get(host) {
-            Some(configured) => (Client::new(host, &configured.client)?, configured.limits),
-            None => (Client::new(host, &registry::Options::default())?, Limits::default_for(host)),
+        let (options, limits) = match config.registries.get(host) {
+            Some(configured) => (configured.client.clone(), configured.limits),
+            None => (registry::Options::default(), Limits::default_for(host)),
         };
         let gate = Gate::new(limits, Instant::now());
-        self.all.push(Registry { host: host.to_owned(), client: Arc::new(client), gate, queue: VecDeque::new() });
-        self.by_host.insert(host.to_owned(), self.all.len() - 1);
-        Ok(self.all.len() - 1)
-    }
-
-    pub(super) fn get(&self, index: usize) -> &Registry {
-        &self.all[index]
+        let (host, queue) = (host.to_owned(), VecDeque::new());
+        self.by_host.insert(host.clone(), self.all.len());
+        self.all.push(Registry { host, options, client: None, gate, queue, opening: None });
+        self.all.len() - 1
     }
 
     pub(super) fn get_mut(&mut self, index: usize) -> &mut Registry {
@@ -65,6 +77,10 @@ impl Registries {
                 Some((watch, permit))
             }
             Admission::At(opens) => {
+                // One opening for each registry, the latest known: it may have moved since it was first noted.
+                if let Some(noted) = registry.opening.replace(opens) {
+                    self.openings.remove(&(noted, index));
+                }
                 self.openings.insert((opens, index));
                 None
             }
@@ -84,12 +100,10 @@ impl Registries {
 
     /// A registry whose gate has opened by now.
     pub(super) fn opened(&mut self, now: Instant) -> Option<usize> {
-        self.openings
-            .first()
-            .is_some_and(|(opens, _)| *opens <= now)
-            .then(|| self.openings.pop_first())
-            .flatten()
-            .map(|o| o.1)
+        let (opens, index) = self.openings.first().copied().filter(|(opens, _)| *opens <= now)?;
+        self.openings.remove(&(opens, index));
+        self.all[index].opening = None;
+        Some(index)
     }
 
     /// Why a registry's watches wait, and for how long, if it is held off.

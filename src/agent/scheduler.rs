@@ -98,7 +98,7 @@ impl Scheduler {
         records: Vec<(WatchId, Record)>,
         bell: Arc<tokio::sync::Notify>,
         schedule: Option<LastAlive>,
-    ) -> Result<Self, super::Error> {
+    ) -> Self {
         let now = clock::now();
         let scheduled = schedule.is_some();
         let alive = schedule.and_then(|LastAlive(alive)| alive);
@@ -119,7 +119,7 @@ impl Scheduler {
         };
         for (watch, (id, record)) in config.watches.values().zip(records) {
             let index = this.watches.len();
-            let registry = this.registries.of(&watch.key.reference, config)?;
+            let registry = this.registries.of(&watch.key.reference, config);
             let due = (scheduled && watch.enabled).then(|| first_due(watch, &record, alive, now));
             this.by_name.insert(watch.key.name.clone(), index);
             this.due.extend(due.map(|due| (due, index)));
@@ -136,7 +136,7 @@ impl Scheduler {
                 unsaved: None,
             });
         }
-        Ok(this)
+        this
     }
 
     /// Runs until `stop`, or until nobody can ask any more; then ends what is under way and writes what is not on disk.
@@ -207,11 +207,12 @@ impl Scheduler {
 
     fn start_queued(&mut self, registry: usize) {
         while let Some((index, permit)) = self.registries.admit(registry, Instant::now()) {
+            let client = self.registries.get_mut(registry).client();
             let watched = &mut self.watches[index];
             watched.checking = true;
             watched.dry_run = !watched.waiting.is_empty() && watched.waiting.iter().all(|waiter| waiter.dry_run);
             let check = Check {
-                client: self.registries.get(registry).client.clone(),
+                client,
                 store: self.store.clone(),
                 id: watched.id,
                 watch: watched.watch.clone(),
