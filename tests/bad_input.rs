@@ -235,3 +235,23 @@ fn the_sandbox_itself_notices_a_change() {
     assert_eq!(changed(&before, &sandbox.snapshot(sandbox.path())).len(), 1);
     assert!(Path::new(env!("CARGO_BIN_EXE_taghook")).is_file());
 }
+
+#[test]
+fn a_ca_file_that_is_missing_fails_its_own_registry_only() {
+    let bed = Bed::new();
+    let host = bed.registry.host();
+    bed.push("one");
+    bed.write_whole_config(&format!(
+        "[watch.web]\nimage = '{}'\nschedule = '30d'\n[registry.'{host}']\nplain_http = true\n\
+         [watch.other]\nimage = 'registry.invalid/other'\nschedule = '30d'\n\
+         [registry.'registry.invalid']\nca_file = '/nonexistent/ca.pem'\n",
+        bed.image()
+    ));
+
+    let lines = bed.run(&["check", "--json"]).expect(1).json_lines();
+
+    let of = |name: &str| lines.iter().find(|line| line["watch"] == name).unwrap_or_else(|| panic!("{lines:?}"));
+    assert_eq!(of("web")["outcome"], "first");
+    assert_eq!(of("other")["outcome"], "failed");
+    assert!(of("other")["error"]["message"].as_str().unwrap().contains("/nonexistent/ca.pem"), "{lines:?}");
+}
