@@ -10,13 +10,14 @@ use crate::domain::delivery::{Ending, Retry};
 use crate::domain::judge::judge;
 use crate::domain::watch::Policy;
 use crate::domain::{Answer, ChangeKind, Reference, Sighting, WatchKey};
-use crate::store::{Claimed, DeliveryRow, Ended, Reader};
+use crate::store::{Claimed, Ended};
 
 const RETRY: Retry =
     Retry { attempts: 2, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
 
+mod model;
+
 struct Ledger {
-    dir: tempfile::TempDir,
     store: Store,
     watch: WatchId,
     record: Record,
@@ -26,13 +27,12 @@ struct Ledger {
 
 impl Ledger {
     async fn new(on: &[ChangeKind]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = Store::in_memory().unwrap();
         let reference = Reference::parse("ghcr.io/acme/web:stable").unwrap();
         let key = WatchKey { name: "web".into(), reference, platform: None };
         let (watch, record) = store.open_watches(vec![key]).await.unwrap().remove(0);
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        Self { dir, store, watch, record, now, on: on.to_vec() }
+        Self { store, watch, record, now, on: on.to_vec() }
     }
 
     /// One check, ten seconds after the last thing that happened; `""` is a 404.
@@ -54,6 +54,15 @@ impl Ledger {
         owed.len()
     }
 
+    async fn fails(&mut self) {
+        self.now += SignedDuration::from_secs(10);
+        let failure = crate::domain::Failure { kind: crate::domain::FailureKind::Server, message: "broken".into() };
+        let verdict = judge(&self.record, Err(&failure), &Policy::default(), self.now);
+        self.record = verdict.record.clone();
+        let subscription = Subscription { hook: "deploy".into(), on: self.on.iter().copied().collect() };
+        self.store.commit(self.watch, verdict.record, verdict.changes, [subscription].into()).await.unwrap();
+    }
+
     async fn claims(&mut self) -> Option<Claimed> {
         self.now += SignedDuration::from_secs(1);
         let claimed = self.store.claim(self.now, vec![("deploy".into(), 9)], None).await.unwrap();
@@ -67,9 +76,12 @@ impl Ledger {
         self.store.finish(claimed.id.clone(), ended, RETRY, self.now, 1.0).await.unwrap().as_str()
     }
 
-    fn states(&self) -> Vec<String> {
-        let rows: Vec<DeliveryRow> = Reader::open(self.dir.path()).unwrap().deliveries(None, 99).unwrap();
-        rows.into_iter().rev().map(|row| row.state).collect()
+    async fn states(&self) -> Vec<String> {
+        let states = |connection: &rusqlite::Connection| {
+            let mut query = connection.prepare("SELECT state FROM deliveries ORDER BY number")?;
+            Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        };
+        self.store.write(states).await.unwrap()
     }
 }
 
@@ -114,7 +126,7 @@ async fn moves_while_a_hook_is_busy_give_one_further_run() {
     let further = ledger.claims().await.unwrap();
     assert_eq!(route(&further), (digest("b"), digest("d")));
     ledger.ends(&further, Ending::Succeeded).await;
-    assert_eq!(ledger.states(), ["succeeded", "superseded", "succeeded"]);
+    assert_eq!(ledger.states().await, ["succeeded", "superseded", "succeeded"]);
 }
 
 #[tokio::test]
@@ -135,7 +147,7 @@ async fn back_and_nothing_attempted_owes_nothing() {
         ledger.sees(name).await;
     }
     assert!(ledger.claims().await.is_none());
-    assert_eq!(ledger.states(), ["superseded"]);
+    assert_eq!(ledger.states().await, ["superseded"]);
 }
 
 #[tokio::test]
@@ -161,7 +173,7 @@ async fn news_of_where_a_busy_run_ends_up_needs_no_further_run() {
     }
     ledger.ends(&busy, Ending::Succeeded).await;
     assert!(ledger.claims().await.is_none());
-    assert_eq!(ledger.states(), ["succeeded", "superseded", "superseded"]);
+    assert_eq!(ledger.states().await, ["succeeded", "superseded", "superseded"]);
 }
 
 #[tokio::test]
@@ -179,7 +191,7 @@ async fn a_failed_delivery_stays_visible_until_the_tag_moves_on() {
     assert!(ledger.claims().await.is_none());
     ledger.sees("c").await;
     assert_eq!(route(&ledger.claims().await.unwrap()), (digest("a"), digest("c")));
-    assert_eq!(ledger.states(), ["superseded", "running"]);
+    assert_eq!(ledger.states().await, ["superseded", "running"]);
 }
 
 #[tokio::test]
@@ -188,8 +200,6 @@ async fn a_cut_run_is_owed_again_and_says_so() {
     ledger.sees("a").await;
     ledger.sees("b").await;
     let run = ledger.claims().await.unwrap();
-    // A new store is a new agent.
-    ledger.store = Store::open(ledger.dir.path()).unwrap();
     let running = ledger.store.running().await.unwrap();
     assert_eq!(running.iter().map(|owed| owed.id.as_str()).collect::<Vec<_>>(), [run.id.as_str()]);
     assert_eq!(ledger.ends(&run, Ending::Cut).await, "pending");
@@ -218,7 +228,9 @@ async fn a_record_is_read_as_it_was_written() {
     for name in ["a", "b", "a", ""] {
         ledger.sees(name).await;
     }
-    let row = Reader::open(ledger.dir.path()).unwrap().watches().unwrap().remove(0);
-    assert_eq!(row.record, ledger.record);
-    assert!(row.record.trouble.is_some() && row.record.recent.len() == 1 && row.record.missing.is_some());
+    let reference = Reference::parse("ghcr.io/acme/web:stable").unwrap();
+    let key = WatchKey { name: "web".into(), reference, platform: None };
+    let (watch, record) = ledger.store.open_watches(vec![key]).await.unwrap().remove(0);
+    assert_eq!((watch, &record), (ledger.watch, &ledger.record));
+    assert!(record.trouble.is_some() && record.recent.len() == 1 && record.missing.is_some());
 }
