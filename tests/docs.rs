@@ -1,0 +1,177 @@
+//! What the documents say is so: the README's config and commands, the paths and the layers of ARCHITECTURE.md.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The layers from the top down; those of one row are siblings and do not import each other.
+const LAYERS: [&[&str]; 5] =
+    [&["cli"], &["agent"], &["config"], &["registry", "store", "hook", "control"], &["domain"]];
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn taghook(args: &[&str], dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_taghook"))
+        .args(args)
+        .env_clear()
+        .env("HOME", dir)
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .unwrap()
+}
+
+/// What stands between the first line that begins with `open` and the next that is `close`.
+fn block(text: &str, open: &str, close: &str) -> String {
+    let lines = text.lines().skip_while(|line| !line.starts_with(open)).skip(1);
+    lines.take_while(|line| *line != close).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_readmes_config_has_no_faults() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = block(&read("README.md"), "```toml", "```");
+    assert!(config.contains("[watch.") && config.contains("[hook."), "{config}");
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, &config).unwrap();
+    let output = taghook(&["config", "check", "--config", path.to_str().unwrap()], dir.path());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_readme_names_every_command_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = String::from_utf8(taghook(&["--help"], dir.path()).stdout).unwrap();
+    let commands = block(&help, "Commands:", "");
+    let exist: BTreeSet<&str> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(exist.contains("run"), "{help}");
+
+    let readme = read("README.md");
+    let table = block(&readme, "| command | does |", "");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `taghook "));
+    let named: BTreeSet<&str> = rows.filter_map(|row| row.split([' ', '`']).next()).collect();
+    assert_eq!(named, exist);
+}
+
+#[test]
+fn the_readme_names_every_variable_that_a_hook_gets_and_no_other() {
+    let variables = |text: &str| -> BTreeSet<String> {
+        let word =
+            |at: usize| text[at..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect::<String>();
+        text.match_indices("TAGHOOK_").map(|(at, _)| word(at)).filter(|name| name != "TAGHOOK_").collect()
+    };
+    // The names are made from the keys of one list.
+    let source = read("src/agent/contract.rs");
+    let list = block(&source, "        let values = [", "        ];");
+    let keys = list.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next());
+    let mut told: BTreeSet<String> = keys.map(|key| format!("TAGHOOK_{}", key.to_ascii_uppercase())).collect();
+    assert!(told.contains("TAGHOOK_ATTEMPT"), "{list}");
+    told.insert("TAGHOOK_CONFIG".into());
+    assert_eq!(variables(&read("README.md")), told);
+}
+
+#[test]
+fn architecture_is_short_and_every_path_in_it_exists() {
+    let text = read("ARCHITECTURE.md");
+    assert!(text.lines().count() <= 150, "{} lines", text.lines().count());
+    let missing: Vec<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|quoted| ["src/", "tests/", "examples/"].iter().any(|root| quoted.starts_with(root)))
+        .filter(|path| !Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists())
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
+fn arrows_between_layers_point_down_only() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rank = |layer: &str| LAYERS.iter().position(|row| row.contains(&layer));
+    let mut arrows = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for layer in folders(&source) {
+        let from = rank(&layer).unwrap_or_else(|| panic!("src/{layer} has no place among the layers"));
+        for path in rust_files(&source.join(&layer)) {
+            for target in imports(&std::fs::read_to_string(&path).unwrap()) {
+                let down = target == layer || rank(&target).is_some_and(|to| from < to);
+                if !down {
+                    wrong.push(format!("{}: crate::{target}", path.display()));
+                }
+                arrows.insert((layer.clone(), target));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    // The search must find what is there.
+    for (from, to) in [("cli", "agent"), ("agent", "control"), ("config", "hook"), ("store", "domain")] {
+        assert!(arrows.contains(&(from.to_owned(), to.to_owned())), "{from} > {to} was not found: {arrows:?}");
+    }
+}
+
+/// The first words after `crate::`, in `use` and in paths alike, groups included.
+fn imports(source: &str) -> BTreeSet<String> {
+    let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let mut found = BTreeSet::new();
+    for (at, start) in code.match_indices("crate::") {
+        let rest = &code[at + start.len()..];
+        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        match rest.strip_prefix('{') {
+            Some(group) => found.extend(top_level(group).iter().map(|part| word(part.trim()))),
+            None => drop(found.insert(word(rest))),
+        }
+    }
+    found.retain(|name| !name.is_empty());
+    found
+}
+
+/// The parts of a `{…}` group, up to its closing brace; its opening brace is already gone.
+fn top_level(group: &str) -> Vec<&str> {
+    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                parts.push(&group[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&group[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+fn folders(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir());
+    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let (mut files, mut left) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn groups_and_paths_are_found_among_the_imports() {
+    let source = "use crate::{hook, registry::{A, B}};\n// crate::nothing\nfn f() { crate::config::nearest() }\n";
+    assert_eq!(imports(source).into_iter().collect::<Vec<_>>(), ["config", "hook", "registry"]);
+}
