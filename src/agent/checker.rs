@@ -1,8 +1,10 @@
 //! One check: ask, judge, verify, commit.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
@@ -58,8 +60,23 @@ pub(super) struct Checked {
 }
 
 impl Check {
+    /// [`Check::run`], with a panic (a bug) made a failure of this check: no permit and no watch is lost by it.
+    pub(super) async fn run_guarded(self, stopping: watch::Receiver<bool>) -> Option<Checked> {
+        let check = Arc::new(self);
+        match AssertUnwindSafe(check.run(stopping)).catch_unwind().await {
+            Ok(checked) => checked,
+            Err(_) => {
+                let message = "taghook has a bug here: the check panicked; please report the log above".to_owned();
+                let failure = Failure { kind: FailureKind::Protocol, message };
+                let verdict = check.judge(&Err(failure.clone()));
+                let asked = Asked { seen: Err(failure), verdict, requests: 0, report: Report::Answered };
+                Some(check.conclude(asked, Duration::ZERO).await)
+            }
+        }
+    }
+
     /// `None`: it gave up because `stopping` turned true, and nothing has changed.
-    pub(super) async fn run(self, mut stopping: watch::Receiver<bool>) -> Option<Checked> {
+    async fn run(&self, mut stopping: watch::Receiver<bool>) -> Option<Checked> {
         let began = Instant::now();
         let asked = tokio::select! {
             asked = self.ask() => asked,

@@ -3,9 +3,11 @@
 //! *Invariant:* a delivery is marked running, on disk, before its command starts; no transaction is open while it runs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -52,7 +54,11 @@ impl Deliverer {
                         *busy.entry(hook.name.clone()).or_default() += 1;
                         let this = self.clone();
                         runs.spawn(async move {
-                            this.attempt(&hook, claimed).await;
+                            // A panic is a bug; it must not keep the hook's place. The delivery counts as cut.
+                            let attempt = AssertUnwindSafe(this.attempt(&hook, claimed));
+                            if attempt.catch_unwind().await.is_err() {
+                                error!(hook = &*hook.name, "taghook has a bug here: a delivery panicked");
+                            }
                             hook.name.clone()
                         });
                     }

@@ -32,7 +32,7 @@ pub(super) fn next_due(
 
 fn retry(trouble: &Trouble, last: Timestamp, chance: f64) -> Timestamp {
     let pause = RETRY.pause(trouble.failures.count.saturating_sub(1), chance);
-    last + SignedDuration::try_from(pause).unwrap_or_default()
+    last + SignedDuration::from_millis(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The one place that wires: scheduler, checker, deliverer, control socket, signals, systemd.
+//! The one place that wires: scheduler, checker, deliverer, control socket.
 //!
 //! Two straight lines, *check* and *deliver*, meet in one transaction of the store. The scheduler owns the watches and
 //! the gates, the deliverer the runs; they share nothing but the store and a bell.
@@ -132,11 +132,9 @@ fn known(config: &Config, keys: &[WatchKey]) -> Result<Vec<Record>, Error> {
 /// Runs the agent until `stop`; `ready` is called once it checks, delivers and listens.
 pub async fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Error> {
     let socket = socket_path(&config);
-    let dir = config.state.clone();
     tokio::pin!(stop);
-    let lock = tokio::task::spawn_blocking(move || Lock::acquire(&dir, PATIENCE));
     let mut lock = tokio::select! {
-        lock = lock => lock.map_err(|_| Error::Interrupted)??,
+        lock = Lock::acquire(&config.state, PATIENCE) => lock?,
         () = &mut stop => return Ok(()),
     };
     let grace = config.shutdown_grace;

@@ -2,60 +2,81 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::deliverer::Deliverer;
 use super::scheduler::{Done, Request, Waiter};
 use super::{Error, Mode, PATIENCE, Parts};
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
 use crate::store::Lock;
 
-/// Checks once; each result is handed on as it comes. `stop` ends it early.
+/// Checks once; each result is handed on as it comes. `stop` ends it early: running hooks are cut, what is owed stays owed.
 pub async fn check_once(
     config: Config,
     request: CheckRequest,
     mut line: impl FnMut(CheckLine),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    tokio::pin!(stop);
     let mode = if request.dry_run { Mode::Dry } else { Mode::Once };
-    let _lock = if request.dry_run { None } else { Some(Lock::acquire(&config.state, PATIENCE)?) };
-    let parts = Parts::new(config, mode).await?;
-    parts.deliverer.recover().await?;
+    let _lock = tokio::select! {
+        lock = lock(&config, mode) => lock?,
+        () = &mut stop => return Err(Error::Interrupted),
+    };
+    let Parts { scheduler, deliverer, cut, watches } = Parts::new(config, mode).await?;
+    deliverer.recover().await?;
     let (requests, inbox) = mpsc::channel(1);
     let (ended, end) = oneshot::channel::<()>();
-    let store = parts.deliverer.store.clone();
-    let scheduler = tokio::spawn(parts.scheduler.run(inbox, async {
-        let _ = end.await;
-    }));
-    let (reply, mut done) = mpsc::channel(parts.watches.max(1));
-    let (refused, refusal) = oneshot::channel();
-    let waiter = Waiter { reply, dry_run: request.dry_run };
-    let _ = requests.send(Request::Check { names: request.watches, waiter, refused }).await;
-    let result = match refusal.await {
-        Ok(Err(why)) => Err(Error::Refused(why)),
-        _ => {
-            let deliver = async {
-                while let Some(one) = done.recv().await {
-                    let dry_run = request.dry_run;
-                    line(if dry_run { one.line } else { deliver(&parts.deliverer, one).await? });
-                }
-                Ok(())
-            };
-            tokio::select! {
-                result = deliver => result,
-                () = stop => {
-                    parts.cut.send_replace(true);
-                    Err(Error::Interrupted)
-                }
+    let scheduler = tokio::spawn(scheduler.run(inbox, async { drop(end.await) }));
+
+    let mut ended = Some(ended);
+    let result = {
+        let checks = check_all(&deliverer, requests, request, watches, &mut line);
+        tokio::pin!(checks);
+        tokio::select! {
+            result = &mut checks => result,
+            () = &mut stop => {
+                // The end of the loop ends the checks, the cut ends the running hook; both are then recorded.
+                cut.send_replace(true);
+                drop(ended.take());
+                checks.await.and(Err(Error::Interrupted))
             }
         }
     };
     drop(ended);
     let _ = scheduler.await;
-    let _ = store.checkpoint().await;
+    let _ = deliverer.store.checkpoint().await;
     result
 }
 
+async fn lock(config: &Config, mode: Mode) -> Result<Option<Lock>, Error> {
+    match mode {
+        Mode::Dry => Ok(None),
+        _ => Ok(Some(Lock::acquire(&config.state, PATIENCE).await?)),
+    }
+}
+
+async fn check_all(
+    deliverer: &Deliverer,
+    requests: mpsc::Sender<Request>,
+    request: CheckRequest,
+    watches: usize,
+    mut line: impl FnMut(CheckLine),
+) -> Result<(), Error> {
+    let (reply, mut done) = mpsc::channel(watches.max(1));
+    let (refused, refusal) = oneshot::channel();
+    let waiter = Waiter { reply, dry_run: request.dry_run };
+    let _ = requests.send(Request::Check { names: request.watches, waiter, refused }).await;
+    if let Ok(Err(why)) = refusal.await {
+        return Err(Error::Refused(why));
+    }
+    while let Some(one) = done.recv().await {
+        line(if request.dry_run { one.line } else { deliver(deliverer, one).await? });
+    }
+    Ok(())
+}
+
 /// Gives each due delivery of a watch one attempt, and tells what became of it.
-async fn deliver(deliverer: &super::deliverer::Deliverer, done: Done) -> Result<CheckLine, Error> {
+async fn deliver(deliverer: &Deliverer, done: Done) -> Result<CheckLine, Error> {
     let open = deliverer.store.open_deliveries(done.id).await?;
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     deliverer.attempt_once(ids.clone()).await?;

@@ -221,7 +221,7 @@ impl Scheduler {
                 dry_run: watched.dry_run,
             };
             let stopping = self.stopping.subscribe();
-            self.checks.spawn(async move { (index, permit, check.run(stopping).await) });
+            self.checks.spawn(async move { (index, permit, check.run_guarded(stopping).await) });
         }
     }
 
@@ -238,7 +238,7 @@ impl Scheduler {
             Ok((index, permit, Some(checked))) => (index, permit, checked),
             // It gave up because we stop.
             Ok((_, _, None)) => return,
-            // A panic is a bug; the watch is lost until the next start, the others go on.
+            // Checks are neither aborted, nor do they let a panic out.
             Err(error) => return error!("a check ended unexpectedly: {error}"),
         };
         let watched = &mut self.watches[index];

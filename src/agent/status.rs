@@ -25,7 +25,7 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatu
         if let Some((cause, pause)) = scheduler.registries.held_off(watched.registry, now)
             && watched.due.is_none()
         {
-            status.next_check = clock::now().checked_add(SignedDuration::try_from(pause).unwrap_or_default()).ok();
+            status.next_check = clock::now().checked_add(SignedDuration::from_secs(pause.as_secs().cast_signed())).ok();
             status.state = State::Failing.as_str().to_owned();
             status.error = Some(held_off(watched, cause));
         }

@@ -235,8 +235,9 @@ fn load(explicit: Option<&std::path::Path>, aloud: bool) -> Result<Config, Failu
 fn config_check(explicit: Option<&std::path::Path>) -> Result<ExitCode, Failure> {
     let path = config::find(explicit)?;
     let config = load(Some(&path), true)?;
-    let (watches, hooks) = (config.watches.len(), config.hooks.len());
-    text::print(&format!("{}: {watches} watches, {hooks} hooks, no faults\n", path.display()))?;
+    let (watches, hooks) =
+        (text::count(config.watches.len(), "watch", "watches"), text::count(config.hooks.len(), "hook", "hooks"));
+    text::print(&format!("{}: {watches}, {hooks}, no faults\n", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

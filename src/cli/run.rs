@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, load, log, runtime};
+use super::{Failure, load, log, runtime, text};
 use crate::agent;
 
 pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
@@ -14,7 +14,7 @@ pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
     log::start("info");
     let watches = config.watches.len();
     let ready = move || {
-        let status = format!("watching {watches} tags");
+        let status = format!("watching {}", text::count(watches, "tag", "tags"));
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     };

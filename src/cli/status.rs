@@ -112,6 +112,7 @@ fn summary(status: &Status, now: Timestamp) -> String {
         "agent" => "the agent is running".to_owned(),
         _ => format!("no agent is running; last known {}", text::distance(status.as_of, now)),
     };
-    let total = status.watches.len();
-    format!("{total} watches: {} ok, {} failing; {failed} failed deliveries; {source}\n", count("ok"), count("failing"))
+    let total = text::count(status.watches.len(), "watch", "watches");
+    let failed = text::count(usize::try_from(failed).unwrap_or(usize::MAX), "failed delivery", "failed deliveries");
+    format!("{total}: {} ok, {} failing; {failed}; {source}\n", count("ok"), count("failing"))
 }

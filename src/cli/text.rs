@@ -62,6 +62,11 @@ pub(super) fn local(at: Timestamp) -> String {
     at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// A number and its noun.
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// How far away a time is, as people say it.
 pub(super) fn distance(at: Option<Timestamp>, now: Timestamp) -> String {
     let Some(at) = at else { return "-".into() };

@@ -81,8 +81,8 @@ fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
 
 impl Lock {
     /// Takes the lock of a state directory, which is made if it is missing; waits up to `patience` for a one-shot
-    /// command to end, or for an agent that is only starting, but never for one that runs. Blocks.
-    pub fn acquire(dir: &Path, patience: Duration) -> Result<Self, LockError> {
+    /// command to end, or for an agent that is only starting, but never for one that runs.
+    pub async fn acquire(dir: &Path, patience: Duration) -> Result<Self, LockError> {
         let io = |source| LockError::Io { dir: dir.to_owned(), source };
         refuse_root(dir)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io)?;
@@ -100,7 +100,7 @@ impl Lock {
                     if is_agent || Instant::now() >= until {
                         return Err(LockError::Held { dir: dir.to_owned(), owner: holder });
                     }
-                    std::thread::sleep(TRY_AGAIN);
+                    tokio::time::sleep(TRY_AGAIN).await;
                 }
             }
         }
@@ -165,30 +165,29 @@ fn user_name(uid: u32) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_second_owner_is_refused_and_told_of_the_first() {
+    #[tokio::test]
+    async fn a_second_owner_is_refused_and_told_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
-        let mut lock = Lock::acquire(dir.path(), Duration::ZERO).unwrap();
+        let mut lock = Lock::acquire(dir.path(), Duration::ZERO).await.unwrap();
         lock.name(Some("/run/x.sock".into())).unwrap();
         let pid = std::process::id();
         assert_eq!(owner(dir.path()), Some(Owner { pid, socket: Some("/run/x.sock".into()) }));
         // An agent is not waited for, however patient we are.
-        let refused = Lock::acquire(dir.path(), Duration::from_secs(60)).unwrap_err();
+        let refused = Lock::acquire(dir.path(), Duration::from_secs(60)).await.unwrap_err();
         assert!(refused.to_string().contains(&format!("pid {pid}")), "{refused}");
         drop(lock);
         assert_eq!(owner(dir.path()), None);
-        Lock::acquire(dir.path(), Duration::ZERO).unwrap();
+        Lock::acquire(dir.path(), Duration::ZERO).await.unwrap();
     }
 
-    #[test]
-    fn a_one_shot_command_is_waited_for() {
+    #[tokio::test]
+    async fn a_one_shot_command_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let held = Lock::acquire(dir.path(), Duration::ZERO).unwrap();
-        std::thread::scope(|scope| {
-            let dir = dir.path();
-            let waiting = scope.spawn(move || Lock::acquire(dir, Duration::from_secs(30)).is_ok());
-            drop(held);
-            assert!(waiting.join().unwrap());
-        });
+        let held = Lock::acquire(dir.path(), Duration::ZERO).await.unwrap();
+        let waiting = Lock::acquire(dir.path(), Duration::from_secs(30));
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+        drop(held);
+        waiting.await.unwrap();
     }
 }

@@ -40,6 +40,10 @@ impl Running {
         Self { pid, what, output }
     }
 
+    pub fn sigterm(&self) {
+        kill_process(self.pid, Signal::TERM).unwrap();
+    }
+
     /// What it left behind, once it has ended by itself.
     pub fn finish(self) -> Output {
         // Longer than any wait that the verbs themselves may do.
