@@ -200,12 +200,26 @@ fn a_lock_that_was_left_behind_is_no_obstacle() {
     let stale = r#"{"pid": 1, "socket": "/nowhere/control.sock"}"#;
     std::fs::create_dir(bed.state()).unwrap();
     std::fs::write(bed.state().join("taghook.lock"), stale).unwrap();
-    std::fs::write(bed.state().join("control.sock"), "").unwrap();
+    // The file of a socket on which nobody listens any more.
+    drop(std::os::unix::net::UnixListener::bind(bed.state().join("control.sock")).unwrap());
 
     assert_eq!(bed.check(0)["outcome"], "first");
     let agent = bed.agent();
     assert_eq!(bed.run(&["status", "--json"]).expect(0).json()["source"], "agent");
     agent.stop();
+}
+
+#[test]
+fn a_socket_path_where_something_else_lies() {
+    let bed = Bed::new();
+    let precious = bed.path().join("precious");
+    std::fs::write(&precious, "data").unwrap();
+    bed.write_whole_config(&format!("socket = {precious:?}\n"));
+
+    let said = bed.run(&["run"]).expect(2);
+
+    assert!(said.stderr.contains("precious") && said.stderr.contains("`socket`"), "{}", said.stderr);
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "data");
 }
 
 #[test]

@@ -9,9 +9,10 @@ use tokio::time::timeout;
 use super::deliverer::Deliverer;
 use super::scheduler::{Done, Request, Waiter};
 use super::{clock, status};
-use crate::control::wire::{CheckLine, CheckRequest, DeliveryLine};
-use crate::control::{self, Command};
-use crate::store::DeliveryRow;
+use crate::control::wire::{CheckLine, CheckRequest, DeliveryLine, Problem, Status};
+use crate::control::{Command, Told};
+use crate::domain::FailureKind;
+use crate::store::{DeliveryRow, Error, WatchId};
 
 /// The ways from the socket to the parts of the agent.
 pub(super) struct Answers {
@@ -44,64 +45,78 @@ impl Answers {
         }
     }
 
-    async fn status(&self, reply: oneshot::Sender<control::wire::Status>) {
+    async fn status(&self, reply: oneshot::Sender<Result<Status, String>>) {
         let (tell, told) = oneshot::channel();
         let look = Request::Look(Box::new(move |scheduler| drop(tell.send(status::of_agent(scheduler)))));
         if self.requests.send(look).await.is_ok()
             && let Ok(watches) = told.await
         {
-            let _ = reply.send(status::complete(watches, &self.deliverer.store).await);
+            let status = status::complete(watches, &self.deliverer.store).await;
+            let _ = reply.send(status.map_err(|error| error.to_string()));
         }
     }
 
-    async fn check(&self, request: CheckRequest, reply: oneshot::Sender<Result<mpsc::Receiver<CheckLine>, String>>) {
+    async fn check(&self, request: CheckRequest, reply: oneshot::Sender<Result<mpsc::Receiver<Told>, String>>) {
         let (done, mut results) = mpsc::channel(self.watches.max(1));
-        let (refused, refusal) = oneshot::channel();
+        let (accepted, acceptance) = oneshot::channel();
         let waiter = Waiter { reply: done, dry_run: request.dry_run };
-        if self.requests.send(Request::Check { names: request.watches, waiter, refused }).await.is_err() {
+        if self.requests.send(Request::Check { names: request.watches, waiter, accepted }).await.is_err() {
             return;
         }
         let (lines, answer) = mpsc::channel(64);
-        match refusal.await {
-            Ok(Ok(())) => drop(reply.send(Ok(answer))),
+        let expected = match acceptance.await {
+            Ok(Ok(expected)) => expected,
             Ok(Err(why)) => return drop(reply.send(Err(why))),
             Err(_) => return,
-        }
+        };
+        let _ = reply.send(Ok(answer));
         // Each waits for its own hooks, so that a slow one delays nobody else's line.
         let mut waiting = tokio::task::JoinSet::new();
-        while let Some(one) = results.recv().await {
+        for _ in 0..expected {
+            let Some(one) = results.recv().await else { return };
             let (lines, deliverer, dry_run) = (lines.clone(), self.deliverer.clone(), request.dry_run);
             waiting.spawn(async move {
                 let line = if dry_run { one.line } else { settled(&deliverer, one).await };
-                let _ = lines.send(line).await;
+                let _ = lines.send(Told::Line(Box::new(line))).await;
             });
         }
         waiting.join_all().await;
+        let _ = lines.send(Told::End).await;
     }
 }
 
 /// Waits until what a watch's hooks are owed has been tried once, as far as it may be tried now.
 async fn settled(deliverer: &Deliverer, done: Done) -> CheckLine {
+    match try_settled(deliverer, done.id).await {
+        Ok(deliveries) => CheckLine { deliveries, ..done.line },
+        Err(error) => {
+            let problem = Problem { kind: FailureKind::Store.as_str().into(), message: error.to_string() };
+            CheckLine { outcome: "failed".into(), error: Some(problem), ..done.line }
+        }
+    }
+}
+
+async fn try_settled(deliverer: &Deliverer, watch: WatchId) -> Result<Vec<DeliveryLine>, Error> {
     let patience = deliverer.longest_run();
     let mut ended = deliverer.ended.subscribe();
-    let open = deliverer.store.open_deliveries(done.id).await.unwrap_or_default();
+    let open = deliverer.store.open_deliveries(watch).await?;
     let tried: HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     loop {
         ended.mark_unchanged();
-        let rows = deliverer.store.deliveries(ids.clone()).await.unwrap_or_default();
+        let rows = deliverer.store.deliveries(ids.clone()).await?;
         let now = clock::now();
         let is_open = |row: &DeliveryRow| match row.state.as_str() {
             "running" => true,
             "pending" => {
                 let untried = tried.get(&row.id) == Some(&row.attempts);
-                untried && row.due.is_some_and(|due| due <= now) && deliverer.may_run(row)
+                untried && !row.held && row.due.is_some_and(|due| due <= now)
             }
             _ => false,
         };
         // Something ends within the longest timeout, or nothing will.
         if !rows.iter().any(is_open) || timeout(patience, ended.changed()).await.is_err() {
-            return CheckLine { deliveries: rows.into_iter().map(delivery_line).collect(), ..done.line };
+            return Ok(rows.into_iter().map(delivery_line).collect());
         }
     }
 }

@@ -117,6 +117,7 @@ impl Check {
         let Asked { seen, mut verdict, requests, report } = asked;
         let found = match &seen {
             Ok(Answer::Present(sighting)) => Some(sighting.digest.clone()),
+            Ok(Answer::Absent) if verdict.outcome == Outcome::Absent => None,
             _ => self.record.digest().cloned(),
         };
         let previous = self.record.digest().filter(|_| verdict.outcome == Outcome::Moved).cloned();
@@ -153,10 +154,15 @@ impl Check {
             Ok(owed) => (owed, true),
             Err(why) => {
                 error!(watch = self.watch.name(), kind = why.kind(), "cannot record a check: {why}");
-                let message = format!("the check succeeded but could not be recorded: {why}");
-                let failure = Failure { kind: FailureKind::Protocol, message };
+                let message = format!("the check could not be recorded: {why}");
+                let failure = Failure { kind: FailureKind::Store, message };
                 *verdict = judge(&self.record, Err(&failure), &self.watch.policy, clock::now());
+                // What cannot be recorded now has not been told, and must still be told later.
                 verdict.changes.clear();
+                let announced = self.record.trouble.as_ref().is_some_and(|trouble| trouble.announced);
+                if let Some(trouble) = &mut verdict.record.trouble {
+                    trouble.announced = announced;
+                }
                 (Vec::new(), false)
             }
         }

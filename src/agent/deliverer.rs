@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::clock;
@@ -19,12 +19,12 @@ use crate::config::Hook;
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::{Ending, Retry, State};
 use crate::hook::{self, End, Run};
-use crate::store::{Claimed, DeliveryRow, Ended, Store};
+use crate::store::{Claimed, Ended, Room, Store};
 
 /// After an error of the store.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
-/// So long is the end of an attempt tried to be recorded; after that it counts as cut at the next start.
-const RECORD_FOR: Duration = Duration::from_secs(600);
+/// While the end of an attempt cannot be recorded.
+const RECORD: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 /// The longest sleep: a clock that was set must be noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -96,15 +96,17 @@ impl Deliverer {
         busy: &HashMap<Arc<str>, usize>,
     ) -> Result<(Vec<(Arc<Hook>, Claimed)>, Duration), crate::store::Error> {
         let now = clock::now();
-        let room = |hook: &Arc<Hook>| {
-            let free = hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
-            (free > 0).then(|| (hook.name.clone(), free))
-        };
-        let room: Vec<_> = self.hooks.values().filter_map(room).collect();
+        let free = |hook: &Hook| hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
+        let room: Vec<Room> =
+            self.hooks.values().map(|hook| room(hook, free(hook))).filter(|room| room.free > 0).collect();
         let claimed = if room.is_empty() { Vec::new() } else { self.store.claim(now, room, None).await? };
-        let due = self.store.next_due(now, self.hooks.keys().cloned().collect()).await?;
-        let wait = due.map_or(LONGEST_SLEEP, |due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
-        Ok((self.with_hooks(claimed), wait.min(LONGEST_SLEEP)))
+        // Whatever comes now, what was claimed is started: it is marked running.
+        let wait = match self.store.next_due(now, self.hooks.keys().cloned().collect()).await {
+            Ok(Some(due)) => Duration::try_from(due.duration_since(now)).unwrap_or_default().min(LONGEST_SLEEP),
+            Ok(None) => LONGEST_SLEEP,
+            Err(_) => TRY_AGAIN,
+        };
+        Ok((self.with_hooks(claimed), wait))
     }
 
     fn with_hooks(&self, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {
@@ -112,14 +114,13 @@ impl Deliverer {
     }
 
     /// Gives each of these deliveries one attempt, one after another, as far as it is due.
-    pub(super) async fn attempt_once(&self, mut ids: Vec<String>) -> Result<(), crate::store::Error> {
-        while !ids.is_empty() && !*self.cut.borrow() {
-            let room = self.hooks.keys().map(|name| (name.clone(), 1)).collect();
-            let claimed = self.store.claim(clock::now(), room, Some(ids.clone())).await?;
-            if claimed.is_empty() {
+    pub(super) async fn attempt_once(&self, ids: &[String]) -> Result<(), crate::store::Error> {
+        for id in ids {
+            if *self.cut.borrow() {
                 break;
             }
-            ids.retain(|id| claimed.iter().all(|claimed| claimed.id != *id));
+            let room = self.hooks.values().map(|hook| room(hook, 1)).collect();
+            let claimed = self.store.claim(clock::now(), room, Some(id.clone())).await?;
             for (hook, claimed) in self.with_hooks(claimed) {
                 self.attempt(&hook, claimed).await;
             }
@@ -130,11 +131,6 @@ impl Deliverer {
     /// No run takes longer, its graces included.
     pub(super) fn longest_run(&self) -> Duration {
         self.hooks.values().map(|hook| hook.command.timeout).max().unwrap_or_default() + LONGEST_SLEEP
-    }
-
-    /// Whether a delivery's hook is configured, and its watch not paused.
-    pub(super) fn may_run(&self, row: &DeliveryRow) -> bool {
-        self.hooks.contains_key(row.hook.as_str()) && !row.held
     }
 
     /// Runs a claimed delivery's command and records its end.
@@ -159,6 +155,9 @@ impl Deliverer {
         let elapsed = began.elapsed();
         match (run.end.error(), state) {
             (None, _) => info!(watch = name, hook = &*hook.name, change, delivery, attempt, ?elapsed, "hook succeeded"),
+            (Some(_), _) if run.end == End::Cut => {
+                warn!(watch = name, hook = &*hook.name, delivery, attempt, "hook cut")
+            }
             (Some(error), Some(State::Pending { due })) => {
                 warn!(watch = name, hook = &*hook.name, delivery, attempt, retry = %due, "hook failed: {error}");
             }
@@ -171,24 +170,23 @@ impl Deliverer {
         self.bell.notify_one();
     }
 
+    /// Records the end of an attempt. Until that is done the delivery counts as running and nothing newer of its watch
+    /// and hook may start, so it is tried for as long as we run; the next start finds it cut.
     async fn record(&self, hook: &Hook, claimed: &Claimed, ended: Ended) -> Option<State> {
-        let give_up = Instant::now() + RECORD_FOR;
-        loop {
+        let mut cut = self.cut.clone();
+        for tries in 0.. {
             let chance = fastrand::f64();
             let done = self.store.finish(claimed.id.clone(), ended.clone(), hook.retry, clock::now(), chance).await;
             match done {
                 Ok(state) => return Some(state),
                 Err(why) => error!(delivery = claimed.id, kind = why.kind(), "cannot record the end of a hook: {why}"),
             }
-            if Instant::now() >= give_up || *self.cut.borrow() {
-                return None;
-            }
-            let mut cut = self.cut.clone();
             tokio::select! {
-                () = sleep_until(Instant::now() + TRY_AGAIN) => {}
-                _ = cut.changed() => {}
+                () = sleep(RECORD.pause(tries, chance)) => {}
+                _ = cut.wait_for(|cut| *cut) => break,
             }
         }
+        None
     }
 
     /// Makes deliveries that an earlier agent left running due again; their commands, if they still run, are ended first.
@@ -217,6 +215,10 @@ impl Deliverer {
 
 /// For the deliveries of a hook that is not configured at the moment: they stay owed.
 const HELD: Retry = Retry { attempts: u32::MAX, backoff: Backoff { first: TRY_AGAIN, max: TRY_AGAIN } };
+
+fn room(hook: &Hook, free: usize) -> Room {
+    Room { hook: hook.name.clone(), free, longest_pause: hook.retry.backoff.max }
+}
 
 fn ended(run: &Run) -> Ended {
     Ended {

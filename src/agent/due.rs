@@ -13,6 +13,10 @@ const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::
 /// When a watch is first due: at once if it was never checked, or if it came due while no agent was alive.
 pub(super) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let Some(last) = record.last_checked else { return now };
+    if record.candidate.is_some() {
+        // When it must be looked at again is known to the judge alone.
+        return now;
+    }
     let alive = alive.map_or(last, |alive| alive.max(last)).min(now);
     let retry = record.trouble.as_ref().map(|trouble| retry(trouble, last, 0.5));
     retry.into_iter().fold(watch.next_due(alive), Timestamp::min).max(now)
@@ -38,9 +42,9 @@ fn retry(trouble: &Trouble, last: Timestamp, chance: f64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::judge::Streak;
+    use crate::domain::judge::{Candidate, Streak};
     use crate::domain::watch::Policy;
-    use crate::domain::{Failure, FailureKind, Reference, Schedule, WatchKey};
+    use crate::domain::{Digest, Failure, FailureKind, Reference, Schedule, Sighting, WatchKey};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -91,6 +95,14 @@ mod tests {
         assert_eq!(next_due(&watch, &failing(0, 1), None, now, 1.0), now + half_a_minute);
         assert!(next_due(&watch, &failing(0, 99), None, now, 1.0) <= now + SignedDuration::from_mins(15));
         assert_eq!(first_due(&watch, &failing(0, 1), Some(now), now), now);
+    }
+
+    #[test]
+    fn a_candidate_is_not_forgotten_at_a_restart() {
+        let sighting = Sighting { digest: Digest::sha256(b"b"), index_digest: None, media_type: "m".into() };
+        let candidate = Candidate { sighting, first_seen: at(0), sightings: 1 };
+        let record = Record { candidate: Some(candidate), ..checked(0) };
+        assert_eq!(first_due(&hourly(), &record, Some(at(1)), at(1)), at(1));
     }
 
     #[test]

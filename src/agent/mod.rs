@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 pub use lines::unknown_watch;
@@ -48,7 +50,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The control socket cannot be made.
-    #[error("cannot listen on {socket:?}: {source}; set `socket` to a path that this user can write, of at most 107 bytes",
+    #[error("cannot listen on {socket:?}: {source}; set `socket` to a free path that this user can write, of at most 107 bytes",
         socket = .socket.display().to_string())]
     Socket {
         /// Its path.
@@ -59,6 +61,9 @@ pub enum Error {
     /// The request names something that does not exist.
     #[error("{0}")]
     Refused(String),
+    /// A part of the agent has ended by itself: a bug.
+    #[error("a part of the agent has ended unexpectedly; please report the log above")]
+    Broken,
     /// A signal came.
     #[error("interrupted; what is owed stays owed")]
     Interrupted,
@@ -100,6 +105,11 @@ impl Parts {
                 (store, opened.into_iter().zip(known).map(|((id, _), record)| (id, record)).collect())
             }
         };
+        let fed = config.watches.values().zip(&records).map(|(watch, (id, _))| (*id, watch.hooks.to_vec())).collect();
+        let held = store.hold(fed).await?;
+        if held > 0 {
+            warn!(deliveries = held, "what is owed to hooks that are not configured for their watch is held");
+        }
         let schedule = match mode {
             Mode::Agent => Some(LastAlive(store.last_heartbeat().await?)),
             Mode::Once | Mode::Dry => None,
@@ -131,55 +141,82 @@ fn known(config: &Config, keys: &[WatchKey]) -> Result<Vec<Record>, Error> {
 
 /// Runs the agent until `stop`; `ready` is called once it checks, delivers and listens.
 pub async fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Error> {
-    let socket = socket_path(&config);
     tokio::pin!(stop);
+    let (socket, grace) = (socket_path(&config), config.shutdown_grace);
     let mut lock = tokio::select! {
         lock = Lock::acquire(&config.state, PATIENCE) => lock?,
         () = &mut stop => return Ok(()),
     };
-    let grace = config.shutdown_grace;
     let parts = Parts::new(config, Mode::Agent).await?;
     let listener = control::bind(&socket).map_err(|source| Error::Socket { socket: socket.clone(), source })?;
-    let (watches, store) = (parts.watches, parts.deliverer.store.clone());
-    parts.deliverer.recover().await?;
+    let store = parts.deliverer.store.clone();
+    tokio::select! {
+        recovered = parts.deliverer.recover() => recovered?,
+        () = &mut stop => return Ok(()),
+    }
     lock.name(Some(socket.clone()))?;
-
-    let (requests, inbox) = mpsc::channel(64);
-    let (commands, asked) = mpsc::channel(64);
-    let (stopping, stopped) = watch::channel(false);
-    let until_stopped = || {
-        let mut stopped = stopped.clone();
-        async move { drop(stopped.wait_for(|stopped| *stopped).await) }
-    };
-    let scheduler = tokio::spawn(parts.scheduler.run(inbox, until_stopped()));
-    let answers = Answers { requests, deliverer: parts.deliverer.clone(), watches };
-    let deliveries = tokio::spawn(parts.deliverer.serve(until_stopped(), parts.cut, grace));
-    let server = tokio::spawn(control::serve(listener, commands, until_stopped()));
-    let answering = tokio::spawn(answers.serve(asked, until_stopped()));
-    info!(watches, state = %store.dir().display(), socket = %socket.display(), "ready");
-    if watches == 0 {
+    info!(watches = parts.watches, state = %store.dir().display(), socket = %socket.display(), "ready");
+    if parts.watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
+    let running = Running::start(parts, listener, grace);
     ready();
-
-    stop.await;
-    info!("stopping");
-    stopping.send_replace(true);
-    // Those who wait on the socket are told that we stop by the end of their connection.
-    server.abort();
-    answering.abort();
-    for part in [scheduler, deliveries] {
-        if let Err(error) = part.await {
-            error!("a part of the agent ended unexpectedly: {error}");
-        }
-    }
+    let ended = running.until(stop, &store).await;
     if let Err(error) = store.checkpoint().await {
         error!(kind = error.kind(), "{error}");
     }
     let _ = std::fs::remove_file(&socket);
     drop(lock);
     info!("stopped");
-    Ok(())
+    ended
+}
+
+/// The tasks of a running agent.
+struct Running {
+    /// The scheduler and the deliverer: neither ends before it is told to.
+    lines: JoinSet<()>,
+    /// The control socket and its answers, ended without ceremony: whoever waits sees the connection break.
+    control: JoinSet<()>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Running {
+    fn start(parts: Parts, listener: UnixListener, grace: Duration) -> Self {
+        let Parts { scheduler, deliverer, cut, watches } = parts;
+        let (requests, inbox) = mpsc::channel(64);
+        let (commands, asked) = mpsc::channel(64);
+        let (stopping, stopped) = watch::channel(false);
+        let until_stopped = || {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+        };
+        let answers = Answers { requests, deliverer: deliverer.clone(), watches };
+        let (mut lines, mut control) = (JoinSet::new(), JoinSet::new());
+        lines.spawn(scheduler.run(inbox, until_stopped()));
+        lines.spawn(deliverer.serve(until_stopped(), cut, grace));
+        let serving = control::serve(listener, commands, until_stopped());
+        control.spawn(async move {
+            if let Err(error) = serving.await {
+                error!("the control socket has ended: {error}");
+            }
+        });
+        control.spawn(answers.serve(asked, until_stopped()));
+        Self { lines, control, stopping }
+    }
+
+    /// Runs until `stop`, or until a part that must not end has ended; then ends the others in order.
+    async fn until(mut self, stop: impl Future<Output = ()>, store: &Store) -> Result<(), Error> {
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            _ = self.lines.join_next() => Err(Error::Broken),
+            () = store.ended() => Err(Error::Broken),
+        };
+        info!("stopping");
+        self.stopping.send_replace(true);
+        self.control.shutdown().await;
+        while self.lines.join_next().await.is_some() {}
+        ended
+    }
 }
 
 /// Where an agent on this config listens.

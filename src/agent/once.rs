@@ -63,13 +63,17 @@ async fn check_all(
     mut line: impl FnMut(CheckLine),
 ) -> Result<(), Error> {
     let (reply, mut done) = mpsc::channel(watches.max(1));
-    let (refused, refusal) = oneshot::channel();
+    let (accepted, acceptance) = oneshot::channel();
     let waiter = Waiter { reply, dry_run: request.dry_run };
-    let _ = requests.send(Request::Check { names: request.watches, waiter, refused }).await;
-    if let Ok(Err(why)) = refusal.await {
-        return Err(Error::Refused(why));
-    }
-    while let Some(one) = done.recv().await {
+    let _ = requests.send(Request::Check { names: request.watches, waiter, accepted }).await;
+    let expected = match acceptance.await {
+        Ok(Ok(expected)) => expected,
+        Ok(Err(why)) => return Err(Error::Refused(why)),
+        Err(_) => 0,
+    };
+    for _ in 0..expected {
+        // It ends early only when we are told to stop.
+        let Some(one) = done.recv().await else { break };
         line(if request.dry_run { one.line } else { deliver(deliverer, one).await? });
     }
     Ok(())
@@ -79,7 +83,7 @@ async fn check_all(
 async fn deliver(deliverer: &Deliverer, done: Done) -> Result<CheckLine, Error> {
     let open = deliverer.store.open_deliveries(done.id).await?;
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
-    deliverer.attempt_once(ids.clone()).await?;
+    deliverer.attempt_once(&ids).await?;
     let rows = deliverer.store.deliveries(ids).await?;
     Ok(CheckLine { deliveries: rows.into_iter().map(super::answers::delivery_line).collect(), ..done.line })
 }

@@ -19,9 +19,9 @@ use super::lines::{held_off_line, line, unknown_watch};
 use super::registries::Registries;
 use crate::config::Config;
 use crate::control::wire::CheckLine;
-use crate::domain::Watch;
 use crate::domain::gate::Permit;
 use crate::domain::judge::{Persist, Record};
+use crate::domain::{FailureKind, Watch};
 use crate::store::{Store, Subscription, WatchId};
 
 /// How often it is noted that the agent is alive.
@@ -36,18 +36,33 @@ pub(super) struct Watched {
     pub(super) record: Record,
     pub(super) registry: usize,
     subscriptions: Arc<[Subscription]>,
-    /// When it is due; `None` while it waits for its gate or is being checked.
+    /// When it is due by itself; `None` from then until its check has ended.
     pub(super) due: Option<Timestamp>,
-    /// Those who asked for a check and wait for its end.
+    stage: Stage,
+    /// Whether a check that is recorded is wanted: it came due, or was asked for.
+    wanted: bool,
+    /// Those who asked for the next check.
     waiting: Vec<Waiter>,
-    /// Whether the check under way, or the next, may be recorded.
-    dry_run: bool,
-    checking: bool,
+    /// Those who asked for the check under way, before it began.
+    served: Vec<Waiter>,
     /// How soon the record must be written, if it is not on disk as it is.
     unsaved: Option<Persist>,
 }
 
+/// How far a watch is on its way to a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    /// It waits for its registry's gate.
+    Queued,
+    /// It is being checked; `dry`: without a trace.
+    Checking {
+        dry: bool,
+    },
+}
+
 /// Someone who waits for one check.
+#[derive(Clone)]
 pub(super) struct Waiter {
     pub(super) reply: mpsc::Sender<Done>,
     pub(super) dry_run: bool,
@@ -62,7 +77,8 @@ pub(super) struct Done {
 /// What others ask of the loop.
 pub(super) enum Request {
     /// Check these now (empty: all that are enabled); each result is sent as it comes.
-    Check { names: Vec<String>, waiter: Waiter, refused: oneshot::Sender<Result<(), String>> },
+    /// First it is told how many there are, or why there are none.
+    Check { names: Vec<String>, waiter: Waiter, accepted: oneshot::Sender<Result<usize, String>> },
     /// Look at everything.
     Look(Box<dyn FnOnce(&Scheduler) + Send>),
 }
@@ -82,12 +98,11 @@ pub(super) struct Scheduler {
     /// Rung when deliveries were owed.
     bell: Arc<tokio::sync::Notify>,
     clock: Clock,
-    /// Whether watches come due by themselves, and heartbeats are written.
-    scheduled: bool,
     /// Turns true when checks must end.
     stopping: watch::Sender<bool>,
     beats: u32,
-    next_beat: Instant,
+    /// `None` where nothing is scheduled.
+    next_beat: Option<Instant>,
 }
 
 impl Scheduler {
@@ -112,10 +127,9 @@ impl Scheduler {
             writes: JoinSet::new(),
             bell,
             clock: Clock::new(),
-            scheduled,
             stopping: watch::Sender::new(false),
             beats: 0,
-            next_beat: Instant::now() + HEARTBEAT,
+            next_beat: scheduled.then(|| Instant::now() + HEARTBEAT),
         };
         for (watch, (id, record)) in config.watches.values().zip(records) {
             let index = this.watches.len();
@@ -130,9 +144,10 @@ impl Scheduler {
                 record,
                 registry,
                 due,
+                stage: Stage::Idle,
+                wanted: false,
                 waiting: Vec::new(),
-                dry_run: false,
-                checking: false,
+                served: Vec::new(),
                 unsaved: None,
             });
         }
@@ -171,10 +186,10 @@ impl Scheduler {
             self.written(done);
         }
         let records = self.take_unsaved(Persist::Hourly).1;
-        if records.is_empty() && !self.scheduled {
+        if records.is_empty() && !self.is_scheduled() {
             return;
         }
-        if let Err(error) = self.store.save(self.scheduled.then(clock::now), records).await {
+        if let Err(error) = self.store.save(self.is_scheduled().then(clock::now), records).await {
             error!(kind = error.kind(), "cannot write the last checks: {error}");
         }
     }
@@ -185,17 +200,17 @@ impl Scheduler {
         if self.clock.was_set() {
             self.reschedule();
         }
-        if self.scheduled && now >= self.next_beat {
+        if self.next_beat.is_some_and(|beat| now >= beat) {
             self.beat();
         }
         let wall = clock::now();
         let mut touched = BTreeSet::new();
-        while let Some((_, index)) = self.due.first().copied().filter(|(due, _)| *due <= wall) {
-            self.due.pop_first();
+        while let Some((due, index)) = self.due.first().copied().filter(|(due, _)| *due <= wall) {
+            self.due.remove(&(due, index));
             let watched = &mut self.watches[index];
             watched.due = None;
-            self.registries.get_mut(watched.registry).queue.push_back(index);
-            touched.insert(watched.registry);
+            watched.wanted = true;
+            touched.extend(self.enqueue(index));
         }
         while let Some(registry) = self.registries.opened(now) {
             touched.insert(registry);
@@ -205,12 +220,24 @@ impl Scheduler {
         }
     }
 
+    /// Queues a watch at its registry, which is returned, unless it is queued or being checked already.
+    fn enqueue(&mut self, index: usize) -> Option<usize> {
+        let watched = &mut self.watches[index];
+        if watched.stage != Stage::Idle {
+            return None;
+        }
+        watched.stage = Stage::Queued;
+        self.registries.get_mut(watched.registry).queue.push_back(index);
+        Some(watched.registry)
+    }
+
     fn start_queued(&mut self, registry: usize) {
         while let Some((index, permit)) = self.registries.admit(registry, Instant::now()) {
             let client = self.registries.get_mut(registry).client();
             let watched = &mut self.watches[index];
-            watched.checking = true;
-            watched.dry_run = !watched.waiting.is_empty() && watched.waiting.iter().all(|waiter| waiter.dry_run);
+            let dry = !std::mem::take(&mut watched.wanted);
+            watched.stage = Stage::Checking { dry };
+            watched.served = std::mem::take(&mut watched.waiting);
             let check = Check {
                 client,
                 store: self.store.clone(),
@@ -218,7 +245,7 @@ impl Scheduler {
                 watch: watched.watch.clone(),
                 record: watched.record.clone(),
                 subscriptions: watched.subscriptions.clone(),
-                dry_run: watched.dry_run,
+                dry_run: dry,
             };
             let stopping = self.stopping.subscribe();
             self.checks.spawn(async move { (index, permit, check.run_guarded(stopping).await) });
@@ -226,66 +253,86 @@ impl Scheduler {
     }
 
     fn next_wake(&self) -> Instant {
+        let now = Instant::now();
         let wall = clock::now();
-        let due = self.due.first().map(|(due, _)| {
-            Instant::now() + Duration::try_from(due.duration_since(wall)).unwrap_or_default().min(HEARTBEAT)
-        });
-        [due, self.registries.next_opening()].into_iter().flatten().fold(self.next_beat, Instant::min)
+        let due =
+            self.due.first().map(|(due, _)| now + Duration::try_from(due.duration_since(wall)).unwrap_or_default());
+        let wakes = [due, self.registries.next_opening(), self.next_beat];
+        wakes.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 
     fn checked(&mut self, done: Result<(usize, Permit, Option<Checked>), tokio::task::JoinError>) {
-        let (index, permit, mut checked) = match done {
-            Ok((index, permit, Some(checked))) => (index, permit, checked),
-            // It gave up because we stop.
-            Ok((_, _, None)) => return,
+        let (index, permit, checked) = match done {
+            Ok(done) => done,
             // Checks are neither aborted, nor do they let a panic out.
             Err(error) => return error!("a check ended unexpectedly: {error}"),
         };
         let watched = &mut self.watches[index];
-        let registry = watched.registry;
-        self.release(registry, permit, &checked);
-        let watched = &mut self.watches[index];
-        watched.checking = false;
-        if !checked.owed.is_empty() {
-            self.bell.notify_one();
-        }
-        if !watched.dry_run {
+        let dry = watched.stage == Stage::Checking { dry: true };
+        watched.stage = Stage::Idle;
+        // It gave up because we stop, and nothing is known.
+        let Some(mut checked) = checked else { return };
+        if !dry {
             watched.record = std::mem::take(&mut checked.record);
             watched.unsaved = watched.unsaved.filter(|_| !checked.saved).max(checked.unsaved);
         }
         let line = line(&watched.watch, &checked);
-        // A check that may not be recorded does not serve those who want one that is.
-        let (served, unserved): (Vec<_>, Vec<_>) =
-            watched.waiting.drain(..).partition(|waiter| waiter.dry_run || !watched.dry_run);
-        let again = !unserved.is_empty();
-        watched.waiting = unserved;
-        for waiter in served {
-            let done = Done { id: watched.id, line: line.clone() };
+        let id = watched.id;
+        for waiter in watched.served.drain(..) {
             // Who asked may have gone; the channel holds a line for each watch, so it is never full.
-            let _ = waiter.reply.try_send(done);
+            let _ = waiter.reply.try_send(Done { id, line: line.clone() });
         }
-        if again {
-            self.registries.get_mut(registry).queue.push_back(index);
-        } else if self.scheduled && watched.watch.enabled {
-            let due = next_due(&watched.watch, &watched.record, checked.recheck, clock::now(), fastrand::f64());
-            watched.due = Some(due);
-            self.due.insert((due, index));
+        if !checked.owed.is_empty() {
+            self.bell.notify_one();
         }
+        let registry = watched.registry;
+        self.release(registry, permit, &checked);
+        self.come_back(index, checked.recheck);
         self.start_queued(registry);
     }
 
-    fn release(&mut self, registry: usize, permit: Permit, checked: &Checked) {
+    /// Sees to the next check of a watch: at once if someone asked meanwhile, else when it is due.
+    fn come_back(&mut self, index: usize, recheck: Option<Timestamp>) {
+        let scheduled = self.is_scheduled();
+        let watched = &mut self.watches[index];
+        if watched.wanted || !watched.waiting.is_empty() {
+            self.enqueue(index);
+        } else if scheduled && watched.watch.enabled && watched.due.is_none() {
+            let due = next_due(&watched.watch, &watched.record, recheck, clock::now(), fastrand::f64());
+            watched.due = Some(due);
+            self.due.insert((due, index));
+        }
+    }
+
+    fn release(&mut self, index: usize, permit: Permit, checked: &Checked) {
         let now = Instant::now();
-        let before = self.registries.held_off(registry, now);
-        let registry = self.registries.get_mut(registry);
+        let before = self.registries.held_off(index, now);
+        let registry = self.registries.get_mut(index);
         registry.gate.release(permit, checked.requests, checked.report, now, fastrand::f64());
-        if let Some((cause, until)) = registry.gate.held_off()
-            && until > now
-        {
-            let pause = Duration::from_secs((until - now).as_secs());
-            match before {
-                None => warn!(registry = registry.host, kind = cause.as_str(), ?pause, "registry held off"),
-                Some(_) => debug!(registry = registry.host, kind = cause.as_str(), ?pause, "registry still held off"),
+        let Some((cause, until)) = registry.gate.held_off().filter(|(_, until)| *until > now) else { return };
+        let pause = Duration::from_secs((until - now).as_secs());
+        match before {
+            None => warn!(registry = registry.host, kind = cause.as_str(), ?pause, "registry held off"),
+            Some(_) => debug!(registry = registry.host, kind = cause.as_str(), ?pause, "registry still held off"),
+        }
+        self.refuse_queued(index, cause);
+    }
+
+    /// Nobody waits at a closed gate: those who asked are told, and what is due by itself stays queued.
+    fn refuse_queued(&mut self, registry: usize, cause: FailureKind) {
+        let scheduled = self.is_scheduled();
+        let queue = std::mem::take(&mut self.registries.get_mut(registry).queue);
+        for index in queue {
+            let watched = &mut self.watches[index];
+            let line = held_off_line(watched, cause);
+            for waiter in std::mem::take(&mut watched.waiting) {
+                let _ = waiter.reply.try_send(Done { id: watched.id, line: line.clone() });
+            }
+            if scheduled && watched.wanted {
+                self.registries.get_mut(registry).queue.push_back(index);
+            } else {
+                watched.stage = Stage::Idle;
+                watched.wanted = false;
             }
         }
     }
@@ -293,12 +340,11 @@ impl Scheduler {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Look(look) => look(self),
-            Request::Check { names, waiter, refused } => {
+            Request::Check { names, waiter, accepted } => {
                 let found = self.find(&names);
-                let _ = refused.send(found.as_ref().map(|_| ()).map_err(Clone::clone));
+                let _ = accepted.send(found.as_ref().map(Vec::len).map_err(Clone::clone));
                 for index in found.unwrap_or_default() {
-                    let waiter = Waiter { reply: waiter.reply.clone(), dry_run: waiter.dry_run };
-                    self.check_now(index, waiter);
+                    self.check_now(index, waiter.clone());
                 }
             }
         }
@@ -318,28 +364,31 @@ impl Scheduler {
         Ok(found?.into_iter().collect())
     }
 
-    /// Brings a check forward. One that is under way counts; a closed gate is not bypassed.
+    /// Brings a check forward. One that is under way does not count: it may have asked before whatever is looked for
+    /// has happened. A closed gate is not bypassed.
     fn check_now(&mut self, index: usize, waiter: Waiter) {
         let watched = &mut self.watches[index];
-        if watched.checking {
-            watched.waiting.push(waiter);
-            return;
-        }
-        if let Some((cause, _)) = self.registries.held_off(watched.registry, Instant::now()) {
+        if watched.stage != (Stage::Checking { dry: false })
+            && let Some((cause, _)) = self.registries.held_off(watched.registry, Instant::now())
+        {
             let line = held_off_line(watched, cause);
             let _ = waiter.reply.try_send(Done { id: watched.id, line });
             return;
         }
+        if !waiter.dry_run {
+            watched.wanted = true;
+            if let Some(due) = watched.due.take() {
+                self.due.remove(&(due, index));
+            }
+        }
         watched.waiting.push(waiter);
-        let registry = watched.registry;
-        if let Some(due) = watched.due.take() {
-            self.due.remove(&(due, index));
+        if let Some(registry) = self.enqueue(index) {
+            self.start_queued(registry);
         }
-        let queue = &mut self.registries.get_mut(registry).queue;
-        if !queue.contains(&index) {
-            queue.push_back(index);
-        }
-        self.start_queued(registry);
+    }
+
+    fn is_scheduled(&self) -> bool {
+        self.next_beat.is_some()
     }
 
     /// After the clock was set: nothing is due later than its schedule says from now on.
@@ -356,7 +405,7 @@ impl Scheduler {
 
     /// Notes that we are alive, and writes records that changed without a transaction of their own.
     fn beat(&mut self) {
-        self.next_beat = Instant::now() + HEARTBEAT;
+        self.next_beat = Some(Instant::now() + HEARTBEAT);
         self.beats = self.beats.wrapping_add(1);
         let least = if self.beats.is_multiple_of(BULK) { Persist::Hourly } else { Persist::Soon };
         let (indices, records) = self.take_unsaved(least);
@@ -377,7 +426,7 @@ impl Scheduler {
         let (mut indices, mut records) = (Vec::new(), Vec::new());
         for (index, watched) in self.watches.iter_mut().enumerate() {
             // A check under way may have committed a newer record than the one in memory.
-            if watched.unsaved >= Some(least) && !watched.checking {
+            if watched.unsaved >= Some(least) && !matches!(watched.stage, Stage::Checking { .. }) {
                 watched.unsaved = None;
                 indices.push(index);
                 records.push((watched.id, watched.record.clone()));

@@ -108,13 +108,16 @@ fn of_anything(record: &Record) -> WatchStatus {
 }
 
 /// Completes the agent's knowledge by what hooks are owed.
-pub(super) async fn complete(mut watches: Vec<(store::WatchId, WatchStatus)>, store: &store::Store) -> Status {
-    let owed: std::collections::HashMap<_, _> = store.owed().await.unwrap_or_default().into_iter().collect();
+pub(super) async fn complete(
+    mut watches: Vec<(store::WatchId, WatchStatus)>,
+    store: &store::Store,
+) -> Result<Status, store::Error> {
+    let owed: std::collections::HashMap<_, _> = store.owed().await?.into_iter().collect();
     for (id, status) in &mut watches {
         status.owed = owed.get(id).copied().unwrap_or_default().into();
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
-    Status { source: "agent".into(), as_of: Some(clock::now()), watches }
+    Ok(Status { source: "agent".into(), as_of: Some(clock::now()), watches })
 }
 
 impl From<OwedCounts> for Owed {

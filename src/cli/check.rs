@@ -13,7 +13,7 @@ use crate::store::LockError;
 
 pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Failure> {
     let config = load(explicit, false)?;
-    log::start("off");
+    log::start_quietly();
     let request = CheckRequest { watches: check.watches, dry_run: check.dry_run };
     let (mut well, mut printed) = (true, Ok(()));
     let line = |line: CheckLine| {

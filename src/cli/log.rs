@@ -7,8 +7,18 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Sets it up once; `level` is what is told where `RUST_LOG` says nothing.
-pub(super) fn start(level: &str) {
+/// Sets it up once, for the agent.
+pub(super) fn start() {
+    start_at("info");
+}
+
+/// Sets it up once, for a command that prints its results itself: events are for the journal, under a timer.
+pub(super) fn start_quietly() {
+    start_at(if stderr_is_the_journal() { "info" } else { "off" });
+}
+
+/// `level` is what is told where `RUST_LOG` says nothing.
+fn start_at(level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let registry = tracing_subscriber::registry().with(filter);
     match tracing_journald::layer() {

@@ -176,7 +176,7 @@ impl Failure {
 
 fn agent_code(error: &agent::Error) -> u8 {
     match error {
-        agent::Error::Lock(store::LockError::Held { .. }) | agent::Error::Interrupted => 1,
+        agent::Error::Lock(store::LockError::Held { .. }) | agent::Error::Interrupted | agent::Error::Broken => 1,
         agent::Error::Store(error) => store_code(error),
         _ => 2,
     }
@@ -184,7 +184,8 @@ fn agent_code(error: &agent::Error) -> u8 {
 
 fn store_code(error: &store::Error) -> u8 {
     match error {
-        store::Error::Full(_) | store::Error::Sqlite { .. } | store::Error::Commit(_) | store::Error::Value(_) => 1,
+        store::Error::Commit(error) => store_code(error),
+        store::Error::Full(_) | store::Error::Sqlite { .. } | store::Error::Ended | store::Error::Value(_) => 1,
         _ => 2,
     }
 }

@@ -11,7 +11,7 @@ use crate::agent;
 
 pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
     let config = load(explicit, true)?;
-    log::start("info");
+    log::start();
     let watches = config.watches.len();
     let ready = move || {
         let status = format!("watching {}", text::count(watches, "tag", "tags"));

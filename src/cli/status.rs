@@ -107,12 +107,16 @@ fn owed(watch: &WatchStatus) -> String {
 
 fn summary(status: &Status, now: Timestamp) -> String {
     let count = |state: &str| status.watches.iter().filter(|watch| watch.state == state && watch.enabled).count();
+    let states = ["ok", "failing", "absent", "settling", "unknown"];
+    let states = states.iter().map(|state| (state, count(state))).filter(|(_, count)| *count > 0);
+    let states: Vec<String> = states.map(|(state, count)| format!("{count} {state}")).collect();
+    let states = if states.is_empty() { "none is enabled".to_owned() } else { states.join(", ") };
     let failed: u64 = status.watches.iter().map(|watch| watch.owed.failed).sum();
     let source = match status.source.as_str() {
         "agent" => "the agent is running".to_owned(),
-        _ => format!("no agent is running; last known {}", text::distance(status.as_of, now)),
+        _ => format!("no agent answers; this is what was recorded {}", text::distance(status.as_of, now)),
     };
     let total = text::count(status.watches.len(), "watch", "watches");
     let failed = text::count(usize::try_from(failed).unwrap_or(usize::MAX), "failed delivery", "failed deliveries");
-    format!("{total}: {} ok, {} failing; {failed}; {source}\n", count("ok"), count("failing"))
+    format!("{total}: {states}; {failed}; {source}\n")
 }

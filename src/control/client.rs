@@ -46,6 +46,9 @@ pub enum Error {
     /// It did not answer in time.
     #[error("the agent does not answer; see `systemctl status taghook` and the journal")]
     Timeout,
+    /// It stopped in the middle.
+    #[error("the agent stopped before all was checked; what is owed stays owed")]
+    BrokenOff,
     /// It refused.
     #[error("{0}")]
     Refused(String),
@@ -91,7 +94,7 @@ impl Client {
         let mut body = self.ask(Method::POST, "/v1/check", body).await?.into_body();
         let mut rest = Vec::new();
         while let Some(frame) = body.frame().await {
-            if let Ok(data) = frame.map_err(protocol)?.into_data() {
+            if let Ok(data) = frame.map_err(|_| Error::BrokenOff)?.into_data() {
                 rest.extend_from_slice(&data);
             }
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {

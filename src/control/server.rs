@@ -1,6 +1,5 @@
 //! The serving end.
 
-use std::convert::Infallible;
 use std::path::Path;
 
 use axum::body::{Body, Bytes};
@@ -19,18 +18,29 @@ use super::wire::{CheckLine, CheckRequest, Refusal, Status};
 #[derive(Debug)]
 pub enum Command {
     /// Tell all.
-    Status(oneshot::Sender<Status>),
-    /// Check now: refuse at once, or tell each result as it comes.
-    Check(CheckRequest, oneshot::Sender<Result<mpsc::Receiver<CheckLine>, String>>),
+    Status(oneshot::Sender<Result<Status, String>>),
+    /// Check now: refuse at once, or tell each result as it comes, and then that this was all.
+    Check(CheckRequest, oneshot::Sender<Result<mpsc::Receiver<Told>, String>>),
+}
+
+/// A part of the answer to [`Command::Check`].
+#[derive(Debug)]
+pub enum Told {
+    /// One result.
+    Line(Box<CheckLine>),
+    /// That was all. An answer that ends without this was broken off.
+    End,
 }
 
 /// Binds the socket, for its owner and group only. A socket file that a killed agent left behind is replaced: the
 /// caller holds the lock of the state, so nobody listens on it.
 pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "something else lies there")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
@@ -52,7 +62,11 @@ async fn status(State(commands): State<mpsc::Sender<Command>>) -> Response {
     if commands.send(Command::Status(reply)).await.is_err() {
         return stopping();
     }
-    answer.await.map_or_else(|_| stopping(), |status| Json(status).into_response())
+    match answer.await {
+        Err(_) => stopping(),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(Refusal { error })).into_response(),
+        Ok(Ok(status)) => Json(status).into_response(),
+    }
 }
 
 async fn check(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<CheckRequest>) -> Response {
@@ -65,10 +79,14 @@ async fn check(State(commands): State<mpsc::Sender<Command>>, Json(request): Jso
         Ok(Err(error)) => (StatusCode::NOT_FOUND, Json(Refusal { error })).into_response(),
         Ok(Ok(lines)) => {
             let body = stream::unfold(lines, |mut lines| async {
-                let line = lines.recv().await?;
+                let line = match lines.recv().await {
+                    Some(Told::Line(line)) => line,
+                    Some(Told::End) => return None,
+                    None => return Some((Err(std::io::Error::other("the agent is stopping")), lines)),
+                };
                 let mut json = serde_json::to_vec(&line).ok()?;
                 json.push(b'\n');
-                Some((Ok::<_, Infallible>(Bytes::from(json)), lines))
+                Some((Ok(Bytes::from(json)), lines))
             });
             ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
         }

@@ -96,6 +96,8 @@ failure_kinds! {
     Credentials = "credentials",
     /// An answer that breaks the protocol in another way.
     Protocol = "protocol",
+    /// The check could not be recorded: the disk, not the registry.
+    Store = "store",
 }
 
 impl FailureKind {

@@ -215,12 +215,13 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Whether a change to `target` is owed; `waiting`: an earlier delivery of the lane is not done.
+    /// Whether a change to `target` is owed; `waiting`: where an earlier delivery of the lane, not begun, leads.
     ///
-    /// Back where the hook stands, with nothing attempted in between, nothing is owed. Without an earlier delivery the
-    /// hook did not hear of what lay in between, so the change is news to it.
-    pub fn owes(&self, target: &Target, waiting: bool) -> bool {
-        !(waiting && self.attempted.is_none() && self.reached.as_ref() == Some(target))
+    /// Back where the hook stands, with nothing attempted in between, nothing is owed. But a hook that was not told of
+    /// what lay in between (no delivery of it, or one for the same target) has not come back: to it, this is news.
+    pub fn owes(&self, target: &Target, waiting: Option<&Target>) -> bool {
+        let is_back = waiting.is_some_and(|waiting| waiting != target);
+        !(is_back && self.attempted.is_none() && self.reached.as_ref() == Some(target))
     }
 
     /// The digest that a run for `target` starts from; `change_from` where the hook's own past does not tell.
@@ -311,15 +312,15 @@ mod tests {
     #[test]
     fn back_at_the_cursor_with_nothing_attempted_nothing_is_owed() {
         let untouched = Cursor { reached: Some(digest("a")), attempted: None };
-        assert!(!untouched.owes(&digest("a"), true));
-        assert!(untouched.owes(&digest("c"), true));
-        assert!(untouched.owes(&digest("a"), false), "what lay in between was not for this hook; this is");
+        assert!(!untouched.owes(&digest("a"), Some(&digest("b"))));
+        assert!(untouched.owes(&digest("c"), Some(&digest("b"))));
+        assert!(untouched.owes(&digest("a"), None), "what lay in between was not for this hook; this is");
     }
 
     #[test]
     fn back_at_the_cursor_after_an_attempt_is_one_run_from_the_attempted_digest() {
         let touched = Cursor { reached: Some(digest("a")), attempted: Some(digest("b")) };
-        assert!(touched.owes(&digest("a"), true));
+        assert!(touched.owes(&digest("a"), Some(&digest("b"))));
         assert_eq!(touched.origin(&digest("a"), None), Some(Digest::sha256(b"b")));
         assert_eq!(touched.origin(&digest("c"), Some(Digest::sha256(b"b"))), Some(Digest::sha256(b"a")));
     }
@@ -327,8 +328,14 @@ mod tests {
     #[test]
     fn a_failing_that_nobody_heard_of_needs_no_recovered() {
         let cursor = Cursor { reached: Some(Target::Well), attempted: None };
-        assert!(!cursor.owes(&Target::Well, true));
-        assert!(cursor.owes(&Target::Well, false), "a hook on `recovered` alone");
+        assert!(!cursor.owes(&Target::Well, Some(&Target::Failing)));
+        assert!(cursor.owes(&Target::Well, None), "a hook on `recovered` alone");
+    }
+
+    #[test]
+    fn a_hook_on_one_half_of_a_pair_is_owed_each_of_its_changes() {
+        let cursor = Cursor { reached: Some(Target::Absent), attempted: None };
+        assert!(cursor.owes(&Target::Absent, Some(&Target::Absent)), "removed, back, removed, back, removed");
     }
 
     #[test]

@@ -299,6 +299,10 @@ fn moved(mut verdict: Verdict, sighting: &Sighting, now: Timestamp) -> Verdict {
 fn absent(mut verdict: Verdict, policy: &Policy, now: Timestamp) -> Verdict {
     if verdict.record.absent_since.is_some() {
         answered(&mut verdict, now);
+        // What was seen in between has not held.
+        if verdict.record.candidate.take().is_some() {
+            verdict.persist = Persist::Now;
+        }
         verdict.outcome = Outcome::Absent;
         return verdict;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::output::Lines;
 use super::{Command, Output, Stream};
@@ -18,6 +18,8 @@ pub const TEMPORARY_FAILURE: i32 = 75;
 
 /// Between SIGTERM and SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(10);
+/// A program that has not started by then lies on a file system that hangs. Should it start after all, it is ended.
+const START_WITHIN: Duration = Duration::from_secs(30);
 /// How long pipes are read after the command has ended.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How often a group that was told to end is looked at.
@@ -82,14 +84,25 @@ pub async fn run(
     line: impl Fn(Stream, &str) + Sync,
 ) -> Run {
     let captured = Mutex::new(Output::default());
-    let end = match spawn(command, vars) {
+    let end = match start(command, vars).await {
         Ok(mut child) => {
             let pipes = Pipes { stdin, captured: &captured, line: &line };
             supervise(&mut child, pipes, command.timeout, stop).await
         }
-        Err(error) => End::NotStarted(cannot_start(command, &error)),
+        Err(why) => End::NotStarted(why),
     };
     Run { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
+}
+
+/// Starts the command on a thread that may block: its program or directory may lie on a file system that hangs.
+async fn start(command: &Command, vars: &[(String, String)]) -> Result<Child, String> {
+    let (command, vars) = (command.clone(), vars.to_vec());
+    let start = move || spawn(&command, &vars).map_err(|error| cannot_start(&command, &error));
+    let starting = tokio::task::spawn_blocking(start);
+    match timeout(START_WITHIN, starting).await {
+        Ok(started) => started.unwrap_or_else(|error| Err(format!("cannot start it: {error}"))),
+        Err(_) => Err("cannot start it: its program or cwd does not answer; is it on a file system that hangs?".into()),
+    }
 }
 
 fn spawn(command: &Command, vars: &[(String, String)]) -> std::io::Result<Child> {

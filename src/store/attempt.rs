@@ -3,9 +3,11 @@
 //! *Invariant:* a claim is committed before its command starts, so a start is never forgotten; nothing is held open
 //! while it runs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::record::{self, WatchId};
@@ -39,6 +41,17 @@ pub struct Claimed {
     pub attempt: u32,
 }
 
+/// How many runs of a hook may start.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// The hook's name.
+    pub hook: Arc<str>,
+    /// So many.
+    pub free: usize,
+    /// No delivery of it is put off for longer than this.
+    pub longest_pause: Duration,
+}
+
 /// How an attempt ended, for the record.
 #[derive(Debug, Clone)]
 pub struct Ended {
@@ -53,24 +66,43 @@ pub struct Ended {
 }
 
 impl Store {
-    /// Takes what is due for these hooks, each with the number of runs that it may start, and marks it running; of
-    /// all deliveries, or only of these.
-    pub async fn claim(
-        &self,
-        now: Timestamp,
-        room: Vec<(Arc<str>, usize)>,
-        only: Option<Vec<String>>,
-    ) -> Result<Vec<Claimed>, Error> {
+    /// Takes what is due for these hooks and marks it running; of all deliveries, or only this one.
+    pub async fn claim(&self, now: Timestamp, room: Vec<Room>, only: Option<String>) -> Result<Vec<Claimed>, Error> {
         self.write(move |connection| {
-            let only = only.map(|ids| serde_json::Value::from(ids).to_string());
             let mut claimed = Vec::new();
-            for (hook, free) in &room {
-                for _ in 0..*free {
-                    let Some(number) = next_due_of(connection, hook, now, only.as_deref())? else { break };
-                    claimed.push(start(connection, number, now)?);
+            for room in &room {
+                let mut free = room.free;
+                while free > 0 {
+                    let Some(number) = next_due_of(connection, room, now, only.as_deref())? else { break };
+                    match start(connection, number, now) {
+                        Ok(one) => {
+                            claimed.push(one);
+                            free -= 1;
+                        }
+                        Err(error) => give_up(connection, number, &error, now)?,
+                    }
                 }
             }
             Ok(claimed)
+        })
+        .await
+    }
+
+    /// Holds what is owed to a hook that its watch does not feed at the moment, and lets go what was held and is fed
+    /// again; returns how many are held. `fed`: the hooks of each configured watch.
+    pub async fn hold(&self, fed: HashMap<WatchId, Vec<Arc<str>>>) -> Result<usize, Error> {
+        self.write(move |connection| {
+            let mut query = connection.prepare("SELECT number, watch, hook FROM deliveries WHERE state = 'pending'")?;
+            let rows = query.query_map([], |row| Ok((row.get(0)?, WatchId(row.get(1)?), row.get(2)?)))?;
+            let rows: Vec<(i64, WatchId, String)> = rows.collect::<Result<_, _>>()?;
+            let mut hold = connection.prepare("UPDATE deliveries SET held = ?2 WHERE number = ?1 AND held <> ?2")?;
+            let mut count = 0;
+            for (number, watch, hook) in rows {
+                let is_fed = fed.get(&watch).is_some_and(|hooks| hooks.iter().any(|fed| **fed == *hook));
+                hold.execute(params![number, !is_fed])?;
+                count += usize::from(!is_fed);
+            }
+            Ok(count)
         })
         .await
     }
@@ -112,18 +144,32 @@ impl Store {
     }
 }
 
-/// The oldest delivery of a hook that may start: due, not paused, and no other run for its watch and hook.
-fn next_due_of(connection: &Connection, hook: &str, now: Timestamp, only: Option<&str>) -> Result<Option<i64>, Error> {
+/// The oldest delivery of a hook that may start: due, not held or paused, and no other run for its watch and hook.
+///
+/// No pause is longer than the hook's longest: what is due later than that was put off by a clock that has since been
+/// set back.
+fn next_due_of(connection: &Connection, room: &Room, now: Timestamp, only: Option<&str>) -> Result<Option<i64>, Error> {
+    let horizon = SignedDuration::try_from(room.longest_pause).ok().and_then(|pause| now.checked_add(pause).ok());
+    let horizon = horizon.unwrap_or(Timestamp::MAX).as_millisecond();
     Ok(connection
         .prepare_cached(
-            "SELECT number FROM deliveries d WHERE state = 'pending' AND hook = ?1 AND due <= ?2
+            "SELECT number FROM deliveries d WHERE state = 'pending' AND hook = ?1 AND (due <= ?2 OR due > ?4) AND NOT held
+             AND (?3 IS NULL OR d.id = ?3)
              AND NOT EXISTS (SELECT 1 FROM watches w WHERE w.id = d.watch AND w.paused)
              AND NOT EXISTS (SELECT 1 FROM deliveries r WHERE r.watch = d.watch AND r.hook = d.hook AND r.state = 'running')
-             AND (?3 IS NULL OR d.id IN (SELECT value FROM json_each(?3)))
              ORDER BY due, number LIMIT 1",
         )?
-        .query_row(params![hook, now.as_millisecond(), only], |row| row.get(0))
+        .query_row(params![&*room.hook, now.as_millisecond(), only, horizon], |row| row.get(0))
         .optional()?)
+}
+
+/// A row that means nothing to us (a newer taghook's, an edit by hand) must not keep all others waiting.
+fn give_up(connection: &Connection, number: i64, error: &Error, now: Timestamp) -> Result<(), Error> {
+    tracing::error!(delivery = number, "a delivery cannot be read and is given up: {error}");
+    connection
+        .prepare_cached("UPDATE deliveries SET state = 'failed', due = NULL, error = ?2, ended = ?3 WHERE number = ?1")?
+        .execute(params![number, format!("cannot be read: {error}"), now.as_millisecond()])?;
+    Ok(())
 }
 
 /// Marks a delivery running: spends an attempt, and fixes where its run starts from.

@@ -1,6 +1,7 @@
 //! What can go wrong with the state, each with its remedy.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
@@ -67,9 +68,12 @@ pub enum Error {
     /// A stored value means nothing: a bug, or an edit by hand.
     #[error("the database holds a value that cannot be: {0}")]
     Value(String),
-    /// A transaction that shared a commit with a failed one, or the store has ended.
-    #[error("the commit failed: {0}")]
-    Commit(String),
+    /// The transaction that it shared with others failed.
+    #[error("{0}")]
+    Commit(Arc<Error>),
+    /// The writing thread has ended.
+    #[error("the store has ended")]
+    Ended,
 }
 
 impl Error {
@@ -85,7 +89,8 @@ impl Error {
             Self::ReadOnly { .. } => "read_only",
             Self::Sqlite { .. } => "sqlite",
             Self::Value(_) => "value",
-            Self::Commit(_) => "commit",
+            Self::Commit(error) => error.kind(),
+            Self::Ended => "ended",
         }
     }
 

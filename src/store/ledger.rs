@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::record::{self, WatchId};
-use super::rows::{cursor, next, put_cursor, put_state, state};
+use super::rows::{cursor, next, put_cursor, put_state, waiting};
 use super::{Error, Store};
 use crate::domain::delivery::{Cursor, Event, State, Target, news};
 use crate::domain::judge::Record;
-use crate::domain::{Change, ChangeSet, Digest, Lane};
+use crate::domain::{Change, ChangeKind, ChangeSet, Digest, Lane};
 
 /// A hook that a watch feeds, and what it wants to hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl Store {
                 if changes.iter().any(|change| change.kind.lane() == lane) {
                     forget_unsubscribed(connection, watch, lane, &subscriptions)?;
                 }
-                for subscription in &*subscriptions {
-                    owed.extend(owe(connection, watch, lane, subscription, &changes, &ids)?);
+                for hearer in hearers(connection, watch, lane, &subscriptions)? {
+                    owed.extend(owe(connection, watch, lane, &hearer, &changes, &ids)?);
                 }
             }
             Ok(owed)
@@ -95,19 +95,55 @@ fn forget_unsubscribed(
     Ok(())
 }
 
+/// A hook that hears of a change.
+struct Hearer {
+    hook: Arc<str>,
+    on: ChangeSet,
+    /// Its watch does not feed it at the moment.
+    held: bool,
+}
+
+/// Who hears of a change: the hooks that subscribe to it, and those that are still owed an earlier one of its kind.
+///
+/// A hook that was taken from the config, or subscribes otherwise now, was subscribed when that earlier change was
+/// accepted. It is owed the newest instead, or it would be brought to a digest that is long gone.
+fn hearers(
+    connection: &Connection,
+    watch: WatchId,
+    lane: Lane,
+    subscriptions: &[Subscription],
+) -> Result<Vec<Hearer>, Error> {
+    let fed = |s: &Subscription| Hearer { hook: s.hook.clone(), on: s.on, held: false };
+    let mut hearers: Vec<Hearer> = subscriptions.iter().map(fed).collect();
+    let mut query = connection.prepare_cached(
+        "SELECT d.hook, c.kind FROM deliveries d JOIN changes c ON c.id = d.change
+         WHERE d.watch = ?1 AND d.lane = ?2 AND d.state = 'pending'",
+    )?;
+    let rows = query.query_map(params![watch.0, lane.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for row in rows {
+        let (hook, kind): (String, String) = row?;
+        let kind: ChangeSet = ChangeKind::parse(&kind).into_iter().collect();
+        match hearers.iter_mut().find(|hearer| *hearer.hook == *hook) {
+            Some(hearer) => hearer.on = hearer.on.iter().chain(kind.iter()).collect(),
+            None => hearers.push(Hearer { hook: hook.into(), on: kind, held: true }),
+        }
+    }
+    Ok(hearers)
+}
+
 /// What the newest of these changes owes one hook in one lane.
 fn owe(
     connection: &Connection,
     watch: WatchId,
     lane: Lane,
-    subscription: &Subscription,
+    hearer: &Hearer,
     changes: &[Change],
     ids: &[i64],
 ) -> Result<Option<Owed>, Error> {
-    let Some(newest) = news(changes, subscription.on, lane) else { return Ok(None) };
+    let Some(newest) = news(changes, hearer.on, lane) else { return Ok(None) };
     let change = &changes[newest];
     let target = Target::of(change);
-    let hook = &subscription.hook;
+    let hook = &hearer.hook;
     let cursor = match cursor(connection, watch, hook, lane)? {
         Some(cursor) => cursor,
         // Subscribing sets the cursor to what stood then: what stood before this change.
@@ -118,14 +154,14 @@ fn owe(
     };
     let waiting = overtake(connection, watch, hook, lane)?;
     put_cursor(connection, watch, hook, lane, &cursor)?;
-    if !cursor.owes(&target, waiting) {
+    if !cursor.owes(&target, waiting.as_ref()) {
         return Ok(None);
     }
     let id = uuid::Uuid::now_v7().to_string();
     connection
         .prepare_cached(
-            "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_digest, state, due)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8)",
+            "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_digest, state, due, held)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9)",
         )?
         .execute(params![
             id,
@@ -136,27 +172,25 @@ fn owe(
             target.as_str(),
             cursor.origin(&target, change.from.clone()).as_ref().map(Digest::as_str),
             change.at.as_millisecond(),
+            hearer.held,
         ])?;
     Ok(Some(Owed { id, hook: hook.clone() }))
 }
 
-/// Supersedes what waits or has failed; tells whether something waited. A running attempt goes on.
-fn overtake(connection: &Connection, watch: WatchId, hook: &str, lane: Lane) -> Result<bool, Error> {
-    let mut query = connection.prepare_cached(
-        "SELECT number, state, due FROM deliveries
-         WHERE watch = ?1 AND hook = ?2 AND lane = ?3 AND state IN ('pending', 'failed')",
-    )?;
-    let rows = query.query_map(params![watch.0, hook, lane.as_str()], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?))
-    })?;
-    let mut waited = false;
-    for row in rows.collect::<Result<Vec<_>, _>>()? {
-        let (number, word, due) = row;
-        let state = state(&word, due)?;
-        waited |= matches!(state, State::Pending { .. });
-        put_state(connection, number, next(state, Event::Overtaken)?)?;
+/// Supersedes what waits or has failed; tells where what waited would have led. A running attempt goes on.
+fn overtake(connection: &Connection, watch: WatchId, hook: &str, lane: Lane) -> Result<Option<Target>, Error> {
+    let waited = waiting(connection, watch, hook, lane)?;
+    if let Some((number, due, _)) = &waited {
+        put_state(connection, *number, next(State::Pending { due: *due }, Event::Overtaken)?)?;
     }
-    Ok(waited)
+    let mut query = connection.prepare_cached(
+        "SELECT number FROM deliveries WHERE watch = ?1 AND hook = ?2 AND lane = ?3 AND state = 'failed'",
+    )?;
+    let failed = query.query_map(params![watch.0, hook, lane.as_str()], |row| row.get(0))?;
+    for number in failed.collect::<Result<Vec<i64>, _>>()? {
+        put_state(connection, number, next(State::Failed, Event::Overtaken)?)?;
+    }
+    Ok(waited.map(|(_, _, target)| target))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod rows;
 mod schema;
 mod writer;
 
-pub use attempt::{Claimed, Ended};
+pub use attempt::{Claimed, Ended, Room};
 pub use error::Error;
 pub use ledger::{Owed, Subscription};
 pub use lock::{Lock, LockError, Owner, owner};

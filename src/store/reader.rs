@@ -88,7 +88,7 @@ pub struct DeliveryRow {
     pub exit_code: Option<i32>,
     /// Of the latest attempt.
     pub error: Option<String>,
-    /// Whether its watch is paused.
+    /// Whether its watch is paused, or does not feed its hook at the moment.
     #[serde(skip)]
     pub held: bool,
 }
@@ -180,7 +180,11 @@ impl super::Store {
     /// Deliveries of a watch that are pending or running.
     pub async fn open_deliveries(&self, watch: super::WatchId) -> Result<Vec<DeliveryRow>, Error> {
         self.write(move |connection| {
-            let sql = format!("{DELIVERY} WHERE d.watch = ?1 AND d.state IN ('pending', 'running') ORDER BY d.number");
+            let sql = format!(
+                "{DELIVERY} WHERE d.number IN (
+                 SELECT number FROM deliveries WHERE watch = ?1 AND state = 'pending'
+                 UNION ALL SELECT number FROM deliveries WHERE watch = ?1 AND state = 'running') ORDER BY d.number"
+            );
             let mut query = connection.prepare_cached(&sql)?;
             let rows = query.query_map([watch.0], delivery)?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -190,7 +194,7 @@ impl super::Store {
 }
 
 const DELIVERY: &str = "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due,
-    d.exit_code, d.error, w.paused FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
+    d.exit_code, d.error, w.paused OR d.held FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     Ok(DeliveryRow {
@@ -236,8 +240,10 @@ fn watches(connection: &Connection) -> Result<Vec<WatchRow>, Error> {
 
 fn owed(connection: &Connection) -> Result<Vec<(super::WatchId, OwedCounts)>, Error> {
     let mut query = connection.prepare_cached(
-        "SELECT watch, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed') FROM deliveries
-         WHERE state IN ('pending', 'running', 'failed') GROUP BY watch",
+        "SELECT watch, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed') FROM (
+             SELECT watch, state FROM deliveries WHERE state = 'pending'
+             UNION ALL SELECT watch, state FROM deliveries WHERE state = 'running'
+             UNION ALL SELECT watch, state FROM deliveries WHERE state = 'failed') GROUP BY watch",
     )?;
     let rows = query.query_map([], |row| {
         let count = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);

@@ -103,7 +103,11 @@ pub(super) fn write(connection: &Connection, id: WatchId, record: &Record) -> Re
 
 pub(super) fn read(row: &Row<'_>) -> Result<Record, Error> {
     let memory: String = row.get(7)?;
-    let memory: Memory = serde_json::from_str(&memory).map_err(|error| Error::Value(error.to_string()))?;
+    let memory: Memory = serde_json::from_str(&memory).unwrap_or_else(|error| {
+        // A newer taghook's, perhaps. All of it can be found out again; the digest stands in columns of its own.
+        tracing::warn!("what is remembered of a watch beside its digest cannot be read and is forgotten: {error}");
+        Memory::default()
+    });
     let standing = match (digest(row.get(0)?)?, time(row.get(3)?)?) {
         (Some(digest_seen), Some(since)) => Some(Standing {
             sighting: Sighting {

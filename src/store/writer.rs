@@ -4,6 +4,7 @@
 //! commits all with one fsync; only after that commit does anyone get an answer.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -17,11 +18,11 @@ const QUEUE: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Store {
     queue: mpsc::Sender<Job>,
-    path: std::sync::Arc<PathBuf>,
+    path: Arc<PathBuf>,
 }
 
 /// A piece of work. Given a reason instead of a connection, it only passes that on.
-type Work = Box<dyn FnOnce(Result<&Connection, String>) -> Answer + Send>;
+type Work = Box<dyn FnOnce(Result<&Connection, Arc<Error>>) -> Answer + Send>;
 
 /// What the writing thread can be asked.
 enum Job {
@@ -34,7 +35,9 @@ enum Job {
 /// Whether the work succeeded (if not, its savepoint is rolled back), and whom to tell the fate of the commit.
 struct Answer {
     worked: bool,
-    tell: Box<dyn FnOnce(Result<(), String>) + Send>,
+    /// Of the savepoint.
+    fate: Result<(), Arc<Error>>,
+    tell: Box<dyn FnOnce(Result<(), Arc<Error>>) + Send>,
 }
 
 impl Store {
@@ -46,7 +49,9 @@ impl Store {
 
     fn start(connection: Connection, path: PathBuf) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let spawned = std::thread::Builder::new().name("store".into()).spawn(move || serve(connection, jobs));
+        let database = path.clone();
+        let spawned =
+            std::thread::Builder::new().name("store".into()).spawn(move || serve(&connection, &database, jobs));
         let remedy = "raise the limit of threads";
         spawned.map_err(|source| Error::Directory { path: path.clone(), remedy, source })?;
         Ok(Self { queue, path: path.into() })
@@ -55,6 +60,11 @@ impl Store {
     /// A store that nothing outlives: for looking without leaving a trace.
     pub fn in_memory() -> Result<Self, Error> {
         Self::start(schema::in_memory()?, PathBuf::new())
+    }
+
+    /// Waits until the writing thread has ended, which it does not while there is a handle: by a bug.
+    pub async fn ended(&self) {
+        self.queue.closed().await;
     }
 
     /// The state directory.
@@ -70,10 +80,11 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let path = self.path.clone();
-        let work = move |connection: Result<&Connection, String>| {
+        let work = move |connection: Result<&Connection, Arc<Error>>| {
             let result = connection.map_err(Error::Commit).and_then(work).map_err(|error| error.at(&path));
             Answer {
                 worked: result.is_ok(),
+                fate: Ok(()),
                 // Whoever asked may have given up waiting; the transaction stands all the same.
                 tell: Box::new(move |fate| drop(reply.send(fate.map_err(Error::Commit).and(result)))),
             }
@@ -91,7 +102,7 @@ impl Store {
 }
 
 fn ended() -> Error {
-    Error::Commit("the store has ended".into())
+    Error::Ended
 }
 
 impl Error {
@@ -110,7 +121,7 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-fn serve(connection: Connection, mut jobs: mpsc::Receiver<Job>) {
+fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>) {
     let mut batch = Vec::new();
     while jobs.blocking_recv_many(&mut batch, QUEUE) > 0 {
         let (mut work, mut checkpoints) = (Vec::new(), Vec::new());
@@ -120,7 +131,7 @@ fn serve(connection: Connection, mut jobs: mpsc::Receiver<Job>) {
                 Job::Checkpoint(reply) => checkpoints.push(reply),
             }
         }
-        commit_together(&connection, work);
+        commit_together(connection, path, work);
         // A reader without write access cannot move its own mark in the WAL's index; ours makes the commit visible.
         let _ = connection.query_row("SELECT count(*) FROM heartbeat", [], |_| Ok(()));
         if !checkpoints.is_empty() {
@@ -132,34 +143,39 @@ fn serve(connection: Connection, mut jobs: mpsc::Receiver<Job>) {
     }
 }
 
-fn commit_together(connection: &Connection, work: Vec<Work>) {
+fn commit_together(connection: &Connection, path: &Path, work: Vec<Work>) {
     if work.is_empty() {
         return;
     }
-    let began = connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| error.to_string());
-    let answers: Vec<Answer> = work.into_iter().map(|job| in_savepoint(connection, &began, job)).collect();
-    let committed = began.and_then(|()| connection.execute_batch("COMMIT").map_err(|error| error.to_string()));
+    let run = |sql: &str| connection.execute_batch(sql).map_err(|error| Arc::new(Error::of(path, error)));
+    let began = run("BEGIN IMMEDIATE");
+    let answers: Vec<Answer> = work.into_iter().map(|job| in_savepoint(connection, &began, run, job)).collect();
+    let committed = began.and_then(|()| run("COMMIT"));
     if committed.is_err() {
         let _ = connection.execute_batch("ROLLBACK");
     }
     for answer in answers {
-        (answer.tell)(committed.clone());
+        (answer.tell)(committed.clone().and(answer.fate));
     }
 }
 
-fn in_savepoint(connection: &Connection, began: &Result<(), String>, job: Work) -> Answer {
+fn in_savepoint(
+    connection: &Connection,
+    began: &Result<(), Arc<Error>>,
+    run: impl Fn(&str) -> Result<(), Arc<Error>>,
+    job: Work,
+) -> Answer {
     if let Err(why) = began {
         return job(Err(why.clone()));
     }
     // SQLite ends a whole transaction by itself on a full disk or an I/O error. What comes after must not run alone.
     if connection.is_autocommit() {
-        return job(Err("an earlier part of the same commit failed".into()));
+        return job(Err(Arc::new(Error::Value("an earlier part of the same commit failed".into()))));
     }
-    if let Err(error) = connection.execute_batch("SAVEPOINT job") {
-        return job(Err(error.to_string()));
+    if let Err(why) = run("SAVEPOINT job") {
+        return job(Err(why));
     }
     let mut answer = job(Ok(connection));
-    let end = if answer.worked { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-    answer.worked &= connection.execute_batch(end).is_ok();
+    answer.fate = run(if answer.worked { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" });
     answer
 }

@@ -117,6 +117,20 @@ fn back_with_another_digest_is_restored_and_moved() {
 }
 
 #[test]
+fn a_digest_that_vanishes_with_its_absent_tag_has_not_held() {
+    let mut checks = Checks::new(Policy { settle: Duration::from_secs(100), ..POLICY });
+    checks.finds(0, "a");
+    for seconds in [10, 20, 900] {
+        checks.sees(seconds, Ok(Answer::Absent));
+    }
+    assert_eq!(checks.finds(1000, "b"), ("settling", vec![]));
+    assert_eq!(checks.sees(1010, Ok(Answer::Absent)), ("absent", vec![]));
+    assert_eq!(checks.record.state(), State::Absent);
+    assert_eq!(checks.finds(1101, "b"), ("settling", vec![]));
+    assert_eq!(checks.finds(1201, "b"), ("moved", vec!["restored", "moved"]));
+}
+
+#[test]
 fn a_tag_that_never_was_is_failing_and_never_removed() {
     let mut checks = Checks::new(POLICY);
     for seconds in [0, 300] {

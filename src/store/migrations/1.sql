@@ -38,6 +38,7 @@ CREATE TABLE deliveries (
     target         TEXT NOT NULL, -- a digest, or absent, failing, well
     from_digest    TEXT,          -- of the latest attempt; before the first, the change's
     state          TEXT NOT NULL,
+    held           INTEGER NOT NULL DEFAULT 0, -- its watch does not feed its hook at the moment
     due            INTEGER,       -- while pending
     attempts       INTEGER NOT NULL DEFAULT 0,
     deferrals      INTEGER NOT NULL DEFAULT 0,
@@ -47,7 +48,9 @@ CREATE TABLE deliveries (
     ended          INTEGER
 ) STRICT;
 CREATE INDEX deliveries_due ON deliveries (hook, due) WHERE state = 'pending';
-CREATE INDEX deliveries_open ON deliveries (watch, hook, lane) WHERE state IN ('pending', 'running', 'failed');
+CREATE INDEX deliveries_pending ON deliveries (watch, lane, hook) WHERE state = 'pending';
+CREATE INDEX deliveries_running ON deliveries (watch, hook) WHERE state = 'running';
+CREATE INDEX deliveries_failed ON deliveries (watch, hook, lane) WHERE state = 'failed';
 CREATE INDEX deliveries_of_watch ON deliveries (watch);
 CREATE INDEX deliveries_of_change ON deliveries (change);
 

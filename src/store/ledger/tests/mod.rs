@@ -10,7 +10,7 @@ use crate::domain::delivery::{Ending, Retry};
 use crate::domain::judge::judge;
 use crate::domain::watch::Policy;
 use crate::domain::{Answer, ChangeKind, Reference, Sighting, WatchKey};
-use crate::store::{Claimed, Ended};
+use crate::store::{Claimed, Ended, Room};
 
 const RETRY: Retry =
     Retry { attempts: 2, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
@@ -49,9 +49,13 @@ impl Ledger {
         let policy = Policy { confirm_after: Duration::ZERO, absent_after: Duration::ZERO, ..Policy::default() };
         let verdict = judge(&self.record, Ok(&answer), &policy, self.now);
         self.record = verdict.record.clone();
-        let subscription = Subscription { hook: "deploy".into(), on: self.on.iter().copied().collect() };
-        let owed = self.store.commit(self.watch, verdict.record, verdict.changes, [subscription].into()).await.unwrap();
-        owed.len()
+        self.store.commit(self.watch, verdict.record, verdict.changes, self.subscriptions()).await.unwrap().len()
+    }
+
+    fn subscriptions(&self) -> Arc<[Subscription]> {
+        let on: ChangeSet = self.on.iter().copied().collect();
+        let fed = on.iter().next().map(|_| Subscription { hook: "deploy".into(), on });
+        fed.into_iter().collect()
     }
 
     async fn fails(&mut self) {
@@ -59,13 +63,13 @@ impl Ledger {
         let failure = crate::domain::Failure { kind: crate::domain::FailureKind::Server, message: "broken".into() };
         let verdict = judge(&self.record, Err(&failure), &Policy::default(), self.now);
         self.record = verdict.record.clone();
-        let subscription = Subscription { hook: "deploy".into(), on: self.on.iter().copied().collect() };
-        self.store.commit(self.watch, verdict.record, verdict.changes, [subscription].into()).await.unwrap();
+        self.store.commit(self.watch, verdict.record, verdict.changes, self.subscriptions()).await.unwrap();
     }
 
     async fn claims(&mut self) -> Option<Claimed> {
         self.now += SignedDuration::from_secs(1);
-        let claimed = self.store.claim(self.now, vec![("deploy".into(), 9)], None).await.unwrap();
+        let room = Room { hook: "deploy".into(), free: 9, longest_pause: Duration::from_secs(86_400) };
+        let claimed = self.store.claim(self.now, vec![room], None).await.unwrap();
         assert!(claimed.len() <= 1, "one run at a time for a watch and hook");
         claimed.into_iter().next()
     }
@@ -74,6 +78,13 @@ impl Ledger {
         self.now += SignedDuration::from_secs(1);
         let ended = Ended { ending, exit_code: None, error: None, output: String::new() };
         self.store.finish(claimed.id.clone(), ended, RETRY, self.now, 1.0).await.unwrap().as_str()
+    }
+
+    /// As a start with another config would.
+    async fn feeds(&mut self, on: &[ChangeKind]) {
+        self.on = on.to_vec();
+        let hooks = if on.is_empty() { Vec::new() } else { vec!["deploy".into()] };
+        self.store.hold([(self.watch, hooks)].into()).await.unwrap();
     }
 
     async fn states(&self) -> Vec<String> {
@@ -220,6 +231,73 @@ async fn removal_and_return_are_told_to_those_who_asked() {
     ledger.sees("a").await;
     let restored = ledger.claims().await.unwrap();
     assert_eq!((restored.kind, restored.to.clone()), (ChangeKind::Restored, digest("a")));
+}
+
+#[tokio::test]
+async fn a_hook_that_left_the_config_is_held_and_owed_the_newest_when_it_returns() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    ledger.feeds(&[]).await;
+    assert!(ledger.claims().await.is_none(), "held");
+    ledger.sees("c").await;
+    assert!(ledger.claims().await.is_none(), "still held");
+    ledger.feeds(MOVED).await;
+    let run = ledger.claims().await.unwrap();
+    assert_eq!(route(&run), (digest("a"), digest("c")));
+    assert_eq!(ledger.ends(&run, Ending::Succeeded).await, "succeeded");
+    assert_eq!(ledger.states().await, ["superseded", "succeeded"]);
+}
+
+#[tokio::test]
+async fn a_hook_that_subscribes_otherwise_is_still_owed_the_newest_of_what_it_was_owed() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    ledger.on = vec![ChangeKind::Removed];
+    ledger.sees("c").await;
+    assert_eq!(route(&ledger.claims().await.unwrap()), (digest("a"), digest("c")));
+}
+
+#[tokio::test]
+async fn a_hook_on_removals_alone_hears_of_each() {
+    let mut ledger = Ledger::new(&[ChangeKind::Removed]).await;
+    ledger.sees("a").await;
+    for round in ["told", "waiting", "overtaken"] {
+        for name in ["", "", ""] {
+            ledger.sees(name).await;
+        }
+        if round == "told" {
+            let run = ledger.claims().await.unwrap();
+            ledger.ends(&run, Ending::Succeeded).await;
+        }
+        ledger.sees("a").await;
+    }
+    let run = ledger.claims().await.unwrap();
+    assert_eq!(run.kind, ChangeKind::Removed);
+    assert_eq!(ledger.states().await, ["succeeded", "superseded", "running"]);
+}
+
+#[tokio::test]
+async fn a_retry_that_a_wrong_clock_put_off_is_due_when_the_clock_is_right() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    ledger.now -= SignedDuration::from_hours(48);
+    assert!(ledger.claims().await.is_some());
+}
+
+#[tokio::test]
+async fn a_delivery_that_cannot_be_read_keeps_no_other_waiting() {
+    let mut ledger = Ledger::new(MOVED).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let garble = |connection: &rusqlite::Connection| Ok(connection.execute("UPDATE changes SET kind = 'sung'", [])?);
+    ledger.store.write(garble).await.unwrap();
+    assert!(ledger.claims().await.is_none());
+    assert_eq!(ledger.states().await, ["failed"]);
+    ledger.sees("c").await;
+    assert!(ledger.claims().await.is_some());
 }
 
 #[tokio::test]
