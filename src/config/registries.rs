@@ -3,10 +3,11 @@
 //! *Invariant:* no password is ever in the config, nor in a message about it: not in an endpoint either.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::domain::gate::Limits;
 use crate::domain::reference::canonical_host;
-use crate::registry::Options;
+use crate::registry::{Account, Identity, Options, Password};
 
 use super::Registry;
 use super::fault::Fault;
@@ -48,20 +49,10 @@ fn read_host(item: Item<'_>, report: &Report) -> Option<String> {
 
 fn read_registry(table: &mut Table<'_, '_>, host: &str) -> Registry {
     let default = Options::default();
-    let (username_at, password_at) = (table.peek("username"), table.peek("password_file"));
-    let username = table.text("username").map(|text| text.text.to_owned());
-    let password_file = table.path("password_file");
-    for (one, other, at) in [("username", "password_file", username_at), ("password_file", "username", password_at)] {
-        let alone = username_at.is_some() != password_at.is_some();
-        if let Some(item) = at.filter(|_| alone) {
-            let fault = Fault::error(table.says(format!("{one} needs {other}"))).at(item.key_place());
-            table.report.add_missing(fault.help(format!("add {other}, or remove {one}")));
-        }
-    }
-    warn_of_missing(table, "password_file", password_at, password_file.as_deref());
-    let ca_at = table.peek("ca_file");
-    let ca_file = table.path("ca_file");
-    warn_of_missing(table, "ca_file", ca_at, ca_file.as_deref());
+    let account = read_account(table);
+    let auth_file = read_file(table, "auth_file");
+    let ca_file = read_file(table, "ca_file");
+    let identity = read_identity(table);
     let plain_at = table.peek("plain_http");
     let plain_http = table.flag("plain_http").unwrap_or(default.plain_http);
     let endpoint = table.parsed("endpoint", read_endpoint);
@@ -71,7 +62,52 @@ fn read_registry(table: &mut Table<'_, '_>, host: &str) -> Registry {
     }
     let timeout = table.duration("timeout", Zero::Refused).unwrap_or(default.timeout);
     let limits = read_limits(table, host);
-    Registry { client: Options { username, password_file, ca_file, plain_http, endpoint, timeout }, limits }
+    Registry { client: Options { account, auth_file, ca_file, identity, plain_http, endpoint, timeout }, limits }
+}
+
+fn read_account(table: &mut Table<'_, '_>) -> Option<Account> {
+    let user_at = table.peek("username");
+    let (file_at, credential_at) = (table.peek("password_file"), table.peek("password_credential"));
+    let username = table.text("username").map(|text| text.text.to_owned());
+    let file = read_file(table, "password_file").map(Password::File);
+    let credential = table.parsed("password_credential", read_credential).map(Password::Credential);
+    match credential_at {
+        Some(item) if file_at.is_some() => {
+            let text = "there are two passwords, password_file and password_credential; remove one";
+            table.fault(item.key_place(), text);
+        }
+        Some(_) => needs_both(table, ["username", "password_credential"], [user_at, credential_at]),
+        None => needs_both(table, ["username", "password_file"], [user_at, file_at]),
+    }
+    Some(Account { username: username?, password: file.or(credential)? })
+}
+
+fn read_identity(table: &mut Table<'_, '_>) -> Option<Identity> {
+    let keys = ["client_cert", "client_key"];
+    needs_both(table, keys, keys.map(|key| table.peek(key)));
+    let [cert, key] = keys.map(|key| read_file(table, key));
+    Some(Identity { cert: cert?, key: key? })
+}
+
+/// Refuses one of two keys where the other one is absent.
+fn needs_both(table: &Table<'_, '_>, [one, other]: [&str; 2], at: [Option<Item<'_>>; 2]) {
+    let (item, one, other) = match at {
+        [Some(item), None] => (item, one, other),
+        [None, Some(item)] => (item, other, one),
+        _ => return,
+    };
+    let fault = Fault::error(table.says(format!("{one} needs {other}"))).at(item.key_place());
+    table.report.add_missing(fault.help(format!("add {other}, or remove {one}")));
+}
+
+/// The name of a systemd credential, which is that of a file.
+fn read_credential(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && text.len() <= 255 && text != "." && text != "..";
+    if is_name && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:".contains(&byte)) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not the name of a credential; write it as in LoadCredential=NAME:FILE"))
+    }
 }
 
 fn read_limits(table: &mut Table<'_, '_>, host: &str) -> Limits {
@@ -125,11 +161,14 @@ fn read_endpoint(text: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{}{}", host.to_ascii_lowercase(), path.trim_end_matches('/')))
 }
 
-/// Warns of a file that is not there; it may yet come, and another user may see what we do not.
-fn warn_of_missing(table: &Table<'_, '_>, key: &str, item: Option<Item<'_>>, path: Option<&std::path::Path>) {
-    let (Some(item), Some(path)) = (item, path) else { return };
-    if matches!(path.try_exists(), Ok(false)) {
+/// Takes the path of a file. One that is not there is a warning: it may yet come, and another user may see what we do
+/// not.
+fn read_file(table: &mut Table<'_, '_>, key: &'static str) -> Option<PathBuf> {
+    let item = table.peek(key);
+    let path = table.path(key)?;
+    if let (Some(item), Ok(false)) = (item, path.try_exists()) {
         let text = format!("{key}: {} does not exist", path.display());
         table.report.add(Fault::warning(table.says(text)).at(item.place()));
     }
+    Some(path)
 }

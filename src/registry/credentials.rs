@@ -14,7 +14,7 @@ use reqwest::header::HeaderValue;
 
 use super::docker::{self, Found};
 use super::helper::Helper;
-use super::{Error, Options};
+use super::{Account, Error, Options, Password};
 use crate::domain::backoff::Backoff;
 
 /// A text that is never printed.
@@ -34,7 +34,8 @@ const IDENTITY: &str = "<token>";
 /// Where the logins for one registry come from.
 pub(super) struct Credentials {
     registry: String,
-    own: Option<(String, PathBuf)>,
+    own: Option<Account>,
+    auth_file: Option<PathBuf>,
     refused: Mutex<Option<Refused>>,
     /// What the helper said a short while ago; held while it is asked, so that it is asked once.
     helped: tokio::sync::Mutex<Option<Helped>>,
@@ -61,24 +62,26 @@ const HELPED: Duration = Duration::from_secs(60);
 
 impl Credentials {
     /// For a registry as it is configured. Files know an endpoint by its own host.
-    pub(super) fn new(registry: &str, endpoint_host: &str, options: &Options) -> Result<Self, Error> {
+    pub(super) fn new(registry: &str, endpoint_host: &str, options: &Options) -> Self {
         let registry = if options.endpoint.is_some() { endpoint_host } else { registry };
-        let own = match (&options.username, &options.password_file) {
-            (Some(username), Some(file)) => Some((username.clone(), file.clone())),
-            (None, None) => None,
-            _ => {
-                return Err(Error::Credentials {
-                    host: registry.to_owned(),
-                    reason: "username and password_file go together".into(),
-                });
-            }
-        };
-        Ok(Self { own, ..Self::of_files(registry) })
+        Self {
+            registry: registry.to_owned(),
+            own: options.account.clone(),
+            auth_file: options.auth_file.clone(),
+            refused: Mutex::default(),
+            helped: Default::default(),
+        }
     }
 
-    /// For a host that a registry sends us to: only what files have for that very host.
-    pub(super) fn of_files(host: &str) -> Self {
-        Self { registry: host.to_owned(), own: None, refused: Mutex::default(), helped: Default::default() }
+    /// For a host that the registry sends us to: only what files have for that very host.
+    pub(super) fn abroad(&self, host: &str) -> Self {
+        Self {
+            registry: host.to_owned(),
+            own: None,
+            auth_file: self.auth_file.clone(),
+            refused: Mutex::default(),
+            helped: Default::default(),
+        }
     }
 
     /// The login for a repository, read anew; `None` when there is none, or when it was refused a short while ago.
@@ -120,16 +123,11 @@ impl Credentials {
 
     async fn read(&self, repository: &str) -> Result<Option<Login>, Error> {
         let wrong = |reason| Error::Credentials { host: self.registry.clone(), reason };
-        if let Some((username, file)) = &self.own {
-            let text = std::fs::read_to_string(file).map_err(|e| wrong(format!("{}: {e}", file.display())))?;
-            // Editors and `echo` end a file with a newline; no password does.
-            let password = text.trim_end_matches(['\r', '\n']);
-            if password.is_empty() {
-                return Err(wrong(format!("{} is empty", file.display())));
-            }
-            return Ok(Some(Login::new(username.clone(), password.to_owned())));
+        if let Some(Account { username, password }) = &self.own {
+            let password = password.read().map_err(wrong)?;
+            return Ok(Some(Login::new(username.clone(), password)));
         }
-        for found in docker::find_all(&self.registry, repository).map_err(wrong)? {
+        for found in docker::find_all(self.auth_file.as_deref(), &self.registry, repository).map_err(wrong)? {
             let login = match found {
                 Found::Login(login) => Some(login),
                 Found::Helper(helper, login) => self.helped(helper).await.map_err(wrong)?.or(login),
@@ -149,6 +147,30 @@ impl Credentials {
         let login = helper.login().await?;
         *helped = Some(Helped { helper, login: login.clone(), asked: Instant::now() });
         Ok(login)
+    }
+}
+
+impl Password {
+    fn read(&self) -> Result<String, String> {
+        let file = match self {
+            Self::File(file) => file.clone(),
+            Self::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+                Some(directory) if !directory.is_empty() => PathBuf::from(directory).join(name),
+                _ => {
+                    return Err(format!(
+                        "password_credential {name:?} is given by systemd only, and $CREDENTIALS_DIRECTORY is not set; \
+                         add LoadCredential={name}:FILE to the unit, or use password_file"
+                    ));
+                }
+            },
+        };
+        let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        // Editors and `echo` end a file with a newline; no password does.
+        let password = text.trim_end_matches(['\r', '\n']);
+        if password.is_empty() {
+            return Err(format!("{} is empty", file.display()));
+        }
+        Ok(password.to_owned())
     }
 }
 
@@ -208,12 +230,10 @@ mod tests {
     async fn a_refused_login_rests_until_it_changes() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "old\n").unwrap();
-        let options = Options {
-            username: Some("robot".into()),
-            password_file: Some(file.path().to_owned()),
-            ..Options::default()
-        };
-        let credentials = Credentials::new("r.example", "r.example", &options).unwrap();
+        let password = Password::File(file.path().to_owned());
+        let account = Some(Account { username: "robot".into(), password });
+        let options = Options { account, ..Options::default() };
+        let credentials = Credentials::new("r.example", "r.example", &options);
         let login = credentials.login("acme/web").await.unwrap().unwrap();
         credentials.refuse(&login);
         assert_eq!(credentials.login("acme/web").await.unwrap(), None);

@@ -4,7 +4,7 @@
 //! have a path.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -46,16 +46,28 @@ struct Entry {
     password: String,
 }
 
-/// A file that may have logins; one that was named explicitly must be readable if it exists.
+/// A file that may have logins.
 struct Source {
     path: PathBuf,
-    explicit: bool,
+    named: Named,
 }
 
-/// All that the files know of a repository of a registry, in the order in which it counts.
-pub(super) fn find_all(registry: &str, repository: &str) -> Result<Vec<Found>, String> {
+/// Who says that there is such a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// The config: it must be there.
+    ByConfig,
+    /// The environment: if it is there, it must be readable.
+    ByEnvironment,
+    /// Nobody: it is where such files usually are.
+    ByHabit,
+}
+
+/// All that the files know of a repository of a registry, in the order in which it counts; first what the config names.
+pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &str) -> Result<Vec<Found>, String> {
     let mut all = Vec::new();
-    for source in sources() {
+    let configured = configured.map(|path| Source { path: path.to_owned(), named: Named::ByConfig });
+    for source in configured.into_iter().chain(sources()) {
         let Some(text) = read(&source)? else { continue };
         let found = find(&text, registry, repository);
         all.extend(found.map_err(|error| format!("{}: {error}", source.path.display()))?);
@@ -67,18 +79,18 @@ fn sources() -> Vec<Source> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = variable("HOME");
     let below_home = |path: &str| home.as_deref().map(|home| home.join(path));
-    let source = |path: Option<PathBuf>, explicit| path.map(|path| Source { path, explicit });
+    let source = |path: Option<PathBuf>, named| path.map(|path| Source { path, named });
     let docker = match variable("DOCKER_CONFIG") {
-        Some(directory) => source(Some(directory.join("config.json")), true),
-        None => source(below_home(".docker/config.json"), false),
+        Some(directory) => source(Some(directory.join("config.json")), Named::ByEnvironment),
+        None => source(below_home(".docker/config.json"), Named::ByHabit),
     };
     let mut sources = Vec::from_iter(docker);
     match variable("REGISTRY_AUTH_FILE") {
-        Some(file) => sources.extend(source(Some(file), true)),
+        Some(file) => sources.extend(source(Some(file), Named::ByEnvironment)),
         None => {
             let config = variable("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
             for directory in [variable("XDG_RUNTIME_DIR"), config].into_iter().flatten() {
-                sources.extend(source(Some(directory.join("containers/auth.json")), false));
+                sources.extend(source(Some(directory.join("containers/auth.json")), Named::ByHabit));
             }
         }
     }
@@ -89,9 +101,9 @@ fn read(source: &Source) -> Result<Option<String>, String> {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
     match std::fs::read_to_string(&source.path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == NotFound => Ok(None),
+        Err(error) if error.kind() == NotFound && source.named != Named::ByConfig => Ok(None),
         // Somebody else's home directory is no fault of this one.
-        Err(error) if error.kind() == PermissionDenied && !source.explicit => Ok(None),
+        Err(error) if error.kind() == PermissionDenied && source.named == Named::ByHabit => Ok(None),
         Err(error) => Err(format!("{}: {error}", source.path.display())),
     }
 }

@@ -87,8 +87,32 @@ fn pause(retry_after: &Option<Duration>) -> String {
     retry_after.map(|pause| format!("; it asks to wait {} s", pause.as_secs())).unwrap_or_default()
 }
 
+/// Where the config says how a registry is reached.
+pub(super) struct Remedies {
+    /// The name of the registry's table; with an endpoint, that is not who is asked.
+    pub(super) table: String,
+    /// Who is asked.
+    pub(super) host: String,
+    /// Whether that is so because of an endpoint.
+    pub(super) endpoint: bool,
+}
+
+impl Remedies {
+    fn plain_http(&self, host: &str) -> String {
+        let table = &self.table;
+        match () {
+            // Some other place, which no table is about.
+            () if host != self.host => "it speaks plain http where https was expected".to_owned(),
+            () if self.endpoint => {
+                format!("it speaks plain http; if that is meant, write http:// in the endpoint of [registry.{table:?}]")
+            }
+            () => format!("it speaks plain http; if that is meant, set plain_http = true in [registry.{table:?}]"),
+        }
+    }
+}
+
 /// What a failed request means. `host` is whom it was sent to, `limit` the time that it was given.
-pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration) -> Error {
+pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration, remedies: Option<&Remedies>) -> Error {
     // Our messages name the host themselves; the URL may carry what belongs in no message.
     let error = error.without_url();
     let host = host.to_owned();
@@ -103,14 +127,22 @@ pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration) -> Er
         return Error::Dns { host, reason };
     }
     if says(&["InvalidContentType"]) {
-        let remedy = format!("it speaks plain http; if that is meant, set plain_http = true in [registry.{host:?}]");
-        return Error::Tls { host, reason: remedy };
+        let reason = remedies.map_or(reason, |remedies| remedies.plain_http(&host));
+        return Error::Tls { host, reason };
     }
     if says(&["UnknownIssuer", "self-signed", "self signed"]) {
-        let remedy = format!(
-            "its certificate is from an unknown authority; set ca_file = \"CA.pem\" in [registry.{host:?}] ({reason})"
-        );
-        return Error::Tls { host, reason: remedy };
+        let remedy = remedies.map(|it| format!("set ca_file = \"CA.pem\" in [registry.{:?}] ", it.table));
+        let remedy = remedy.unwrap_or_default();
+        return Error::Tls {
+            host,
+            reason: format!("its certificate is from an unknown authority; {remedy}({reason})"),
+        };
+    }
+    if says(&["CertificateRequired"])
+        && let Some(Remedies { table, .. }) = remedies
+    {
+        let remedy = format!("it wants a client certificate; set client_cert and client_key in [registry.{table:?}]");
+        return Error::Tls { host, reason: format!("{remedy} ({reason})") };
     }
     if says(&["certificate", "handshake", "tls", "TLS", "fatal alert"]) {
         return Error::Tls { host, reason };

@@ -29,4 +29,4 @@ mod transport;
 
 pub use client::{Asked, Client};
 pub use error::Error;
-pub use options::Options;
+pub use options::{Account, Identity, Options, Password};

@@ -18,6 +18,8 @@ use super::{Error, Options, manifest, token};
 
 /// One registry, and what it has granted us.
 pub(super) struct Session {
+    /// Its canonical name, by which the config knows it.
+    registry: String,
     endpoint: Endpoint,
     transport: Transport,
     credentials: Credentials,
@@ -40,9 +42,9 @@ impl Session {
     /// A session that has not asked anything yet.
     pub(super) fn new(registry: &str, options: &Options) -> Result<Self, Error> {
         let endpoint = Endpoint::new(registry, options)?;
-        let transport = Transport::new(endpoint.host(), options)?;
-        let credentials = Credentials::new(registry, endpoint.host(), options)?;
-        Ok(Self { endpoint, transport, credentials, slots: Slots::default() })
+        let transport = Transport::new(registry, endpoint.host(), options);
+        let credentials = Credentials::new(registry, endpoint.host(), options);
+        Ok(Self { registry: registry.to_owned(), endpoint, transport, credentials, slots: Slots::default() })
     }
 
     /// Who is asked.
@@ -154,7 +156,7 @@ impl Session {
 
     /// Step 3: what answers the challenges; `None` when nothing does.
     async fn grant(&self, challenges: &Challenges, talk: &mut Talk<'_>) -> Result<Option<Grant>, Error> {
-        let abroad = talk.foreign.then(|| Credentials::of_files(&host_of(&talk.url)));
+        let abroad = talk.foreign.then(|| self.credentials.abroad(&host_of(&talk.url)));
         let credentials = abroad.as_ref().unwrap_or(&self.credentials);
         if let Some(bearer) = &challenges.bearer {
             let bearer = Arc::new(bearer.clone());
@@ -317,10 +319,13 @@ impl Session {
             None if self.credentials.is_resting() => {
                 format!("it answered {status}; the login was refused a short while ago and rests")
             }
+            None if refusal.foreign => {
+                format!("it answered {status} to an anonymous request: not found, or a login is needed (docker login)")
+            }
             None => format!(
                 "it answered {status} to an anonymous request: not found, or a login is needed (docker login, or \
                  username and password_file in [registry.{:?}])",
-                refusal.host()
+                self.registry
             ),
         };
         Error::Unauthorized { host: refusal.host(), status, reason }

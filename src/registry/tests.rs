@@ -4,16 +4,14 @@
 
 #[path = "../../tests/support/registry.rs"]
 mod scripted;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use scripted::{Bearer, Manner, Registry, Reply, Shared};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use scripted::{Bearer, Manner, Registry, Reply};
 
-use super::{Asked, Client, Error, Options};
+use super::{Account, Asked, Client, Options, Password};
 use crate::domain::{Answer, Digest, FailureKind, Platform, Reference, Sighting};
 
 fn plain() -> Options {
@@ -24,8 +22,8 @@ fn plain() -> Options {
 fn with_password(password: &str) -> (Options, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), password).unwrap();
-    let options = Options { username: Some("robot".into()), password_file: Some(file.path().to_owned()), ..plain() };
-    (options, file)
+    let account = Account { username: "robot".into(), password: Password::File(file.path().to_owned()) };
+    (Options { account: Some(account), ..plain() }, file)
 }
 
 fn reference(registry: &Registry, repository: &str, tag: &str) -> Reference {
@@ -430,83 +428,4 @@ async fn after_our_own_challenge_another_origins_is_answered_too() {
         assert_eq!(digest(&client, &here).await.as_str(), expected);
     }
     assert!(!there.log().iter().any(|seen| seen.header("authorization").is_some_and(|it| it.starts_with("Basic"))));
-}
-
-// Trust.
-
-/// A registry over TLS, and the file with the certificate that it shows.
-fn tls() -> (Registry, tempfile::NamedTempFile) {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), made.cert.pem()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
-    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
-    let registry = Registry::start_with(move |stream, connection, shared: Shared| {
-        let acceptor = acceptor.clone();
-        async move {
-            if let Ok(stream) = acceptor.accept(stream).await {
-                scripted::serve(stream, connection, shared).await;
-            }
-        }
-    });
-    (registry, file)
-}
-
-fn trusting(file: &tempfile::NamedTempFile) -> Options {
-    Options { ca_file: Some(file.path().to_owned()), ..Options::default() }
-}
-
-#[tokio::test]
-async fn an_unknown_authority_is_told_with_its_remedy_and_trusted_by_its_file() {
-    let (registry, file) = tls();
-    registry.push_image("acme/web", "stable", "1");
-    let reference = reference(&registry, "acme/web", "stable");
-    let stranger = Client::new(&registry.host(), &Options::default()).unwrap();
-    let error = stranger.check(&reference, None, None).await.result.unwrap_err();
-    assert_eq!(error.kind(), FailureKind::Tls, "{error}");
-    assert!(error.to_string().contains("set ca_file"), "{error}");
-
-    let friend = Client::new(&registry.host(), &trusting(&file)).unwrap();
-    digest(&friend, &reference).await;
-}
-
-#[test]
-fn a_ca_file_that_is_of_no_use_is_told() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let garbled = Options { ca_file: Some(file.path().to_owned()), ..Options::default() };
-    let missing = Options { ca_file: Some("/nowhere/ca.pem".into()), ..Options::default() };
-    for options in [garbled, missing] {
-        let error = Client::new("r.example", &options).err().unwrap();
-        assert_eq!(error.kind(), FailureKind::Tls);
-        assert!(error.to_string().contains("ca_file"), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn https_never_goes_to_http() {
-    let (secure, file) = tls();
-    let insecure = Registry::start();
-    insecure.push_image("acme/web", "stable", "1");
-    let location = format!("http://{}/v2/acme/web/manifests/stable", insecure.host());
-    secure.rule(move |_, _| Reply::redirect(307, &location));
-    let client = Client::new(&secure.host(), &trusting(&file)).unwrap();
-    let asked = client.check(&reference(&secure, "acme/web", "stable"), None, None).await;
-    assert_eq!(kind(asked), FailureKind::Redirect);
-    assert!(insecure.log().is_empty());
-}
-
-#[tokio::test]
-async fn a_token_endpoint_over_plain_http_gets_no_login_of_an_https_registry() {
-    let (secure, file) = tls();
-    let insecure = Registry::start();
-    let realm = Some(format!("http://{}/token", insecure.host()));
-    secure.wants_bearer(Bearer { realm, ..Bearer::default() });
-    let (login, _password) = with_password("hunter2");
-    let options = Options { plain_http: false, ca_file: Some(file.path().to_owned()), ..login };
-    let client = Client::new(&secure.host(), &options).unwrap();
-    let asked = client.check(&reference(&secure, "acme/web", "stable"), None, None).await;
-    let error: Error = asked.result.unwrap_err();
-    assert!(error.to_string().contains("plain http"), "{error}");
-    assert!(insecure.log().is_empty());
 }

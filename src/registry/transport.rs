@@ -3,17 +3,19 @@
 //! *Invariant:* an `Authorization` header reaches no origin but the one that the request was made for, and a request
 //! that began with https never goes on without.
 
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
 };
 use reqwest::{Method, StatusCode, Url};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::endpoint::host_of;
-use super::error::{classify, is_broken_connection};
-use super::{Error, Options, retry_after};
+use super::error::{Remedies, classify, is_broken_connection};
+use super::{Error, Identity, Options, retry_after};
 
 /// Servers close idle connections after 60 s at the earliest; nothing that old is ever used.
 const IDLE: Duration = Duration::from_secs(14);
@@ -23,9 +25,20 @@ const REDIRECTS: usize = 5;
 
 /// Pooled connections to one registry and whatever it sends us to.
 pub(super) struct Transport {
-    http: reqwest::Client,
+    remedies: Remedies,
+    options: Options,
+    /// Made at the first request, and again when a file of certificates has changed.
+    built: Mutex<Option<Built>>,
     limit: Duration,
 }
+
+struct Built {
+    http: reqwest::Client,
+    made_of: Vec<Stamp>,
+}
+
+/// What a file looked like: when it was changed, and its size.
+type Stamp = Option<(SystemTime, u64)>;
 
 /// How many requests a question has cost.
 #[derive(Debug, Default)]
@@ -50,8 +63,43 @@ pub(super) struct Response {
 }
 
 impl Transport {
+    /// Nothing is read yet. `registry` is whose table the options come from, `host` who is asked.
+    pub(super) fn new(registry: &str, host: &str, options: &Options) -> Self {
+        let remedies =
+            Remedies { table: registry.to_owned(), host: host.to_owned(), endpoint: options.endpoint.is_some() };
+        Self { remedies, options: options.clone(), built: Mutex::default(), limit: options.timeout }
+    }
+
+    /// The client that fits the files as they are. While a changed one is of no use, it may be half written, and the
+    /// client as it was goes on.
+    fn http(&self) -> Result<reqwest::Client, Error> {
+        let made_of = self.stamps();
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(built) = built.as_ref().filter(|built| built.made_of == made_of) {
+            return Ok(built.http.clone());
+        }
+        match (self.build(), built.as_ref()) {
+            (Ok(http), _) => {
+                *built = Some(Built { http: http.clone(), made_of });
+                Ok(http)
+            }
+            (Err(error), Some(before)) => {
+                warn!("{error}; going on with what it was before");
+                Ok(before.http.clone())
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let identity = self.options.identity.iter().flat_map(|identity| [&identity.cert, &identity.key]);
+        let stamp = |path| std::fs::metadata(path).ok().and_then(|it| Some((it.modified().ok()?, it.len())));
+        self.options.ca_file.iter().chain(identity).map(stamp).collect()
+    }
+
     /// A client with the options' trust, proxies and time limits.
-    pub(super) fn new(host: &str, options: &Options) -> Result<Self, Error> {
+    fn build(&self) -> Result<reqwest::Client, Error> {
+        let (host, options) = (&*self.remedies.host, &self.options);
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("taghook/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -59,10 +107,7 @@ impl Transport {
             .timeout(options.timeout)
             .pool_idle_timeout(IDLE);
         if let Some(path) = &options.ca_file {
-            let wrong = |reason: String| Error::Tls {
-                host: host.to_owned(),
-                reason: format!("the ca_file {} is of no use: {reason}", path.display()),
-            };
+            let wrong = |reason: String| of_no_use(host, "ca_file", path, reason);
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
             if certificates.is_empty() {
@@ -70,8 +115,23 @@ impl Transport {
             }
             builder = builder.tls_certs_merge(certificates);
         }
-        let http = builder.build().map_err(|error| classify(error, host, options.timeout))?;
-        Ok(Self { http, limit: options.timeout })
+        if let Some(Identity { cert, key }) = &options.identity {
+            let read = |name, path| std::fs::read(path).map_err(|error| of_no_use(host, name, path, error.to_string()));
+            let mut pem = read("client_cert", cert)?;
+            pem.push(b'\n');
+            pem.extend(read("client_key", key)?);
+            // The parser's own message could repeat a part of the key.
+            let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
+                of_no_use(
+                    host,
+                    "client_cert",
+                    cert,
+                    format!("with {} it is no PEM of a certificate and its key", key.display()),
+                )
+            })?;
+            builder = builder.identity(identity);
+        }
+        builder.build().map_err(|error| classify(error, host, options.timeout, Some(&self.remedies)))
     }
 
     /// Sends a request and follows where it is redirected.
@@ -101,17 +161,19 @@ impl Transport {
     }
 
     async fn send_once(&self, request: &Request, tally: &mut Tally) -> Result<reqwest::Response, Error> {
+        let http = self.http()?;
         tally.0 += 1;
-        let response = match self.http.execute(request.to_reqwest()).await {
+        let response = match http.execute(request.to_reqwest()).await {
             // The kept connection may have been closed while the request was on its way. Asking twice does no harm.
             Err(error) if is_broken_connection(&error) => {
                 debug!(host = host_of(&request.url), "connection broke; asking once more");
                 tally.0 += 1;
-                self.http.execute(request.to_reqwest()).await
+                http.execute(request.to_reqwest()).await
             }
             result => result,
         };
-        let response = response.map_err(|error| classify(error, &host_of(&request.url), self.limit))?;
+        let response =
+            response.map_err(|error| classify(error, &host_of(&request.url), self.limit, Some(&self.remedies)))?;
         debug!(
             method = request.method.as_str(),
             host = request.url.host_str(),
@@ -196,10 +258,14 @@ impl Response {
                 Ok(Some(chunk)) if body.len() + chunk.len() > cap => return Ok(None),
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => return Ok(Some(body)),
-                Err(error) => return Err(classify(error, &host, self.limit)),
+                Err(error) => return Err(classify(error, &host, self.limit, None)),
             }
         }
     }
+}
+
+fn of_no_use(host: &str, key: &str, path: &Path, reason: String) -> Error {
+    Error::Tls { host: host.to_owned(), reason: format!("the {key} {} is of no use: {reason}", path.display()) }
 }
 
 fn is_redirect(status: StatusCode) -> bool {

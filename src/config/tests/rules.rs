@@ -89,6 +89,25 @@ fn a_registry_is_checked_too() {
 }
 
 #[test]
+fn keys_that_go_together_or_not_are_told() {
+    assert_eq!(
+        messages(
+            "[registry.a]\npassword_credential = \"robot\"\nclient_cert = \"/etc/hostname\"\n\
+             [registry.b]\nusername = \"u\"\npassword_file = \"/etc/hostname\"\npassword_credential = \"../robot\"\n\
+             [registry.c]\nclient_key = \"/etc/hostname\"\nauth_file = 1\n"
+        ),
+        [
+            "2:1 registry \"a\": password_credential needs username; add username, or remove password_credential",
+            "3:1 registry \"a\": client_cert needs client_key; add client_key, or remove client_cert",
+            "7:1 registry \"b\": there are two passwords, password_file and password_credential; remove one",
+            "7:23 registry \"b\": password_credential \"../robot\" is not the name of a credential; write it as in LoadCredential=NAME:FILE",
+            "9:1 registry \"c\": client_key needs client_cert; add client_cert, or remove client_key",
+            "10:13 registry \"c\": auth_file must be a string, not an integer; put it in quotes",
+        ]
+    );
+}
+
+#[test]
 fn no_secret_is_shown() {
     let faults = Folder::new(
         "[watch.a]\nimage = \"https://ann:hunter2@ghcr.io/x\"\n[registry.a]\npassword = \"hunter2\"\n\
