@@ -1,5 +1,7 @@
 //! Where logins come from: the real binary with a config, a home and an environment, against a scripted registry.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -254,10 +254,12 @@ fn what_was_learnt_about_head_is_remembered_for_the_registry() {
 }
 
 #[test]
-fn a_head_that_says_404_where_get_says_200_is_not_believed() {
-    let (registry, image, digest) = registry();
-    registry.rule(|seen, reply| if seen.method == "HEAD" { Reply::status(404) } else { reply });
-    assert_eq!(Ask::image(&image).digest(), digest);
+fn a_head_that_says_no_where_get_says_200_is_not_believed() {
+    for status in [403, 404] {
+        let (registry, image, digest) = registry();
+        registry.rule(move |seen, reply| if seen.method == "HEAD" { Reply::status(status) } else { reply });
+        assert_eq!(Ask::image(&image).digest(), digest, "{status}");
+    }
 }
 
 #[test]
@@ -275,6 +277,17 @@ fn a_web_page_is_not_a_registry() {
         let (kind, message) = Ask::image(&image).failure();
         assert_eq!(kind, "not_a_registry", "{status}: {message}");
     }
+}
+
+#[test]
+fn a_manifest_of_schema_1_is_no_news() {
+    // As old Artifactory, now and then.
+    let (registry, image, _) = registry();
+    let schema_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+    registry.rule(move |_, reply| reply.replacing("content-type", schema_1));
+    let (kind, message) = Ask::image(&image).failure();
+    assert_eq!(kind, "protocol");
+    assert!(message.contains("schema 1"), "{message}");
 }
 
 #[test]
@@ -315,6 +328,31 @@ fn a_429_of_the_token_endpoint_is_a_rate_limit() {
     assert_eq!(kind, "rate_limited");
     assert!(message.contains("wait 7 s"), "{message}");
     assert_eq!(registry.requests(), ["HEAD /v2/acme/web/manifests/stable", "GET /token"]);
+}
+
+#[test]
+fn a_wait_that_stands_only_in_the_body_is_read() {
+    // As GHCR's token endpoint.
+    let (registry, image, _) = registry();
+    registry.wants_bearer(Bearer::default());
+    let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 1m2.5s, allowed: 44000/minute"}]}"#;
+    registry.rule(move |seen, reply| if seen.path == "/token" { Reply::status(429).body(body) } else { reply });
+    let (kind, message) = Ask::image(&image).failure();
+    assert!(kind == "rate_limited" && message.contains("wait 62 s"), "{message}");
+}
+
+#[test]
+fn a_limit_whose_explanation_never_comes_is_told_without_it() {
+    let (registry, image, _) = registry();
+    registry.wants_bearer(Bearer::default());
+    let half = b"HTTP/1.1 429 Slow\r\ncontent-length: 99999999\r\n\r\n".to_vec();
+    registry.rule(move |seen, reply| match seen.path.as_str() {
+        "/token" => reply.manner(Manner::RawOpen(half.clone())),
+        _ => reply,
+    });
+    let started = std::time::Instant::now();
+    assert_eq!(Ask::image(&image).failure().0, "rate_limited");
+    assert!(started.elapsed() < Duration::from_secs(20), "the client's own limit of 30 s was not waited for");
 }
 
 #[test]

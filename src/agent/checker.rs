@@ -213,11 +213,14 @@ fn report(error: Option<&registry::Error>, reference: &crate::domain::Reference)
         kind @ (FailureKind::Dns | FailureKind::Connect | FailureKind::Tls | FailureKind::Timeout) => {
             Report::Unreachable(kind)
         }
-        FailureKind::Server => {
-            let mut hasher = DefaultHasher::new();
-            reference.repository().hash(&mut hasher);
-            Report::Broken(hasher.finish())
-        }
+        FailureKind::Server => error.retry_after().map_or_else(
+            || {
+                let mut hasher = DefaultHasher::new();
+                reference.repository().hash(&mut hasher);
+                Report::Broken(hasher.finish())
+            },
+            Report::Unavailable,
+        ),
         _ => Report::Answered,
     }
 }

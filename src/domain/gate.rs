@@ -81,6 +81,8 @@ pub enum Report {
     Answered,
     /// It asked for fewer requests, perhaps for so long.
     RateLimited(Option<Duration>),
+    /// It asked to be left alone for so long, because it is in trouble.
+    Unavailable(Duration),
     /// It could not be reached: name, connection, trust or time.
     Unreachable(FailureKind),
     /// It answered 5xx to this repository (a hash of its name).
@@ -137,6 +139,7 @@ impl Gate {
                 }
             }
             Report::RateLimited(retry_after) => self.hold(permit, FailureKind::RateLimited, retry_after, now, chance),
+            Report::Unavailable(pause) => self.hold(permit, FailureKind::Server, Some(pause), now, chance),
             Report::Unreachable(kind) => self.hold(permit, kind, None, now, chance),
             Report::Broken(repository) => {
                 if !self.broken.contains(&repository) && self.broken.len() < BROKEN_REPOSITORIES {
@@ -258,6 +261,15 @@ mod tests {
         let permit = granted(&mut gate, now);
         gate.release(permit, 1, Report::Broken(3), now, 0.0);
         assert!(gate.is_closed(now));
+    }
+
+    #[test]
+    fn a_registry_in_trouble_that_says_for_how_long_is_left_alone_for_so_long() {
+        let now = Instant::now();
+        let mut gate = Gate::new(LIMITS, now);
+        let permit = granted(&mut gate, now);
+        gate.release(permit, 1, Report::Unavailable(Duration::from_secs(120)), now, 0.0);
+        assert_eq!(gate.held_off(), Some((FailureKind::Server, now + Duration::from_secs(120))));
     }
 
     #[test]

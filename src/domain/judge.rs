@@ -266,8 +266,12 @@ fn weigh(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Timest
     };
     let returns =
         verdict.record.recent.iter().any(|past| past.digest == sighting.digest && within(past.until, now, RECENTLY));
-    let must_hold = if returns { policy.settle.max(policy.confirm_after) } else { policy.settle };
-    let confirmed = !returns || candidate.sightings >= 2;
+    // Registries that convert, and mirrors that ignore what is asked for, answer with another kind of manifest now and
+    // then. Where the kind really changes, nobody minds a second look.
+    let reshaped = |known: &Standing| known.sighting.media_type != sighting.media_type;
+    let doubtful = returns || verdict.record.standing.as_ref().is_some_and(reshaped);
+    let must_hold = if doubtful { policy.settle.max(policy.confirm_after) } else { policy.settle };
+    let confirmed = !doubtful || candidate.sightings >= 2;
     if confirmed && has_passed(candidate.first_seen, now, must_hold) {
         return moved(verdict, sighting, now);
     }

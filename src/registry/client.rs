@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 
@@ -24,6 +26,23 @@ pub struct Client {
     needs_get: AtomicBool,
     /// `HEAD` has told the truth once, so that its "no" needs no second opinion.
     head_is_honest: AtomicBool,
+    second_opinions: Mutex<Budget>,
+}
+
+/// How often `GET` may be asked whether `HEAD` is right to say "no": a registry of nothing but refusals is not asked
+/// everything twice for ever.
+struct Budget {
+    left: u32,
+    since: Instant,
+}
+
+/// See [`Budget`].
+const SECOND_OPINIONS: (u32, Duration) = (10, Duration::from_secs(3600));
+
+impl Budget {
+    fn full() -> Self {
+        Self { left: SECOND_OPINIONS.0, since: Instant::now() }
+    }
 }
 
 /// What a question came to, and how many requests it has cost (for the gate's rate).
@@ -43,6 +62,15 @@ struct Found {
     body: Option<Vec<u8>>,
 }
 
+/// What `HEAD` told.
+enum Head {
+    Found(Found),
+    /// Not there, or not for us.
+    No(Result<Option<Found>, Error>),
+    /// Nothing: it is not supported, or there is no digest.
+    Silent,
+}
+
 /// The best child for a platform so far: how far from it, which, and what.
 type Candidate = Option<(u8, Digest, MediaType)>;
 
@@ -53,6 +81,7 @@ impl Client {
             session: Session::new(registry, options)?,
             needs_get: AtomicBool::new(false),
             head_is_honest: AtomicBool::new(false),
+            second_opinions: Mutex::new(Budget::full()),
         })
     }
 
@@ -107,36 +136,56 @@ impl Client {
 
     /// What is under a tag or a digest: by `HEAD`, and by `GET` where that does not tell.
     async fn look(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Found>, Error> {
-        let mut absent = false;
-        if !self.needs_get.load(Relaxed) {
-            let head = self.session.ask(Method::HEAD, repository, which, tally).await?;
-            match head.status() {
-                StatusCode::OK => {
-                    if let Some(found) = judge(&head)? {
-                        self.head_is_honest.store(true, Relaxed);
-                        return Ok(Some(found));
-                    }
-                }
-                StatusCode::NOT_FOUND => {
-                    must_be_a_registry(&head)?;
-                    if self.head_is_honest.load(Relaxed) {
-                        return Ok(None);
-                    }
-                    absent = true;
-                }
-                StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {}
-                _ => return Err(head.error()),
-            }
-        }
-        let found = self.read(repository, which, tally).await?;
-        match &found {
+        let head = match self.needs_get.load(Relaxed) {
+            true => Head::Silent,
+            false => self.head(repository, which, tally).await?,
+        };
+        let no = match head {
+            Head::Found(found) => return Ok(Some(found)),
+            Head::No(no) if !self.may_ask_for_a_second_opinion() => return no,
+            Head::No(no) => Some(no),
+            Head::Silent => None,
+        };
+        match (self.read(repository, which, tally).await, no) {
             // It takes a GET to learn what HEAD does not tell; from now on that comes first. Where HEAD has told it
             // before, it was a hiccup: a GET counts as a pull, and is not made a habit for that.
-            Some(_) => self.needs_get.store(!self.head_is_honest.load(Relaxed), Relaxed),
-            None if absent => self.head_is_honest.store(true, Relaxed),
-            None => {}
+            (Ok(Some(found)), _) => {
+                self.needs_get.store(!self.head_is_honest.load(Relaxed), Relaxed);
+                Ok(Some(found))
+            }
+            (Err(Error::Unauthorized { .. }), Some(Err(first))) => Err(first),
+            (result, _) => result,
         }
-        Ok(found)
+    }
+
+    async fn head(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Head, Error> {
+        let head = match self.session.ask(Method::HEAD, repository, which, tally).await {
+            Err(error @ Error::Unauthorized { status: 403, .. }) => return Ok(Head::No(Err(error))),
+            head => head?,
+        };
+        match head.status() {
+            StatusCode::OK => Ok(judge(&head)?.map_or(Head::Silent, |found| {
+                self.head_is_honest.store(true, Relaxed);
+                Head::Found(found)
+            })),
+            StatusCode::NOT_FOUND => must_be_a_registry(&head).map(|()| Head::No(Ok(None))),
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(Head::Silent),
+            _ => Err(head.error().await),
+        }
+    }
+
+    /// Whether `GET` may be asked if `HEAD` is right to say "no"; if so, that is spent.
+    fn may_ask_for_a_second_opinion(&self) -> bool {
+        if self.head_is_honest.load(Relaxed) {
+            return false;
+        }
+        let mut budget = self.second_opinions.lock().unwrap_or_else(PoisonError::into_inner);
+        if budget.since.elapsed() >= SECOND_OPINIONS.1 {
+            *budget = Budget::full();
+        }
+        let may = budget.left > 0;
+        budget.left = budget.left.saturating_sub(1);
+        may
     }
 
     /// What is under a tag or a digest, by `GET`: the bytes are the proof.
@@ -145,7 +194,7 @@ impl Client {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return must_be_a_registry(&response).map(|()| None),
-            _ => return Err(response.error()),
+            _ => return Err(response.error().await),
         }
         let host = response.host();
         let kind = Kind::of(&response.media_type());
@@ -265,6 +314,10 @@ fn must_be_a_registry(response: &Response) -> Result<(), Error> {
 fn not_a_manifest(response: &Response) -> Error {
     let media_type: String = response.media_type().chars().take(100).collect();
     let status = response.status().as_u16();
+    if media_type.starts_with("application/vnd.docker.distribution.manifest.v1+") {
+        let reason = "it answered with a manifest of schema 1, which it was not asked for; old proxies do now and then";
+        return Error::Protocol { host: response.host(), reason: reason.into() };
+    }
     Error::NotARegistry {
         host: response.host(),
         reason: format!("it answered {status} with {media_type:?}; perhaps a portal, a proxy's page or a wrong host"),

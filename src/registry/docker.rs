@@ -49,24 +49,24 @@ struct Entry {
 /// A file that may have logins.
 struct Source {
     path: PathBuf,
-    named: Named,
+    named_by: Namer,
 }
 
 /// Who says that there is such a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Named {
+enum Namer {
     /// The config: it must be there.
-    ByConfig,
+    Config,
     /// The environment: if it is there, it must be readable.
-    ByEnvironment,
+    Environment,
     /// Nobody: it is where such files usually are.
-    ByHabit,
+    Habit,
 }
 
 /// All that the files know of a repository of a registry, in the order in which it counts; first what the config names.
 pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &str) -> Result<Vec<Found>, String> {
     let mut all = Vec::new();
-    let configured = configured.map(|path| Source { path: path.to_owned(), named: Named::ByConfig });
+    let configured = configured.map(|path| Source { path: path.to_owned(), named_by: Namer::Config });
     for source in configured.into_iter().chain(sources()) {
         let Some(text) = read(&source)? else { continue };
         let found = find(&text, registry, repository);
@@ -79,18 +79,18 @@ fn sources() -> Vec<Source> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = variable("HOME");
     let below_home = |path: &str| home.as_deref().map(|home| home.join(path));
-    let source = |path: Option<PathBuf>, named| path.map(|path| Source { path, named });
+    let source = |path: Option<PathBuf>, named_by| path.map(|path| Source { path, named_by });
     let docker = match variable("DOCKER_CONFIG") {
-        Some(directory) => source(Some(directory.join("config.json")), Named::ByEnvironment),
-        None => source(below_home(".docker/config.json"), Named::ByHabit),
+        Some(directory) => source(Some(directory.join("config.json")), Namer::Environment),
+        None => source(below_home(".docker/config.json"), Namer::Habit),
     };
     let mut sources = Vec::from_iter(docker);
     match variable("REGISTRY_AUTH_FILE") {
-        Some(file) => sources.extend(source(Some(file), Named::ByEnvironment)),
+        Some(file) => sources.extend(source(Some(file), Namer::Environment)),
         None => {
             let config = variable("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
             for directory in [variable("XDG_RUNTIME_DIR"), config].into_iter().flatten() {
-                sources.extend(source(Some(directory.join("containers/auth.json")), Named::ByHabit));
+                sources.extend(source(Some(directory.join("containers/auth.json")), Namer::Habit));
             }
         }
     }
@@ -101,9 +101,9 @@ fn read(source: &Source) -> Result<Option<String>, String> {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
     match std::fs::read_to_string(&source.path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == NotFound && source.named != Named::ByConfig => Ok(None),
+        Err(error) if error.kind() == NotFound && source.named_by != Namer::Config => Ok(None),
         // Somebody else's home directory is no fault of this one.
-        Err(error) if error.kind() == PermissionDenied && source.named == Named::ByHabit => Ok(None),
+        Err(error) if error.kind() == PermissionDenied && source.named_by == Namer::Habit => Ok(None),
         Err(error) => Err(format!("{}: {error}", source.path.display())),
     }
 }

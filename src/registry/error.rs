@@ -26,8 +26,8 @@ pub enum Error {
     Unauthorized { host: String, status: u16, reason: String },
     #[error("{host} asked for fewer requests{}", pause(retry_after))]
     RateLimited { host: String, retry_after: Option<Duration> },
-    #[error("{host} is in trouble: it answered {status}")]
-    Server { host: String, status: u16 },
+    #[error("{host} is in trouble: it answered {status}{}", pause(retry_after))]
+    Server { host: String, status: u16, retry_after: Option<Duration> },
     #[error("{host} does not answer like a registry: {reason}")]
     NotARegistry { host: String, reason: String },
     #[error("{host} gave no digest, and none can be computed: {reason}")]
@@ -71,7 +71,7 @@ impl Error {
     /// For how long the registry asked to be left alone; what that is worth is the gate's to say.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after, .. } => *retry_after,
+            Self::RateLimited { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
             _ => None,
         }
     }

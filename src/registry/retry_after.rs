@@ -1,4 +1,4 @@
-//! `Retry-After` in every form that registries write it.
+//! `Retry-After` in every form that registries write it, the header and what GHCR puts into a body.
 
 use std::time::Duration;
 
@@ -16,6 +16,42 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
     let now = headers.get(DATE).and_then(|date| parse_date(date.to_str().ok()?)).unwrap_or_else(Timestamp::now);
     let until = parse_date(text)?;
     Some(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// How long a body asks to wait, as GHCR writes it when there is no header: `retry-after: 247.9µs, allowed: 44000/minute`.
+pub(super) fn in_body(body: &[u8]) -> Option<Duration> {
+    const WORD: &str = "retry-after";
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    let at = text.find(WORD)?;
+    let rest = text[at + WORD.len()..].trim_start_matches([' ', ':', '=', '"', '\\']);
+    let end = rest.find(|c: char| !c.is_ascii_digit() && !".hmsnuµμ".contains(c)).unwrap_or(rest.len());
+    go_duration(&rest[..end])
+}
+
+/// `1m2.5s` as Go writes durations; a number without a unit is seconds.
+fn go_duration(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(unit_at);
+        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_end);
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" | "μs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * seconds;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(total).ok().filter(|_| !text.is_empty())
 }
 
 /// The three forms of RFC 9110, section 5.6.7; a weekday that does not fit is forgiven.
@@ -61,6 +97,41 @@ mod tests {
             ("NaN", Some(0)),
         ] {
             assert_eq!(wait(text, now), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_found_in_a_body() {
+        let ghcr = |wait: &str| {
+            format!(
+                r#"{{"errors":[{{"code":"TOOMANYREQUESTS","message":"retry-after: {wait}, allowed: 44000/minute"}}]}}"#
+            )
+        };
+        for (body, millis) in [
+            (ghcr("1.5s"), Some(1500)),
+            (ghcr("247.9µs"), Some(0)),
+            (ghcr("250ms"), Some(250)),
+            (ghcr("1m2.5s"), Some(62_500)),
+            (ghcr("30"), Some(30_000)),
+            ("{\"Retry-After\": \"7\"}".to_owned(), Some(7_000)),
+            (ghcr("soon"), None),
+            (ghcr("1.2.3s"), None),
+            (ghcr("5x"), Some(5_000)),
+            ("retry-after".to_owned(), None),
+            ("too many requests".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(in_body(body.as_bytes()).map(|wait| wait.as_millis()), millis, "{body}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_are_too_much(before: Vec<u8>, after: Vec<u8>) {
+            let _ = in_body(&[&before, &b"retry-after:"[..], &after].concat());
+            if let Ok(value) = reqwest::header::HeaderValue::from_bytes(&after) {
+                let _ = read(&HeaderMap::from_iter([(RETRY_AFTER, value)]));
+            }
         }
     }
 

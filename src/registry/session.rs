@@ -147,7 +147,7 @@ impl Session {
         if challenges.is_empty() && !talk.foreign {
             let root = self.send(&Method::GET, self.endpoint.root(), None, talk.tally).await?;
             if root.status() == StatusCode::TOO_MANY_REQUESTS {
-                return Err(root.error());
+                return Err(root.error().await);
             }
             challenges = Challenges::read(root.headers(), root.url());
         }

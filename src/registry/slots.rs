@@ -197,7 +197,7 @@ mod tests {
         assert_eq!((mints, results.iter().filter(|result| result.is_ok()).count()), (1, 8));
 
         let slot = Slot::default();
-        let failure = || Error::Server { host: "t.example".into(), status: 503 };
+        let failure = || Error::Server { host: "t.example".into(), status: 503, retry_after: None };
         let (mints, results) = together(&slot, Err(failure())).await;
         assert_eq!((mints, results.iter().filter(|result| result.is_err()).count()), (1, 8));
         let (mints, _) = together(&slot, Err(failure())).await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use scripted::{Bearer, Manner, Registry, Reply};
 
-use super::{Account, Asked, Client, Options, Password};
+use super::{Account, Asked, Client, Error, Options, Password};
 use crate::domain::{Answer, Digest, FailureKind, Platform, Reference, Sighting};
 
 fn plain() -> Options {
@@ -90,6 +90,34 @@ async fn every_request_is_counted() {
 }
 
 #[tokio::test]
+async fn second_opinions_are_bounded_and_what_they_teach_is_remembered() {
+    for status in [403, 404] {
+        let (registry, client, here, _) = registry(&plain());
+        let gone = reference(&registry, "acme/web", "gone");
+        registry.rule(move |_, reply| if reply.status == 404 { Reply::status(status) } else { reply });
+        let gets = || registry.log().iter().filter(|seen| seen.is_manifest() && seen.method == "GET").count();
+        for _ in 0..15 {
+            let result = client.check(&gone, None, None).await.result;
+            assert!(matches!(result, Ok(Answer::Absent) | Err(Error::Unauthorized { status: 403, .. })), "{result:?}");
+        }
+        assert_eq!(gets(), 10, "{status}");
+        digest(&client, &here).await;
+        assert_eq!(gets(), 10, "HEAD is asked as long as GET was of no use");
+    }
+    let (registry, client, here, expected) = registry(&plain());
+    registry.rule(|seen, reply| if seen.method == "HEAD" { Reply::status(403) } else { reply });
+    assert_eq!(digest(&client, &here).await, expected);
+    assert_eq!(client.check(&here, None, None).await.requests, 1);
+}
+
+#[tokio::test]
+async fn a_limit_in_the_second_opinion_is_a_limit() {
+    let (registry, client, here, _) = registry(&plain());
+    registry.rule(|seen, _| if seen.method == "HEAD" { Reply::status(403) } else { Reply::status(429) });
+    assert_eq!(kind(client.check(&here, None, None).await), FailureKind::RateLimited);
+}
+
+#[tokio::test]
 async fn a_head_that_was_honest_once_needs_no_second_opinion() {
     let (registry, client, here, _) = registry(&plain());
     let gone = reference(&registry, "acme/web", "gone");
@@ -105,14 +133,6 @@ async fn a_web_page_that_says_404_is_no_absence() {
     registry.rule(|_, _| Reply::html(404));
     let asked = client.check(&here, None, None).await;
     assert_eq!((asked.requests, kind(asked)), (1, FailureKind::NotARegistry));
-}
-
-#[tokio::test]
-async fn an_absence_that_get_confirmed_is_not_confirmed_again() {
-    let (registry, client, _, _) = registry(&plain());
-    let gone = reference(&registry, "acme/web", "gone");
-    assert_eq!(client.check(&gone, None, None).await.requests, 2);
-    assert_eq!(client.check(&gone, None, None).await.requests, 1);
 }
 
 #[tokio::test]
@@ -205,6 +225,14 @@ async fn retry_after_is_told_in_every_form() {
     });
     let error = client.check(&reference, None, None).await.result.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
+}
+
+#[tokio::test]
+async fn trouble_may_say_how_long_it_will_last() {
+    let (registry, client, reference, _) = registry(&plain());
+    registry.rule(|_, _| Reply::status(503).with("retry-after", "120"));
+    let error = client.check(&reference, None, None).await.result.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (FailureKind::Server, Some(Duration::from_secs(120))));
 }
 
 // Tokens and logins.
@@ -330,7 +358,8 @@ async fn the_anonymous_way_is_tried_once_and_then_rests() {
         cost.push(asked.requests);
         assert_eq!(kind(asked), FailureKind::Unauthorized);
     }
-    assert_eq!(cost, [5, 2, 2]);
+    // Two of each are the second opinion of GET.
+    assert_eq!(cost, [7, 4, 4]);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ pub(super) async fn mint(
             let reason = format!("its token endpoint answered {status} to {}", whom(login));
             return Err(Error::Unauthorized { host, status, reason });
         }
-        _ => return Err(response.error()),
+        _ => return Err(response.error().await),
     }
     let body = response.body(LONGEST_ANSWER).await?.unwrap_or_default();
     read(&body, asked).ok_or_else(|| Error::Protocol { host, reason: "its token endpoint gave no token".into() })

@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_secs(14);
 /// The longest that a connection may take, trust and all.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 5;
+/// How long the explanation of a refusal is waited for, and how large it may be.
+const EXPLANATION: (Duration, usize) = (Duration::from_secs(2), 16 << 10);
 
 /// Pooled connections to one registry and whatever it sends us to.
 pub(super) struct Transport {
@@ -231,18 +233,32 @@ impl Response {
     }
 
     /// What a status means that is no answer to the question.
-    pub(super) fn error(&self) -> Error {
+    pub(super) async fn error(self) -> Error {
         let (host, status) = (self.host(), self.status().as_u16());
+        let retry_after = retry_after::read(self.headers());
         match status {
             401 | 403 => Error::Unauthorized { host, status, reason: format!("it answered {status}") },
             408 => Error::Timeout { host, limit: self.limit },
-            429 => Error::RateLimited { host, retry_after: retry_after::read(self.headers()) },
-            500.. => Error::Server { host, status },
+            429 => {
+                let retry_after = match retry_after {
+                    Some(wait) => Some(wait),
+                    None => retry_after::in_body(&self.explanation().await),
+                };
+                Error::RateLimited { host, retry_after }
+            }
+            503 => Error::Server { host, status, retry_after },
+            500.. => Error::Server { host, status, retry_after: None },
             400 if self.url().scheme() == "http" => {
                 Error::Protocol { host, reason: "it answered 400; perhaps it wants https, not plain_http".into() }
             }
             _ => Error::Protocol { host, reason: format!("it answered {status}") },
         }
+    }
+
+    /// What a refusal says for itself, as far as that is short and soon there.
+    async fn explanation(self) -> Vec<u8> {
+        let body = tokio::time::timeout(EXPLANATION.0, self.body(EXPLANATION.1)).await;
+        body.ok().and_then(Result::ok).flatten().unwrap_or_default()
     }
 
     /// The body, exactly as sent; `None` when it is longer than `cap`.

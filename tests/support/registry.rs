@@ -69,6 +69,8 @@ pub enum Manner {
     Drop,
     /// These bytes, whatever they are; then the connection is closed.
     Raw(Vec<u8>),
+    /// These bytes, and the connection stays open.
+    RawOpen(Vec<u8>),
 }
 
 /// What a token endpoint of this registry grants, and to whom.
@@ -506,6 +508,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, connection:
             }
             Manner::Hang => std::future::pending().await,
             Manner::Drop => return,
+            Manner::RawOpen(bytes) => {
+                let _ = stream.write_all(bytes).await;
+                std::future::pending().await
+            }
             Manner::Raw(bytes) => {
                 let _ = stream.write_all(bytes).await;
                 return;

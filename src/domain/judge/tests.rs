@@ -59,6 +59,23 @@ fn first_sighting_is_a_baseline_and_a_move_is_a_move() {
 }
 
 #[test]
+fn another_kind_of_manifest_needs_a_second_look() {
+    let another = |name: &str| {
+        let Answer::Present(sighting) = present(name) else { unreachable!() };
+        let media_type = "application/vnd.oci.image.index.v1+json".into();
+        Ok(Answer::Present(Sighting { media_type, ..sighting }))
+    };
+    let mut checks = Checks::new(POLICY);
+    checks.finds(0, "a");
+    assert_eq!(checks.sees(1, another("b")), ("settling", vec![]));
+    assert_eq!(checks.last.as_ref().unwrap().recheck, Some(at(61)));
+    assert_eq!(checks.finds(30, "a"), ("unchanged", vec![]), "it was a hiccup");
+    assert_eq!(checks.sees(40, another("b")), ("settling", vec![]));
+    assert_eq!(checks.sees(100, another("b")), ("moved", vec!["moved"]));
+    assert_eq!(checks.sees(101, another("c")), ("moved", vec!["moved"]), "of the same kind again");
+}
+
+#[test]
 fn a_failed_check_knows_nothing() {
     let mut checks = Checks::new(POLICY);
     checks.finds(0, "a");

@@ -1,12 +1,11 @@
 //! Whom the client trusts, who trusts it, and what is never said without trust.
 
-
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use super::super::{Error, Identity};
+use super::super::Identity;
 use super::scripted::{self, Shared};
 use super::*;
 
