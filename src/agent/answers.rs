@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::deliverer::Deliverer;
-use super::scheduler::{Done, Request, Waiter};
+use super::watched::{Done, Request, Waiter};
 use super::{clock, status};
 use crate::control::wire::{CheckLine, CheckRequest, DeliveryLine, Problem, Status};
 use crate::control::{Command, Told};

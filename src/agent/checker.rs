@@ -12,13 +12,32 @@ use tracing::{debug, error, info, warn};
 use super::clock;
 use crate::domain::gate::Report;
 use crate::domain::judge::{Outcome, Persist, Record, Verdict, judge};
-use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Watch};
+use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Platform, Reference, Watch};
 use crate::registry::{self, Client};
 use crate::store::{Owed, Store, Subscription, WatchId};
 
-/// All that one check needs; it shares nothing with the loop that started it.
-pub(super) struct Check {
+/// One question to a registry, and the watches that want its answer: those of the same image that are due together.
+///
+/// It shares nothing with the loop that started it.
+pub(super) struct Question {
     pub(super) client: Result<Arc<Client>, registry::Error>,
+    pub(super) reference: Reference,
+    pub(super) platform: Option<Platform>,
+    /// Each with its place in the loop.
+    pub(super) checks: Vec<(usize, Check)>,
+}
+
+/// What became of a question.
+pub(super) struct Answered {
+    pub(super) checked: Vec<(usize, Checked)>,
+    /// Requests made, for the gate's rate.
+    pub(super) requests: u32,
+    /// What was learnt of the registry, for its gate.
+    pub(super) report: Report,
+}
+
+/// One watch's part in it.
+pub(super) struct Check {
     pub(super) store: Store,
     pub(super) id: WatchId,
     pub(super) watch: Arc<Watch>,
@@ -27,10 +46,12 @@ pub(super) struct Check {
     pub(super) dry_run: bool,
 }
 
-/// What a registry said, and what it means.
+/// What a registry said of an image, and whether a new digest resolves by itself, once somebody had to know that.
 struct Asked {
     seen: Result<Answer, Failure>,
-    verdict: Verdict,
+    /// When it said so: all judge by the same time.
+    at: Timestamp,
+    resolves: Option<Result<(), Failure>>,
     requests: u32,
     report: Report,
 }
@@ -52,31 +73,25 @@ pub(super) struct Checked {
     /// If not, how soon it must be.
     pub(super) unsaved: Option<Persist>,
     pub(super) owed: Vec<Owed>,
-    /// Requests made, for the gate's rate.
-    pub(super) requests: u32,
-    /// What was learnt of the registry, for its gate.
-    pub(super) report: Report,
     pub(super) elapsed: Duration,
 }
 
-impl Check {
-    /// [`Check::run`], with a panic (a bug) made a failure of this check: no permit and no watch is lost by it.
-    pub(super) async fn run_guarded(self, stopping: watch::Receiver<bool>) -> Option<Checked> {
-        let check = Arc::new(self);
-        match AssertUnwindSafe(check.run(stopping)).catch_unwind().await {
-            Ok(checked) => checked,
+impl Question {
+    /// [`Question::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it.
+    pub(super) async fn run_guarded(self, stopping: watch::Receiver<bool>) -> Option<Answered> {
+        match AssertUnwindSafe(self.run(stopping)).catch_unwind().await {
+            Ok(answered) => answered,
             Err(_) => {
                 let message = "taghook has a bug here: the check panicked; please report the log above".to_owned();
-                let failure = Failure { kind: FailureKind::Protocol, message };
-                let verdict = check.judge(&Err(failure.clone()));
-                let asked = Asked { seen: Err(failure), verdict, requests: 0, report: Report::Answered };
-                Some(check.conclude(asked, Duration::ZERO).await)
+                let seen = Err(Failure { kind: FailureKind::Protocol, message });
+                let asked = Asked { seen, at: clock::now(), resolves: None, requests: 0, report: Report::Answered };
+                Some(self.conclude(asked, Duration::ZERO).await)
             }
         }
     }
 
     /// `None`: it gave up because `stopping` turned true, and nothing has changed.
-    async fn run(&self, mut stopping: watch::Receiver<bool>) -> Option<Checked> {
+    async fn run(&self, mut stopping: watch::Receiver<bool>) -> Option<Answered> {
         let began = Instant::now();
         let asked = tokio::select! {
             asked = self.ask() => asked,
@@ -87,37 +102,55 @@ impl Check {
 
     /// Asks the registry, and once more where the answer must be verified.
     async fn ask(&self) -> Asked {
-        let reference = &self.watch.key.reference;
         let client = match &self.client {
             Ok(client) => client,
-            Err(error) => return self.conclusion(Err(error.clone()), 0),
+            Err(error) => return self.asked(Err(error.clone()), 0),
         };
-        let known = self.record.standing.as_ref().map(|standing| &standing.sighting);
-        let found = client.check(reference, self.watch.key.platform.as_ref(), known).await;
-        let asked = self.conclusion(found.result, found.requests);
-        let Some(digest) = asked.verdict.to_verify() else { return asked };
-        let resolved = client.resolve(reference, digest).await;
-        let requests = asked.requests + resolved.requests;
-        match resolved.result {
-            Ok(()) => Asked { requests, ..asked },
-            Err(error) => self.conclusion(Err(error), requests),
+        let known = self.checks.iter().find_map(|(_, check)| check.record.standing.as_ref());
+        let known = known.map(|standing| &standing.sighting);
+        let found = client.check(&self.reference, self.platform.as_ref(), known).await;
+        let mut asked = self.asked(found.result, found.requests);
+        let verdicts: Vec<_> = self.checks.iter().map(|(_, check)| check.judge(&asked.seen, asked.at)).collect();
+        if let Some(digest) = verdicts.iter().find_map(Verdict::to_verify) {
+            let resolved = client.resolve(&self.reference, digest).await;
+            asked.requests += resolved.requests;
+            if let Err(error) = &resolved.result {
+                asked.report = report(Some(error), &self.reference);
+            }
+            asked.resolves = Some(resolved.result.map_err(|error| Failure::from(&error)));
         }
+        asked
     }
 
-    /// What an answer, or the lack of one, means.
-    fn conclusion(&self, result: Result<Answer, registry::Error>, requests: u32) -> Asked {
-        let report = report(result.as_ref().err(), &self.watch.key.reference);
+    fn asked(&self, result: Result<Answer, registry::Error>, requests: u32) -> Asked {
+        let report = report(result.as_ref().err(), &self.reference);
         let seen = result.map_err(|error| Failure::from(&error));
-        let verdict = self.judge(&seen);
-        Asked { seen, verdict, requests, report }
+        Asked { seen, at: clock::now(), resolves: None, requests, report }
     }
 
+    async fn conclude(&self, asked: Asked, elapsed: Duration) -> Answered {
+        let mut checked = Vec::with_capacity(self.checks.len());
+        for (index, check) in &self.checks {
+            checked.push((*index, check.conclude(&asked, elapsed).await));
+        }
+        Answered { checked, requests: asked.requests, report: asked.report }
+    }
+}
+
+impl Check {
     /// Commits what was found out, and tells it.
-    async fn conclude(&self, asked: Asked, elapsed: Duration) -> Checked {
-        let Asked { seen, mut verdict, requests, report } = asked;
-        let found = match &seen {
-            Ok(Answer::Present(sighting)) => Some(sighting.digest.clone()),
-            Ok(Answer::Absent) if verdict.outcome == Outcome::Absent => None,
+    async fn conclude(&self, asked: &Asked, elapsed: Duration) -> Checked {
+        let mut verdict = self.judge(&asked.seen, asked.at);
+        let mut seen = asked.seen.as_ref().ok();
+        if verdict.to_verify().is_some()
+            && let Some(Err(failure)) = &asked.resolves
+        {
+            seen = None;
+            verdict = self.judge(&Err(failure.clone()), asked.at);
+        }
+        let found = match seen {
+            Some(Answer::Present(sighting)) => Some(sighting.digest.clone()),
+            Some(Answer::Absent) if verdict.outcome == Outcome::Absent => None,
             _ => self.record.digest().cloned(),
         };
         let previous = self.record.digest().filter(|_| verdict.outcome == Outcome::Moved).cloned();
@@ -133,15 +166,13 @@ impl Check {
             saved,
             unsaved: (!saved).then_some(verdict.persist),
             owed,
-            requests,
-            report,
             elapsed,
             record: verdict.record,
         }
     }
 
-    fn judge(&self, seen: &Result<Answer, Failure>) -> Verdict {
-        judge(&self.record, seen.as_ref(), &self.watch.policy, clock::now())
+    fn judge(&self, seen: &Result<Answer, Failure>, at: Timestamp) -> Verdict {
+        judge(&self.record, seen.as_ref(), &self.watch.policy, at)
     }
 
     /// Commits what must not be lost. What cannot be committed has not happened: the next check finds it again.

@@ -1,7 +1,7 @@
 //! What a check that was asked for is told.
 
 use super::checker::Checked;
-use super::scheduler::Watched;
+use super::watched::Watched;
 use crate::control::wire::{CheckLine, Problem};
 use crate::domain::judge::Outcome;
 use crate::domain::{Failure, FailureKind, Watch};

@@ -14,6 +14,7 @@ mod once;
 mod registries;
 mod scheduler;
 pub mod status;
+mod watched;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

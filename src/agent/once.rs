@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use super::deliverer::Deliverer;
-use super::scheduler::{Done, Request, Waiter};
+use super::watched::{Done, Request, Waiter};
 use super::{Error, Mode, PATIENCE, Parts};
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use super::checker::{Check, Checked};
+use super::checker::{Answered, Check, Checked, Question};
 use super::clock::{self, Clock};
 use super::due::{first_due, next_due};
 use super::lines::{held_off_line, line, unknown_watch};
 use super::registries::Registries;
+use super::watched::{Done, Request, Stage, Waiter, Watched};
 use crate::config::Config;
-use crate::control::wire::CheckLine;
 use crate::domain::gate::Permit;
 use crate::domain::judge::{Persist, Record};
 use crate::domain::{FailureKind, Watch};
@@ -28,60 +28,6 @@ use crate::store::{Store, Subscription, WatchId};
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Every so many heartbeats, all records are written, changed or not: for their last good checks.
 const BULK: u32 = 60;
-
-/// One watch as the loop sees it.
-pub(super) struct Watched {
-    pub(super) id: WatchId,
-    pub(super) watch: Arc<Watch>,
-    pub(super) record: Record,
-    pub(super) registry: usize,
-    subscriptions: Arc<[Subscription]>,
-    /// When it is due by itself; `None` from then until its check has ended.
-    pub(super) due: Option<Timestamp>,
-    stage: Stage,
-    /// Whether a check that is recorded is wanted: it came due, or was asked for.
-    wanted: bool,
-    /// Those who asked for the next check.
-    waiting: Vec<Waiter>,
-    /// Those who asked for the check under way, before it began.
-    served: Vec<Waiter>,
-    /// How soon the record must be written, if it is not on disk as it is.
-    unsaved: Option<Persist>,
-}
-
-/// How far a watch is on its way to a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Idle,
-    /// It waits for its registry's gate.
-    Queued,
-    /// It is being checked; `dry`: without a trace.
-    Checking {
-        dry: bool,
-    },
-}
-
-/// Someone who waits for one check.
-#[derive(Clone)]
-pub(super) struct Waiter {
-    pub(super) reply: mpsc::Sender<Done>,
-    pub(super) dry_run: bool,
-}
-
-/// One check that was asked for.
-pub(super) struct Done {
-    pub(super) id: WatchId,
-    pub(super) line: CheckLine,
-}
-
-/// What others ask of the loop.
-pub(super) enum Request {
-    /// Check these now (empty: all that are enabled); each result is sent as it comes.
-    /// First it is told how many there are, or why there are none.
-    Check { names: Vec<String>, waiter: Waiter, accepted: oneshot::Sender<Result<usize, String>> },
-    /// Look at everything.
-    Look(Box<dyn FnOnce(&Scheduler) + Send>),
-}
 
 /// When an agent was last known to be alive.
 pub(super) struct LastAlive(pub(super) Option<Timestamp>);
@@ -93,7 +39,7 @@ pub(super) struct Scheduler {
     pub(super) registries: Registries,
     due: BTreeSet<(Timestamp, usize)>,
     store: Store,
-    checks: JoinSet<(usize, Permit, Option<Checked>)>,
+    checks: JoinSet<(Vec<usize>, Permit, Option<Answered>)>,
     writes: JoinSet<Vec<usize>>,
     /// Rung when deliveries were owed.
     bell: Arc<tokio::sync::Notify>,
@@ -148,10 +94,27 @@ impl Scheduler {
                 wanted: false,
                 waiting: Vec::new(),
                 served: Vec::new(),
+                twins: None,
                 unsaved: None,
             });
         }
+        this.find_twins();
         this
+    }
+
+    /// Watches of the same image share a question when they are due together.
+    fn find_twins(&mut self) {
+        let mut images: HashMap<_, Vec<usize>> = HashMap::new();
+        for (index, watched) in self.watches.iter().enumerate() {
+            let key = &watched.watch.key;
+            images.entry((&key.reference, &key.platform)).or_default().push(index);
+        }
+        let shared: Vec<Arc<[usize]>> = images.into_values().filter(|all| all.len() > 1).map(Arc::from).collect();
+        for twins in shared {
+            for index in &*twins {
+                self.watches[*index].twins = Some(Arc::clone(&twins));
+            }
+        }
     }
 
     /// Runs until `stop`, or until nobody can ask any more; then ends what is under way and writes what is not on disk.
@@ -232,23 +195,43 @@ impl Scheduler {
     }
 
     fn start_queued(&mut self, registry: usize) {
-        while let Some((index, permit)) = self.registries.admit(registry, Instant::now()) {
-            let client = self.registries.get_mut(registry).client();
-            let watched = &mut self.watches[index];
-            let dry = !std::mem::take(&mut watched.wanted);
-            watched.stage = Stage::Checking { dry };
-            watched.served = std::mem::take(&mut watched.waiting);
-            let check = Check {
-                client,
-                store: self.store.clone(),
-                id: watched.id,
-                watch: watched.watch.clone(),
-                record: watched.record.clone(),
-                subscriptions: watched.subscriptions.clone(),
-                dry_run: dry,
+        loop {
+            // Those that a twin has taken along have left the queue in all but name.
+            let queue = &mut self.registries.get_mut(registry).queue;
+            while queue.front().is_some_and(|index| self.watches[*index].stage != Stage::Queued) {
+                queue.pop_front();
+            }
+            let Some((index, permit)) = self.registries.admit(registry, Instant::now()) else { break };
+            let twins = self.watches[index].twins.clone();
+            let others = twins.iter().flat_map(|twins| twins.iter().copied()).filter(|twin| *twin != index);
+            let indices: Vec<usize> = std::iter::once(index)
+                .chain(others.filter(|twin| self.watches[*twin].stage == Stage::Queued))
+                .collect();
+            let key = self.watches[index].watch.key.clone();
+            let question = Question {
+                client: self.registries.get_mut(registry).client(),
+                reference: key.reference,
+                platform: key.platform,
+                checks: indices.iter().map(|index| (*index, self.begin(*index))).collect(),
             };
             let stopping = self.stopping.subscribe();
-            self.checks.spawn(async move { (index, permit, check.run_guarded(stopping).await) });
+            self.checks.spawn(async move { (indices, permit, question.run_guarded(stopping).await) });
+        }
+    }
+
+    /// Takes a watch out of the queue and to its check.
+    fn begin(&mut self, index: usize) -> Check {
+        let watched = &mut self.watches[index];
+        let dry = !std::mem::take(&mut watched.wanted);
+        watched.stage = Stage::Checking { dry };
+        watched.served = std::mem::take(&mut watched.waiting);
+        Check {
+            store: self.store.clone(),
+            id: watched.id,
+            watch: watched.watch.clone(),
+            record: watched.record.clone(),
+            subscriptions: watched.subscriptions.clone(),
+            dry_run: dry,
         }
     }
 
@@ -261,17 +244,30 @@ impl Scheduler {
         wakes.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 
-    fn checked(&mut self, done: Result<(usize, Permit, Option<Checked>), tokio::task::JoinError>) {
-        let (index, permit, checked) = match done {
+    fn checked(&mut self, done: Result<(Vec<usize>, Permit, Option<Answered>), tokio::task::JoinError>) {
+        let (indices, permit, answered) = match done {
             Ok(done) => done,
             // Checks are neither aborted, nor do they let a panic out.
             Err(error) => return error!("a check ended unexpectedly: {error}"),
         };
+        let dry = |stage| stage == Stage::Checking { dry: true };
+        let was_dry: Vec<bool> = indices.iter().map(|index| dry(self.watches[*index].stage)).collect();
+        for index in &indices {
+            self.watches[*index].stage = Stage::Idle;
+        }
+        // They gave up because we stop, and nothing is known.
+        let Some(answered) = answered else { return };
+        let Some(registry) = indices.first().map(|index| self.watches[*index].registry) else { return };
+        self.release(registry, permit, &answered);
+        for ((index, checked), dry) in answered.checked.into_iter().zip(was_dry) {
+            self.conclude(index, checked, dry);
+        }
+        self.start_queued(registry);
+    }
+
+    /// Remembers what a check came to, tells those who wait for it, and sees to the next one.
+    fn conclude(&mut self, index: usize, mut checked: Checked, dry: bool) {
         let watched = &mut self.watches[index];
-        let dry = watched.stage == Stage::Checking { dry: true };
-        watched.stage = Stage::Idle;
-        // It gave up because we stop, and nothing is known.
-        let Some(mut checked) = checked else { return };
         if !dry {
             watched.record = std::mem::take(&mut checked.record);
             watched.unsaved = watched.unsaved.filter(|_| !checked.saved).max(checked.unsaved);
@@ -285,30 +281,31 @@ impl Scheduler {
         if !checked.owed.is_empty() {
             self.bell.notify_one();
         }
-        let registry = watched.registry;
-        self.release(registry, permit, &checked);
-        self.come_back(index, checked.recheck);
-        self.start_queued(registry);
+        self.come_back(index, &checked);
     }
 
-    /// Sees to the next check of a watch: at once if someone asked meanwhile, else when it is due.
-    fn come_back(&mut self, index: usize, recheck: Option<Timestamp>) {
-        let scheduled = self.is_scheduled();
+    /// Sees to the next check of a watch: at once if someone asked meanwhile, when the gate opens if a limit sent it
+    /// away, else when it is due.
+    fn come_back(&mut self, index: usize, checked: &Checked) {
+        let is_scheduled = self.is_scheduled();
         let watched = &mut self.watches[index];
+        let is_scheduled = is_scheduled && watched.watch.enabled;
+        let limited = checked.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::RateLimited);
+        watched.wanted |= is_scheduled && limited;
         if watched.wanted || !watched.waiting.is_empty() {
             self.enqueue(index);
-        } else if scheduled && watched.watch.enabled && watched.due.is_none() {
-            let due = next_due(&watched.watch, &watched.record, recheck, clock::now(), fastrand::f64());
+        } else if is_scheduled && watched.due.is_none() {
+            let due = next_due(&watched.watch, &watched.record, checked.recheck, clock::now(), fastrand::f64());
             watched.due = Some(due);
             self.due.insert((due, index));
         }
     }
 
-    fn release(&mut self, index: usize, permit: Permit, checked: &Checked) {
+    fn release(&mut self, index: usize, permit: Permit, answered: &Answered) {
         let now = Instant::now();
         let before = self.registries.held_off(index, now);
         let registry = self.registries.get_mut(index);
-        registry.gate.release(permit, checked.requests, checked.report, now, fastrand::f64());
+        registry.gate.release(permit, answered.requests, answered.report, now, fastrand::f64());
         let Some((cause, until)) = registry.gate.held_off().filter(|(_, until)| *until > now) else { return };
         let pause = Duration::from_secs((until - now).as_secs());
         match before {
@@ -324,6 +321,9 @@ impl Scheduler {
         let queue = std::mem::take(&mut self.registries.get_mut(registry).queue);
         for index in queue {
             let watched = &mut self.watches[index];
+            if watched.stage != Stage::Queued {
+                continue;
+            }
             let line = held_off_line(watched, cause);
             for waiter in std::mem::take(&mut watched.waiting) {
                 let _ = waiter.reply.try_send(Done { id: watched.id, line: line.clone() });
@@ -343,8 +343,13 @@ impl Scheduler {
             Request::Check { names, waiter, accepted } => {
                 let found = self.find(&names);
                 let _ = accepted.send(found.as_ref().map(Vec::len).map_err(Clone::clone));
+                let mut touched = BTreeSet::new();
                 for index in found.unwrap_or_default() {
-                    self.check_now(index, waiter.clone());
+                    touched.extend(self.check_now(index, waiter.clone()));
+                }
+                // Not before all are queued: some may share a question.
+                for registry in touched {
+                    self.start_queued(registry);
                 }
             }
         }
@@ -365,15 +370,15 @@ impl Scheduler {
     }
 
     /// Brings a check forward. One that is under way does not count: it may have asked before whatever is looked for
-    /// has happened. A closed gate is not bypassed.
-    fn check_now(&mut self, index: usize, waiter: Waiter) {
+    /// has happened. A closed gate is not bypassed. The registry whose queue has grown is told.
+    fn check_now(&mut self, index: usize, waiter: Waiter) -> Option<usize> {
         let watched = &mut self.watches[index];
         if watched.stage != (Stage::Checking { dry: false })
             && let Some((cause, _)) = self.registries.held_off(watched.registry, Instant::now())
         {
             let line = held_off_line(watched, cause);
             let _ = waiter.reply.try_send(Done { id: watched.id, line });
-            return;
+            return None;
         }
         if !waiter.dry_run {
             watched.wanted = true;
@@ -382,9 +387,7 @@ impl Scheduler {
             }
         }
         watched.waiting.push(waiter);
-        if let Some(registry) = self.enqueue(index) {
-            self.start_queued(registry);
-        }
+        self.enqueue(index)
     }
 
     fn is_scheduled(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::store::{self, OwedCounts, Reader, WatchRow};
 /// What a running agent knows, but for what hooks are owed.
 pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatus)> {
     let now = Instant::now();
-    let one = |watched: &super::scheduler::Watched| {
+    let one = |watched: &super::watched::Watched| {
         let mut status = of_record(&watched.watch, &watched.record);
         if watched.watch.enabled {
             // While it is asked for just now, the next check is the one after that.

@@ -4,6 +4,7 @@
 //! HTTP for a registry that is asked over https, and never again while it rests after a refusal.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode, Url};
@@ -24,6 +25,9 @@ pub(super) struct Session {
     transport: Transport,
     credentials: Credentials,
     slots: Slots,
+    /// Whether anybody has asked yet, and whose turn it is to be the first.
+    met: AtomicBool,
+    first: tokio::sync::Mutex<()>,
 }
 
 /// What one question has come to so far.
@@ -44,7 +48,15 @@ impl Session {
         let endpoint = Endpoint::new(registry, options)?;
         let transport = Transport::new(registry, endpoint.host(), options);
         let credentials = Credentials::new(registry, endpoint.host(), options);
-        Ok(Self { registry: registry.to_owned(), endpoint, transport, credentials, slots: Slots::default() })
+        Ok(Self {
+            registry: registry.to_owned(),
+            endpoint,
+            transport,
+            credentials,
+            slots: Slots::default(),
+            met: AtomicBool::new(false),
+            first: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Who is asked.
@@ -53,8 +65,27 @@ impl Session {
     }
 
     /// Asks for a manifest by tag or digest. The answer is never a refusal: that is an error.
-    ///
-    /// 1. What was granted before goes first; a token that has expired is minted again.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        repository: &str,
+        which: &str,
+        tally: &mut Tally,
+    ) -> Result<Response, Error> {
+        if self.met.load(Relaxed) {
+            return self.ask_as_known(method, repository, which, tally).await;
+        }
+        // Nobody knows yet what this registry wants to see: one finds out, the others wait and profit.
+        let turn = self.first.lock().await;
+        let turn = (!self.met.load(Relaxed)).then_some(turn);
+        let response = self.ask_as_known(method, repository, which, tally).await;
+        self.met.store(true, Relaxed);
+        drop(turn);
+        response
+    }
+
+    /// 1. What was granted before goes first; a token that has expired is minted again. For a repository that is new, one
+    ///    is minted where those for others were.
     /// 2. On a refusal (401, 403; also 400 where something was sent) all challenges are read. Where there are none,
     ///    `/v2/` is asked for one.
     /// 3. Bearer is answered with a token, minted once for all who wait; Basic with the login. Bearer is preferred, and
@@ -63,7 +94,7 @@ impl Session {
     ///    login must not break a public image. If that fails as well, the first refusal is what is reported.
     /// 5. Where the registry redirects to another origin, and that has a challenge of its own, steps 2 to 4 are for that
     ///    origin, with nothing that was granted here.
-    pub(super) async fn ask(
+    async fn ask_as_known(
         &self,
         method: Method,
         repository: &str,
@@ -71,18 +102,25 @@ impl Session {
         tally: &mut Tally,
     ) -> Result<Response, Error> {
         let url = self.endpoint.manifest(repository, which);
-        let mut sent = None;
+        let slot = self.slots.find(repository);
+        let mut sent = slot.as_ref().and_then(|slot| slot.grant());
         let mut fresh = false;
-        if let Some(slot) = self.slots.find(repository) {
-            sent = slot.grant();
-            if sent.is_none()
-                && let Some(bearer) = slot.bearer()
-            {
+        if sent.is_none() {
+            if let Some((slot, bearer)) = slot.and_then(|slot| Some((Arc::clone(&slot), slot.bearer()?))) {
                 fresh = true;
                 sent = Some(self.granted(&slot, &bearer, repository, tally).await?);
+            } else if let Some(bearer) = self.slots.common() {
+                sent = match self.granted(&self.slots.slot(repository), &bearer, repository, tally).await {
+                    Err(error @ Error::RateLimited { .. }) => return Err(error),
+                    // Perhaps it is another place by now; a challenge will tell.
+                    granted => granted.ok(),
+                };
             }
         }
         let mut response = self.send(&method, url, sent.as_ref(), tally).await?;
+        if sent.is_none() && !response.foreign && response.status().is_success() {
+            self.slots.note_open();
+        }
         if !response.foreign && is_refusal(&response, sent.is_some()) {
             let slot = self.slots.slot(repository);
             let url = response.url().clone();
@@ -218,7 +256,14 @@ impl Session {
         tally: &mut Tally,
     ) -> Result<Grant, Error> {
         let scheme = self.endpoint.scheme();
-        slot.mint(bearer, async || self.mint(&self.credentials, bearer, repository, scheme, tally).await).await
+        let minted =
+            slot.mint(bearer, async || self.mint(&self.credentials, bearer, repository, scheme, tally).await).await;
+        match &minted {
+            Ok(_) => self.slots.keep_common(Some(bearer)),
+            Err(Error::RateLimited { .. }) => {}
+            Err(_) => self.slots.keep_common(None),
+        }
+        minted
     }
 
     /// A token, with a login if there is one; anonymously if the login is refused.

@@ -34,6 +34,10 @@ pub(super) struct Slots(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     slots: HashMap<Box<str>, Arc<Slot>>,
+    /// Where a token was had last, for whatever repository.
+    common: Option<Arc<Bearer>>,
+    /// Whether the registry has answered somebody who showed nothing.
+    open: bool,
     swept: Option<Instant>,
 }
 
@@ -77,6 +81,24 @@ impl Slots {
             table.slots.values().for_each(|slot| slot.drop_expired());
         }
         Arc::clone(table.slots.entry(repository.into()).or_default())
+    }
+
+    /// Where a token for a repository that was never asked for is probably had: where those for others were.
+    ///
+    /// A registry that answers some repositories without a token may well do so for this one, too.
+    pub(super) fn common(&self) -> Option<Arc<Bearer>> {
+        let table = self.table();
+        table.common.clone().filter(|_| !table.open)
+    }
+
+    /// Notes where a token was had, or that none is had there any more.
+    pub(super) fn keep_common(&self, bearer: Option<&Bearer>) {
+        self.table().common = bearer.map(|bearer| Arc::new(Bearer { repository: None, ..bearer.clone() }));
+    }
+
+    /// Notes that an answer was had for nothing.
+    pub(super) fn note_open(&self) {
+        self.table().open = true;
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

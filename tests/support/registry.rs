@@ -17,7 +17,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -45,6 +46,8 @@ pub struct Seen {
     pub body: Vec<u8>,
     /// Which connection it came over, counted from 0.
     pub connection: usize,
+    /// When it had arrived.
+    pub at: Instant,
 }
 
 /// What is answered.
@@ -97,6 +100,7 @@ struct State {
     tags: BTreeMap<(String, String), String>,
     rules: Vec<Rule>,
     log: Vec<Seen>,
+    logged: Arc<Condvar>,
     connections: usize,
     bearer: Option<Bearer>,
     basic: Option<String>,
@@ -230,6 +234,20 @@ impl Registry {
     /// All requests so far as `METHOD PATH`.
     pub fn requests(&self) -> Vec<String> {
         self.state().log.iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect()
+    }
+
+    /// All requests, once they are as wanted; ends the test if that takes longer than anything does.
+    #[track_caller]
+    pub fn await_log(&self, wanted: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut state = self.state();
+        let logged = Arc::clone(&state.logged);
+        while !wanted(&state.log) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "what was waited for has not been asked: {:#?}", state.log);
+            state = logged.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.log.clone()
     }
 
     /// Forgets the requests so far.
@@ -394,6 +412,7 @@ impl Shared {
         }
         state.rules = rules;
         state.log.push(seen);
+        state.logged.notify_all();
         reply
     }
 }
@@ -556,7 +575,7 @@ async fn read_request<S: AsyncRead + AsyncWrite + Unpin>(
         }
     }
     let body = buffer.drain(..length).collect();
-    Some(Seen { method, path: path.to_owned(), query: query.to_owned(), headers, body, connection })
+    Some(Seen { method, path: path.to_owned(), query: query.to_owned(), headers, body, connection, at: Instant::now() })
 }
 
 impl Reply {

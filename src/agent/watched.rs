@@ -1,0 +1,68 @@
+//! A watch on its way through the loop, and those who ask for it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::scheduler::Scheduler;
+use crate::control::wire::CheckLine;
+use crate::domain::Watch;
+use crate::domain::judge::{Persist, Record};
+use crate::store::{Subscription, WatchId};
+
+/// One watch as the loop sees it.
+pub(super) struct Watched {
+    pub(super) id: WatchId,
+    pub(super) watch: Arc<Watch>,
+    pub(super) record: Record,
+    pub(super) registry: usize,
+    pub(super) subscriptions: Arc<[Subscription]>,
+    /// When it is due by itself; `None` from then until its check has ended.
+    pub(super) due: Option<Timestamp>,
+    pub(super) stage: Stage,
+    /// Whether a check that is recorded is wanted: it came due, or was asked for.
+    pub(super) wanted: bool,
+    /// Those who asked for the next check.
+    pub(super) waiting: Vec<Waiter>,
+    /// Those who asked for the check under way, before it began.
+    pub(super) served: Vec<Waiter>,
+    /// All watches of the same image, this one among them; `None` where it is the only one.
+    pub(super) twins: Option<Arc<[usize]>>,
+    /// How soon the record must be written, if it is not on disk as it is.
+    pub(super) unsaved: Option<Persist>,
+}
+
+/// How far a watch is on its way to a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Idle,
+    /// It waits for its registry's gate.
+    Queued,
+    /// It is being checked; `dry`: without a trace.
+    Checking {
+        dry: bool,
+    },
+}
+
+/// Someone who waits for one check.
+#[derive(Clone)]
+pub(super) struct Waiter {
+    pub(super) reply: mpsc::Sender<Done>,
+    pub(super) dry_run: bool,
+}
+
+/// One check that was asked for.
+pub(super) struct Done {
+    pub(super) id: WatchId,
+    pub(super) line: CheckLine,
+}
+
+/// What others ask of the loop.
+pub(super) enum Request {
+    /// Check these now (empty: all that are enabled); each result is sent as it comes.
+    /// First it is told how many there are, or why there are none.
+    Check { names: Vec<String>, waiter: Waiter, accepted: oneshot::Sender<Result<usize, String>> },
+    /// Look at everything.
+    Look(Box<dyn FnOnce(&Scheduler) + Send>),
+}
