@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
@@ -14,6 +15,8 @@ use super::DEADLINE;
 
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A registry that serves until it is dropped.
 pub struct Distribution {
@@ -26,6 +29,13 @@ struct Serving {
     child: Child,
     /// The access log, a line a request, written before the answer leaves.
     requests: Receiver<String>,
+}
+
+/// A second registry on the same content, which is served in another way.
+pub struct Front {
+    /// Its end is the registry's.
+    _serving: Serving,
+    port: u16,
 }
 
 /// A pushed index and the children that it lists, by platform.
@@ -44,8 +54,25 @@ pub struct Answer {
 impl Distribution {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (serving, port) = Serving::start(dir.path(), 0);
+        let (serving, port) = Serving::start(dir.path(), 0, "");
         Self { dir, port, serving: Some(serving) }
+    }
+
+    /// The same content behind this password.
+    pub fn with_htpasswd(&self, line: &str) -> Front {
+        let file = self.dir.path().join("htpasswd");
+        std::fs::write(&file, line).unwrap();
+        self.front(&format!("auth: {{htpasswd: {{realm: bed, path: {file:?}}}}}\n"))
+    }
+
+    /// The same content over TLS, with this certificate and key.
+    pub fn with_tls(&self, cert: &Path, key: &Path) -> Front {
+        self.front(&format!("  tls: {{certificate: {cert:?}, key: {key:?}}}\n"))
+    }
+
+    fn front(&self, more: &str) -> Front {
+        let (_serving, port) = Serving::start(self.dir.path(), 0, more);
+        Front { _serving, port }
     }
 
     /// `127.0.0.1:PORT`, as references name it.
@@ -61,7 +88,7 @@ impl Distribution {
     /// The same registry again, on the same port.
     pub fn restart(&mut self) {
         self.stop();
-        let (serving, port) = Serving::start(self.dir.path(), self.port);
+        let (serving, port) = Serving::start(self.dir.path(), self.port, "");
         assert_eq!(port, self.port);
         self.serving = Some(serving);
     }
@@ -88,6 +115,27 @@ impl Distribution {
         }
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed});
         Index { digest: self.put_manifest(repository, tag, INDEX, &index), children: digests }
+    }
+
+    /// Pushes what docker itself writes: a manifest of version 2, or a list of such.
+    pub fn push_docker(&self, repository: &str, tag: &str, salt: &str) -> String {
+        let mut manifest = self.push_config_and_layer(repository, "linux/amd64", salt);
+        manifest["mediaType"] = DOCKER_MANIFEST.into();
+        manifest["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json".into();
+        manifest["layers"][0]["mediaType"] = "application/vnd.docker.image.rootfs.diff.tar.gzip".into();
+        self.put_manifest(repository, tag, DOCKER_MANIFEST, &manifest)
+    }
+
+    /// Pushes an index or a list of one child that the repository has.
+    pub fn push_parent(&self, repository: &str, tag: &str, types: [&str; 2], child: &str) -> String {
+        let [media_type, of_child] = types;
+        let accept = [("Accept", of_child)];
+        let path = format!("/v2/{repository}/manifests/{child}");
+        let size = self.request("GET", &path, &accept, b"").expect_status(200).body.len();
+        let platform = json!({"os": "linux", "architecture": "amd64"});
+        let child = json!({"mediaType": of_child, "digest": child, "size": size, "platform": platform});
+        let parent = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [child]});
+        self.put_manifest(repository, tag, media_type, &parent)
     }
 
     /// Points a tag at a digest that the repository already has.
@@ -206,14 +254,22 @@ impl Answer {
     }
 }
 
+impl Front {
+    /// `127.0.0.1:PORT`, as references name it.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
 impl Serving {
-    /// Starts on the port, 0 being one that the system chooses, and returns once it listens.
-    fn start(dir: &std::path::Path, port: u16) -> (Self, u16) {
-        let config = dir.join("config.yml");
+    /// Starts on the port, 0 being one that the system chooses, and returns once it listens. The config says `more`.
+    fn start(dir: &Path, port: u16, more: &str) -> (Self, u16) {
+        let config = dir.join(if more.is_empty() { "config.yml" } else { "front.yml" });
         let data = dir.join("data");
         let text = format!(
-            "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n\
-             storage: {{filesystem: {{rootdirectory: {data:?}}}, delete: {{enabled: true}}}}\n"
+            "version: 0.1\nlog: {{level: info}}\n\
+             storage: {{filesystem: {{rootdirectory: {data:?}}}, delete: {{enabled: true}}}}\n\
+             http:\n  addr: \"127.0.0.1:{port}\"\n{more}"
         );
         std::fs::write(&config, text).unwrap();
         let mut child = Command::new("docker-registry")
@@ -234,7 +290,8 @@ impl Serving {
             match log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     if let Some((_, rest)) = line.split_once("listening on 127.0.0.1:") {
-                        return (serving, rest.split('"').next().unwrap().parse().unwrap());
+                        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+                        return (serving, rest[..digits].parse().unwrap());
                     }
                     said.push_str(&line);
                     said.push('\n');
@@ -264,7 +321,7 @@ fn request_of(line: &str) -> String {
 }
 
 /// The lines of a stream, read to its end whether anybody listens or not.
-fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+pub(super) fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {

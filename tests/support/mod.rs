@@ -13,6 +13,7 @@
 pub mod bed;
 pub mod distribution;
 pub mod hook;
+pub mod nginx;
 pub mod process;
 pub mod registry;
 pub mod sandbox;
