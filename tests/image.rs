@@ -410,6 +410,15 @@ fn a_connection_that_breaks_once_is_asked_again_and_twice_is_an_error() {
 }
 
 #[test]
+fn a_registry_on_this_machine_is_asked_without_a_proxy() {
+    let registry = Registry::start();
+    let digest = registry.push_image("acme/web", "1", "a");
+    let mut ask = Ask::image(&registry.image("acme/web", "1"));
+    ask.command.env("http_proxy", "http://127.0.0.1:9").env("HTTP_PROXY", "http://127.0.0.1:9");
+    assert_eq!(ask.digest(), digest);
+}
+
+#[test]
 fn the_environments_proxy_is_used() {
     let proxy = Registry::start();
     let digest = registry::sha256(b"x");

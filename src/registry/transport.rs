@@ -64,6 +64,14 @@ pub(super) struct Response {
     limit: Duration,
 }
 
+/// Whether a host (with or without a port) is this machine by name.
+fn is_loopback(host: &str) -> bool {
+    let Ok(url) = Url::parse(&format!("http://{host}")) else { return false };
+    let name = url.host_str().unwrap_or("").trim_matches(['[', ']']);
+    let by_address = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    by_address || name == "localhost" || name.ends_with(".localhost")
+}
+
 impl Transport {
     /// Nothing is read yet. `registry` is whose table the options come from, `host` who is asked.
     pub(super) fn new(registry: &str, host: &str, options: &Options) -> Self {
@@ -108,6 +116,10 @@ impl Transport {
             .connect_timeout(options.timeout.min(CONNECT))
             .timeout(options.timeout)
             .pool_idle_timeout(IDLE);
+        if is_loopback(host) {
+            // No proxy means this machine by that name. Docker, and Go's own client, do the same.
+            builder = builder.no_proxy();
+        }
         if let Some(path) = &options.ca_file {
             let wrong = |reason: String| of_no_use(host, "ca_file", path, reason);
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
