@@ -143,6 +143,14 @@ impl Agent {
         }
     }
 
+    /// Reads what it says for this long, or until it has ended.
+    pub fn reads_for(&mut self, length: Duration) {
+        let deadline = Instant::now() + length;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.log.push((line, false));
+        }
+    }
+
     /// All lines so far.
     pub fn log(&mut self) -> Vec<String> {
         self.log.extend(self.lines.try_iter().map(|line| (line, false)));
@@ -156,7 +164,8 @@ impl Agent {
 
     /// Ends it where it stands, and waits until it is gone.
     pub fn kill(mut self) {
-        kill_process(self.pid, Signal::KILL).unwrap();
+        // It may have ended by itself.
+        kill_process(self.pid, Signal::KILL).ok();
         self.wait_exit();
     }
 
