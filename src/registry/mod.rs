@@ -16,6 +16,8 @@ mod credentials;
 mod docker;
 mod endpoint;
 mod error;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod helper;
 mod manifest;
 mod options;

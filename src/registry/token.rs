@@ -99,7 +99,7 @@ fn request(method: Method, url: Url, authorization: Option<HeaderValue>, form: O
     Request { method, url, accept: HeaderValue::from_static("application/json"), authorization, form }
 }
 
-fn read(body: &[u8], asked: Instant) -> Option<Token> {
+pub(super) fn read(body: &[u8], asked: Instant) -> Option<Token> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let text = [answer.token, answer.access_token].into_iter().flatten().find(|text| !text.is_empty())?;
     let header = authorization("Bearer", &text)?;
