@@ -88,8 +88,11 @@ fn forget_unsubscribed(
     connection
         .prepare_cached(
             "DELETE FROM cursors WHERE watch = ?1 AND lane = ?2 AND hook NOT IN (SELECT value FROM json_each(?3))
-             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.watch = cursors.watch AND d.hook = cursors.hook
-                             AND d.lane = cursors.lane AND d.state IN ('pending', 'running'))",
+             AND NOT EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_pending
+                             WHERE d.watch = cursors.watch AND d.lane = cursors.lane AND d.hook = cursors.hook
+                             AND d.state = 'pending')
+             AND NOT EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_running
+                             WHERE d.watch = cursors.watch AND d.hook = cursors.hook AND d.state = 'running')",
         )?
         .execute(params![watch.0, lane.as_str(), hooks])?;
     Ok(())

@@ -182,8 +182,8 @@ impl super::Store {
         self.write(move |connection| {
             let sql = format!(
                 "{DELIVERY} WHERE d.number IN (
-                 SELECT number FROM deliveries WHERE watch = ?1 AND state = 'pending'
-                 UNION ALL SELECT number FROM deliveries WHERE watch = ?1 AND state = 'running') ORDER BY d.number"
+                 SELECT number FROM deliveries INDEXED BY deliveries_pending WHERE watch = ?1 AND state = 'pending'
+                 UNION ALL SELECT number FROM deliveries INDEXED BY deliveries_running WHERE watch = ?1 AND state = 'running') ORDER BY d.number"
             );
             let mut query = connection.prepare_cached(&sql)?;
             let rows = query.query_map([watch.0], delivery)?;
