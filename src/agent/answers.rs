@@ -7,9 +7,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::deliverer::Deliverer;
+use super::scheduler::Scheduler;
 use super::watched::{Done, Request, Waiter};
-use super::{clock, status};
-use crate::control::wire::{CheckLine, CheckRequest, DeliveryLine, Problem, Status};
+use super::{act, clock, status};
+use crate::control::wire::{
+    CheckLine, CheckRequest, DeliveryLine, PauseRequest, Paused, Problem, RetryLine, RetryRequest, Status,
+};
 use crate::control::{Command, Told};
 use crate::domain::FailureKind;
 use crate::store::{DeliveryRow, Error, WatchId};
@@ -37,6 +40,14 @@ impl Answers {
                         let this = this.clone();
                         answers.spawn(async move { this.check(request, reply).await });
                     }
+                    Some(Command::Retry(request, reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { this.retry(request, reply).await });
+                    }
+                    Some(Command::Pause(request, reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { this.pause(request, reply).await });
+                    }
                     None => break,
                 },
                 Some(_) = answers.join_next() => {}
@@ -53,6 +64,28 @@ impl Answers {
         {
             let status = status::complete(watches, &self.deliverer.store).await;
             let _ = reply.send(status.map_err(|error| error.to_string()));
+        }
+    }
+
+    async fn retry(&self, request: RetryRequest, reply: oneshot::Sender<Result<Vec<RetryLine>, String>>) {
+        let done = act::retry(&self.deliverer.store, request).await;
+        self.deliverer.bell.notify_one();
+        let _ = reply.send(done.map_err(|error| error.to_string()));
+    }
+
+    async fn pause(&self, request: PauseRequest, reply: oneshot::Sender<Result<Paused, String>>) {
+        let (tell, told) = oneshot::channel();
+        let known = |scheduler: &Scheduler| {
+            let watches = scheduler.watches.iter();
+            watches.map(|watched| (watched.watch.name().to_owned(), watched.id)).collect::<HashMap<_, _>>()
+        };
+        let look = Request::Look(Box::new(move |scheduler| drop(tell.send(known(scheduler)))));
+        if self.requests.send(look).await.is_ok()
+            && let Ok(known) = told.await
+        {
+            let done = act::pause(&self.deliverer.store, &known, request).await;
+            self.deliverer.bell.notify_one();
+            let _ = reply.send(done.map_err(|error| error.to_string()));
         }
     }
 

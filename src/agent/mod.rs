@@ -3,6 +3,7 @@
 //! Two straight lines, *check* and *deliver*, meet in one transaction of the store. The scheduler owns the watches and
 //! the gates, the deliverer the runs; they share nothing but the store and a bell.
 
+mod act;
 mod answers;
 mod checker;
 mod clock;
@@ -26,6 +27,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+pub use act::{pause_once, retry_once};
 pub use lines::unknown_watch;
 pub use once::check_once;
 

@@ -1,5 +1,6 @@
 //! What is known of all watches, from the agent's memory or from the database.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use jiff::SignedDuration;
@@ -113,7 +114,9 @@ pub(super) async fn complete(
     store: &store::Store,
 ) -> Result<Status, store::Error> {
     let owed: std::collections::HashMap<_, _> = store.owed().await?.into_iter().collect();
+    let paused: HashSet<_> = store.paused().await?.into_iter().collect();
     for (id, status) in &mut watches {
+        status.paused = paused.contains(id);
         status.owed = owed.get(id).copied().unwrap_or_default().into();
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();

@@ -46,7 +46,7 @@ async fn ask(config: Config, request: CheckRequest, mut line: impl FnMut(CheckLi
 }
 
 /// The agent that works on this state, if one listens.
-async fn connect(state: &Path) -> Result<Option<Client>, Failure> {
+pub(super) async fn connect(state: &Path) -> Result<Option<Client>, Failure> {
     let Some(socket) = agent::socket_of(state) else { return Ok(None) };
     match Client::connect(&socket).await {
         Ok(client) => Ok(Some(client)),

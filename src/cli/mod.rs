@@ -1,5 +1,6 @@
 //! The commands: arguments in, text and exit status out. The only place that prints.
 
+mod act;
 mod check;
 mod deliveries;
 mod history;
@@ -54,6 +55,15 @@ enum Verb {
     History(Read),
     /// Show what hooks were owed and what was done about it, newest first
     Deliveries(Read),
+    /// Owe deliveries again that have failed or succeeded
+    ///
+    /// The watch and hook of each is owed the newest digest, in a new delivery with new attempts. A delivery that is no
+    /// longer the newest of its watch and hook is refused.
+    Retry(Retry),
+    /// Keep checking watches, and hold their hooks
+    Pause(Pause),
+    /// Let the hooks of paused watches go: what is owed by now is the newest digest only
+    Resume(Pause),
     /// Look at the config
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -89,6 +99,28 @@ struct Check {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+/// What is to be owed again.
+#[derive(Debug, Args)]
+struct Retry {
+    /// Deliveries, by their ids or the ends of these
+    #[arg(value_name = "ID", required_unless_present = "failed", conflicts_with = "failed")]
+    ids: Vec<String>,
+    /// All deliveries that have failed
+    #[arg(long)]
+    failed: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which watches.
+#[derive(Debug, Args)]
+struct Pause {
+    /// Watches, by name
+    #[arg(value_name = "WATCH", required = true)]
+    watches: Vec<String>,
 }
 
 /// What the reading commands have in common.
@@ -147,6 +179,9 @@ pub fn main() -> ExitCode {
         Verb::Status(read) => status::run(cli.config.as_deref(), &read),
         Verb::History(read) => history::run(cli.config.as_deref(), &read),
         Verb::Deliveries(read) => deliveries::run(cli.config.as_deref(), &read),
+        Verb::Retry(retry) => act::retry(cli.config.as_deref(), retry),
+        Verb::Pause(pause) => act::pause(cli.config.as_deref(), pause, true),
+        Verb::Resume(pause) => act::pause(cli.config.as_deref(), pause, false),
         Verb::Config(ConfigVerb::Check) => config_check(cli.config.as_deref()),
     };
     done.unwrap_or_else(Failure::tell)

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::wire::{CheckLine, CheckRequest, Refusal, Status};
+use super::wire::{CheckLine, CheckRequest, PauseRequest, Paused, Refusal, RetryLine, RetryRequest, Status};
 
 /// An agent answers this fast, or it hangs.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -80,9 +80,19 @@ impl Client {
     /// All that the agent knows of all watches.
     pub async fn status(&mut self) -> Result<Status, Error> {
         let response = self.ask(Method::GET, "/v1/status", Vec::new()).await?;
-        let body = timeout(ANSWER, Limited::new(response.into_body(), LARGEST).collect()).await;
-        let body = body.map_err(|_| Error::Timeout)?.map_err(protocol)?.to_bytes();
-        serde_json::from_slice(&body).map_err(protocol)
+        whole(response).await
+    }
+
+    /// Owes deliveries again.
+    pub async fn retry(&mut self, request: &RetryRequest) -> Result<Vec<RetryLine>, Error> {
+        let body = serde_json::to_vec(request).map_err(protocol)?;
+        whole(self.ask(Method::POST, "/v1/retry", body).await?).await
+    }
+
+    /// Holds the hooks of watches, or lets them go.
+    pub async fn pause(&mut self, request: &PauseRequest) -> Result<Paused, Error> {
+        let body = serde_json::to_vec(request).map_err(protocol)?;
+        whole(self.ask(Method::POST, "/v1/pause", body).await?).await
     }
 
     /// Has watches checked now; each result is handed on as it comes.
@@ -125,4 +135,11 @@ impl Client {
         Err(refusal
             .map_or_else(|_| Error::Protocol(format!("status {status}")), |refusal| Error::Refused(refusal.error)))
     }
+}
+
+/// An answer that comes in one piece.
+async fn whole<T: serde::de::DeserializeOwned>(response: Response<Incoming>) -> Result<T, Error> {
+    let body = timeout(ANSWER, Limited::new(response.into_body(), LARGEST).collect()).await;
+    let body = body.map_err(|_| Error::Timeout)?.map_err(protocol)?.to_bytes();
+    serde_json::from_slice(&body).map_err(protocol)
 }

@@ -12,13 +12,17 @@ use futures_util::stream;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::wire::{CheckLine, CheckRequest, Refusal, Status};
+use super::wire::{CheckLine, CheckRequest, PauseRequest, Paused, Refusal, RetryLine, RetryRequest, Status};
 
 /// What the socket asks of the agent. A dropped reply means that the agent is stopping.
 #[derive(Debug)]
 pub enum Command {
     /// Tell all.
     Status(oneshot::Sender<Result<Status, String>>),
+    /// Owe deliveries again.
+    Retry(RetryRequest, oneshot::Sender<Result<Vec<RetryLine>, String>>),
+    /// Hold hooks, or let them go.
+    Pause(PauseRequest, oneshot::Sender<Result<Paused, String>>),
     /// Check now: refuse at once, or tell each result as it comes, and then that this was all.
     Check(CheckRequest, oneshot::Sender<Result<mpsc::Receiver<Told>, String>>),
 }
@@ -53,7 +57,12 @@ pub async fn serve(
     commands: mpsc::Sender<Command>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let routes = Router::new().route("/v1/status", get(status)).route("/v1/check", post(check)).with_state(commands);
+    let routes = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/check", post(check))
+        .route("/v1/retry", post(retry))
+        .route("/v1/pause", post(pause))
+        .with_state(commands);
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }
 
@@ -66,6 +75,30 @@ async fn status(State(commands): State<mpsc::Sender<Command>>) -> Response {
         Err(_) => stopping(),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(Refusal { error })).into_response(),
         Ok(Ok(status)) => Json(status).into_response(),
+    }
+}
+
+async fn retry(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<RetryRequest>) -> Response {
+    act(commands, |reply| Command::Retry(request, reply)).await
+}
+
+async fn pause(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<PauseRequest>) -> Response {
+    act(commands, |reply| Command::Pause(request, reply)).await
+}
+
+/// Has the agent do something that it may refuse.
+async fn act<T: serde::Serialize>(
+    commands: mpsc::Sender<Command>,
+    command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
+) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if commands.send(command(reply)).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Err(_) => stopping(),
+        Ok(Err(error)) => (StatusCode::CONFLICT, Json(Refusal { error })).into_response(),
+        Ok(Ok(done)) => Json(done).into_response(),
     }
 }
 

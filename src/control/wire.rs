@@ -23,6 +23,44 @@ pub struct CheckRequest {
     pub dry_run: bool,
 }
 
+/// Owes deliveries again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RetryRequest {
+    /// Ids, or their ends.
+    #[serde(default)]
+    pub ids: Vec<String>,
+    /// All that were given up.
+    #[serde(default)]
+    pub failed: bool,
+}
+
+/// A delivery that was made to try an earlier one again; one line of `retry --json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RetryLine {
+    /// The new delivery.
+    pub id: String,
+    /// The watch's name.
+    pub watch: String,
+    /// The hook's name.
+    pub hook: String,
+}
+
+/// Holds the hooks of watches, or lets them go.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PauseRequest {
+    /// Names of watches.
+    pub watches: Vec<String>,
+    /// Hold, or let go.
+    pub paused: bool,
+}
+
+/// How many watches a [`PauseRequest`] has changed.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Paused {
+    /// So many.
+    pub changed: usize,
+}
+
 /// What one check came to; one line of `check --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CheckLine {

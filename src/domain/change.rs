@@ -65,6 +65,11 @@ impl ChangeKind {
 }
 
 impl Lane {
+    /// The lane with this word, if there is one.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Content, Self::Health].into_iter().find(|lane| lane.as_str() == word)
+    }
+
     /// The word in the database.
     pub fn as_str(self) -> &'static str {
         match self {

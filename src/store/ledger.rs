@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::record::{self, WatchId};
-use super::rows::{cursor, next, put_cursor, put_state, waiting};
+use super::rows::{Fresh, cursor, insert, next, put_cursor, put_state, waiting};
 use super::{Error, Store};
 use crate::domain::delivery::{Cursor, Event, State, Target, news};
 use crate::domain::judge::Record;
@@ -160,23 +160,9 @@ fn owe(
     if !cursor.owes(&target, waiting.as_ref()) {
         return Ok(None);
     }
-    let id = uuid::Uuid::now_v7().to_string();
-    connection
-        .prepare_cached(
-            "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_digest, state, due, held)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9)",
-        )?
-        .execute(params![
-            id,
-            watch.0,
-            &**hook,
-            ids[newest],
-            lane.as_str(),
-            target.as_str(),
-            cursor.origin(&target, change.from.clone()).as_ref().map(Digest::as_str),
-            change.at.as_millisecond(),
-            hearer.held,
-        ])?;
+    let from = cursor.origin(&target, change.from.clone());
+    let (change, due) = (ids[newest], change.at);
+    let id = insert(connection, &Fresh { watch, hook, change, lane, target: &target, from, due, held: hearer.held })?;
     Ok(Some(Owed { id, hook: hook.clone() }))
 }
 

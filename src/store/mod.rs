@@ -4,6 +4,7 @@
 //! `synchronous=FULL`. Readers open the file themselves and are never blocked.
 //! *Invariant:* a change and the deliveries that it owes are committed together, before any hook starts.
 
+mod act;
 mod attempt;
 mod error;
 mod ledger;
@@ -14,6 +15,7 @@ mod rows;
 mod schema;
 mod writer;
 
+pub use act::{Refused, Retried};
 pub use attempt::{Claimed, Ended, Room};
 pub use error::Error;
 pub use ledger::{Owed, Subscription};

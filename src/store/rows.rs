@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Error;
 use super::record::{self, WatchId};
-use crate::domain::Lane;
 use crate::domain::delivery::{Cursor, Event, State, Target};
+use crate::domain::{Digest, Lane};
 
 /// The delivery that waits behind a running one, if there is one: its number, due time and target.
 pub(super) fn waiting(
@@ -105,4 +105,39 @@ pub(super) fn optional_word<T>(
             .map(Some)
             .ok_or_else(|| rusqlite::Error::InvalidColumnType(index, format!("{text:?}"), rusqlite::types::Type::Text)),
     }
+}
+
+/// A delivery that is about to be owed.
+pub(super) struct Fresh<'a> {
+    pub(super) watch: WatchId,
+    pub(super) hook: &'a str,
+    pub(super) change: i64,
+    pub(super) lane: Lane,
+    pub(super) target: &'a Target,
+    /// Where a run would start from as things stand.
+    pub(super) from: Option<Digest>,
+    pub(super) due: Timestamp,
+    pub(super) held: bool,
+}
+
+/// Owes it, and gives its id.
+pub(super) fn insert(connection: &Connection, fresh: &Fresh<'_>) -> Result<String, Error> {
+    let id = uuid::Uuid::now_v7().to_string();
+    connection
+        .prepare_cached(
+            "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_digest, state, due, held)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9)",
+        )?
+        .execute(params![
+            id,
+            fresh.watch.0,
+            fresh.hook,
+            fresh.change,
+            fresh.lane.as_str(),
+            fresh.target.as_str(),
+            fresh.from.as_ref().map(Digest::as_str),
+            fresh.due.as_millisecond(),
+            fresh.held,
+        ])?;
+    Ok(id)
 }

@@ -1,0 +1,53 @@
+//! What operators do by hand, in a running agent or without one.
+
+use std::collections::HashMap;
+
+use super::clock;
+use super::lines::unknown_watch;
+use super::{Error, PATIENCE};
+use crate::config::Config;
+use crate::control::wire::{PauseRequest, Paused, RetryLine, RetryRequest};
+use crate::store::{Lock, Store, WatchId};
+
+/// Owes deliveries again, without an agent.
+pub async fn retry_once(config: Config, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
+    let (_lock, store) = open(&config).await?;
+    let done = retry(&store, request).await;
+    let _ = store.checkpoint().await;
+    done
+}
+
+/// Holds the hooks of watches, or lets them go, without an agent.
+pub async fn pause_once(config: Config, request: PauseRequest) -> Result<Paused, Error> {
+    let (_lock, store) = open(&config).await?;
+    let opened = store.open_watches(config.watches.values().map(|watch| watch.key.clone()).collect()).await?;
+    let names = config.watches.keys().map(ToString::to_string);
+    let known = names.zip(opened.into_iter().map(|(id, _)| id)).collect();
+    let done = pause(&store, &known, request).await;
+    let _ = store.checkpoint().await;
+    done
+}
+
+async fn open(config: &Config) -> Result<(Lock, Store), Error> {
+    let lock = Lock::acquire(&config.state, PATIENCE).await?;
+    Ok((lock, Store::open(&config.state)?))
+}
+
+pub(super) async fn retry(store: &Store, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
+    let ids = if request.failed { store.failed().await? } else { request.ids };
+    let retried = store.retry(ids, clock::now()).await?.map_err(|refused| Error::Refused(refused.to_string()))?;
+    Ok(retried.into_iter().map(|one| RetryLine { id: one.id, watch: one.watch, hook: one.hook }).collect())
+}
+
+pub(super) async fn pause(
+    store: &Store,
+    known: &HashMap<String, WatchId>,
+    request: PauseRequest,
+) -> Result<Paused, Error> {
+    let find = |name: &String| {
+        let unknown = || Error::Refused(unknown_watch(name, known.keys().map(String::as_str)));
+        known.get(name).copied().ok_or_else(unknown)
+    };
+    let watches = request.watches.iter().map(find).collect::<Result<Vec<WatchId>, Error>>()?;
+    Ok(Paused { changed: store.pause(watches, request.paused).await? })
+}
