@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::clock;
 use crate::domain::gate::Report;
@@ -184,7 +184,6 @@ impl Check {
         match self.store.commit(self.id, record, changes, self.subscriptions.clone()).await {
             Ok(owed) => (owed, true),
             Err(why) => {
-                error!(watch = self.watch.name(), kind = why.kind(), "cannot record a check: {why}");
                 let message = format!("the check could not be recorded: {why}");
                 let failure = Failure { kind: FailureKind::Store, message };
                 *verdict = judge(&self.record, Err(&failure), &self.watch.policy, clock::now());
