@@ -82,3 +82,40 @@ async fn what_cannot_start_says_why() {
         assert!(why.contains(part), "{why}");
     }
 }
+
+#[tokio::test]
+async fn who_ignores_sigterm_is_killed_with_all_it_started() {
+    let script =
+        "trap '' TERM; (trap '' TERM; echo $BASHPID; while :; do sleep 1; done) & wait; while :; do sleep 1; done";
+    let mut command = shell(script, Duration::from_millis(200));
+    command.argv[0] = "/bin/bash".into();
+    let began = std::time::Instant::now();
+    let ran = run_quietly(&command, b"").await;
+    assert_eq!(ran.end, End::TimedOut);
+    assert!(began.elapsed() >= KILL_AFTER, "it has had its time to end");
+    let child = ran.output.text().trim().parse().unwrap();
+    assert!(rustix::process::test_kill_process(Pid::from_raw(child).unwrap()).is_err() || is_zombie(child));
+}
+
+#[tokio::test]
+async fn a_signal_that_ends_a_hook_is_told() {
+    let ran = run_quietly(&shell("kill -SEGV $$", LONG), b"").await;
+    assert_eq!(ran.end, End::Signalled(11));
+    assert_eq!(ran.end.error().unwrap(), "ended by signal 11");
+}
+
+#[tokio::test]
+async fn any_amount_of_output_is_read_and_little_of_it_is_kept() {
+    let script = "echo first; head -c 50000000 /dev/zero; echo last >&2";
+    let ran = run_quietly(&shell(script, LONG), b"").await;
+    assert_eq!(ran.end, End::Exited(0));
+    assert_eq!(ran.output.dropped() + 2 * 32 * 1024, 50_000_000 + 6 + 5);
+    let text = ran.output.text();
+    assert!(text.starts_with("first\n") && text.len() < 70_000 && text.contains("bytes not kept"));
+}
+
+#[tokio::test]
+async fn output_that_is_not_utf8_is_kept_readable() {
+    let ran = run_quietly(&shell(r"printf 'caf\351\n'", LONG), b"").await;
+    assert_eq!(ran.output.text(), "caf\u{fffd}\n");
+}
