@@ -411,8 +411,10 @@ fn a_hook_that_fails_is_owed_again_and_the_next_check_gives_it_another_attempt()
 
     let call = bed.hook.only_call();
     let delivery = call.var("TAGHOOK_DELIVERY").to_owned();
-    let owed =
-        json!([{"id": delivery, "hook": "redeploy", "state": "pending", "exit_code": 3, "error": "exit status 3"}]);
+    let owed = json!([{
+        "id": delivery, "hook": "redeploy", "state": "pending", "exit_code": 3,
+        "error": "exit status 3", "output": ["the hook was run"],
+    }]);
     assert_eq!((&line["outcome"], &line["deliveries"]), (&json!("moved"), &owed));
     let deliveries = bed.deliveries();
     assert_eq!(deliveries.len(), 1, "{deliveries:?}");

@@ -17,6 +17,9 @@ use crate::control::{Command, Told};
 use crate::domain::FailureKind;
 use crate::store::{DeliveryRow, Error, WatchId};
 
+/// So much of what a failed hook printed is told with its failure; the log and the state have all of it.
+const LAST_LINES: usize = 5;
+
 /// The ways from the socket to the parts of the agent.
 pub(super) struct Answers {
     pub(super) requests: mpsc::Sender<Request>,
@@ -99,7 +102,11 @@ impl Answers {
         let (lines, answer) = mpsc::channel(64);
         let expected = match acceptance.await {
             Ok(Ok(expected)) => expected,
-            Ok(Err(why)) => return drop(reply.send(Err(why))),
+            Ok(Err(why)) => {
+                let why =
+                    format!("{why} (the agent knows its config as it was at its start; restart it after an edit)");
+                return drop(reply.send(Err(why)));
+            }
             Err(_) => return,
         };
         let _ = reply.send(Ok(answer));
@@ -155,5 +162,8 @@ async fn try_settled(deliverer: &Deliverer, watch: WatchId) -> Result<Vec<Delive
 }
 
 pub(super) fn delivery_line(row: DeliveryRow) -> DeliveryLine {
-    DeliveryLine { id: row.id, hook: row.hook, state: row.state, exit_code: row.exit_code, error: row.error }
+    let lines = row.output.as_deref().filter(|_| row.error.is_some()).unwrap_or_default().lines();
+    let mut output: Vec<String> = lines.rev().take(LAST_LINES).map(str::to_owned).collect();
+    output.reverse();
+    DeliveryLine { id: row.id, hook: row.hook, state: row.state, exit_code: row.exit_code, error: row.error, output }
 }

@@ -81,7 +81,8 @@ impl Deliverer {
             }
         }
         if !runs.is_empty() {
-            info!(running = runs.len(), ?grace, "waiting for running hooks");
+            let hooks: Vec<&str> = busy.iter().filter(|(_, count)| **count > 0).map(|(name, _)| &**name).collect();
+            info!(hooks = hooks.join(","), ?grace, "waiting for running hooks");
             let drained = timeout(grace, async { while runs.join_next().await.is_some() {} }).await;
             if drained.is_err() {
                 cut.send_replace(true);
@@ -195,9 +196,10 @@ impl Deliverer {
         if cut.is_empty() {
             return Ok(());
         }
+        info!(deliveries = cut.len(), "an earlier agent ended while hooks ran; what is left of them is ended first");
         let ids: Vec<String> = cut.iter().map(|owed| owed.id.clone()).collect();
         let survivors = hook::end_survivors(&ids).await;
-        warn!(deliveries = cut.len(), survivors, "an earlier agent ended while hooks ran; they run again");
+        warn!(deliveries = cut.len(), survivors, "hooks that an earlier agent was running run again");
         for owed in cut {
             let ended = Ended {
                 ending: Ending::Cut,

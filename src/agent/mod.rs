@@ -43,6 +43,9 @@ use scheduler::{LastAlive, Scheduler};
 /// How long `run` waits for a one-shot command to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often it is made sure that the state is still there: what is written into a removed file is lost.
+const LOOK_AFTER_STATE: Duration = Duration::from_secs(60);
+
 /// Why the agent, or a one-shot check, cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -64,6 +67,9 @@ pub enum Error {
     /// The request names something that does not exist.
     #[error("{0}")]
     Refused(String),
+    /// The state directory was removed or replaced while we worked on it.
+    #[error("the state in {dir:?} was removed or replaced while the agent ran; start it again", dir = .0.display().to_string())]
+    Lost(PathBuf),
     /// A part of the agent has ended by itself: a bug.
     #[error("a part of the agent has ended unexpectedly; please report the log above")]
     Broken,
@@ -110,8 +116,13 @@ impl Parts {
         };
         let fed = config.watches.values().zip(&records).map(|(watch, (id, _))| (*id, watch.hooks.to_vec())).collect();
         let held = store.hold(fed).await?;
-        if held > 0 {
-            warn!(deliveries = held, "what is owed to hooks that are not configured for their watch is held");
+        for row in store.deliveries(held).await? {
+            let (watch, hook) = (row.watch, row.hook);
+            warn!(watch, hook, delivery = row.id, "held: the config does not name this hook for this image any more");
+        }
+        let failing = records.iter().filter(|(_, record)| record.trouble.is_some()).count();
+        if failing > 0 {
+            warn!(watches = failing, "watches were failing before this start; see `taghook status`");
         }
         let schedule = match mode {
             Mode::Agent => Some(LastAlive(store.last_heartbeat().await?)),
@@ -162,9 +173,13 @@ pub async fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output 
     if parts.watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
-    let running = Running::start(parts, listener, grace);
+    let mut running = Running::start(parts, listener, grace);
     ready();
-    let ended = running.until(stop, &store).await;
+    let ended = running.until(stop, &store, &lock).await;
+    info!("stopping");
+    // From now on others wait for us to end, instead of asking a socket that does not answer any more.
+    let _ = lock.name(None);
+    running.end().await;
     if let Err(error) = store.checkpoint().await {
         error!(kind = error.kind(), "{error}");
     }
@@ -207,18 +222,25 @@ impl Running {
         Self { lines, control, stopping }
     }
 
-    /// Runs until `stop`, or until a part that must not end has ended; then ends the others in order.
-    async fn until(mut self, stop: impl Future<Output = ()>, store: &Store) -> Result<(), Error> {
-        let ended = tokio::select! {
+    /// Runs until `stop`, or until a part that must not end has ended or the state is gone.
+    async fn until(&mut self, stop: impl Future<Output = ()>, store: &Store, lock: &Lock) -> Result<(), Error> {
+        let lost = async {
+            while lock.is_in_place() {
+                tokio::time::sleep(LOOK_AFTER_STATE).await;
+            }
+        };
+        tokio::select! {
             () = stop => Ok(()),
+            () = lost => Err(Error::Lost(store.dir().to_owned())),
             _ = self.lines.join_next() => Err(Error::Broken),
             () = store.ended() => Err(Error::Broken),
-        };
-        info!("stopping");
+        }
+    }
+
+    async fn end(&mut self) {
         self.stopping.send_replace(true);
         self.control.shutdown().await;
         while self.lines.join_next().await.is_some() {}
-        ended
     }
 }
 

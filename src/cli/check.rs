@@ -79,11 +79,12 @@ fn human(line: &CheckLine) -> String {
     let outcome = text::outcome(&line.outcome);
     let mut all = format!("{name}  {outcome}  {digests}  {} ms\n", line.elapsed_ms);
     if let Some(error) = &line.error {
-        all += &format!("  {}: {}\n", error.kind, error.message);
+        all += &format!("  {}: {}: {}\n", line.image, error.kind, error.message);
     }
     for delivery in &line.deliveries {
         let error = delivery.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         all += &format!("  {}  {}{error}\n", delivery.hook, text::outcome(&delivery.state));
+        all.extend(delivery.output.iter().map(|line| format!("    | {}\n", text::printable(line))));
     }
     all
 }

@@ -25,7 +25,12 @@ fn human(deliveries: &[DeliveryRow]) -> String {
     let row = |delivery: &DeliveryRow| {
         let due = delivery.due.map(|due| format!("due {}", text::distance(Some(due), now)));
         vec![
-            delivery.id.clone(),
+            // `retry` takes the end of an id; the start of all of one minute is the same.
+            if text::is_terminal() {
+                delivery.id[delivery.id.len().saturating_sub(12)..].to_owned()
+            } else {
+                delivery.id.clone()
+            },
             delivery.watch.clone(),
             delivery.hook.clone(),
             delivery.change.clone(),

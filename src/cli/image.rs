@@ -80,7 +80,13 @@ fn line(reference: &Reference, result: Result<Answer, registry::Error>, elapsed:
     let (digest, failure) = match result {
         Ok(Answer::Present(sighting)) => (Some(sighting.digest.to_string()), None),
         Ok(Answer::Absent) => (None, Some(Failure::absent())),
-        Err(error) => (None, Some(Failure::from(&error))),
+        Err(error) => {
+            let mut failure = Failure::from(&error);
+            // Here there is no table to write it into.
+            let table = format!("set plain_http = true in [registry.\"{}\"]", reference.registry());
+            failure.message = failure.message.replace(&table, "add --plain-http");
+            (None, Some(failure))
+        }
     };
     CheckLine {
         watch: None,

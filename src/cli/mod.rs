@@ -130,8 +130,8 @@ struct Read {
     #[arg(value_name = "WATCH")]
     watch: Option<String>,
     /// At most so many lines [default: 50 on a terminal, all in a pipe]
-    #[arg(long, short = 'n', value_name = "COUNT")]
-    limit: Option<usize>,
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// Read the state in this directory, whatever the config says
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -142,7 +142,8 @@ struct Read {
 
 impl Read {
     fn limit(&self) -> usize {
-        self.limit.unwrap_or(if text::is_terminal() && !self.json { 50 } else { i32::MAX as usize })
+        let unbounded = if text::is_terminal() && !self.json { 50 } else { i32::MAX as usize };
+        self.limit.map_or(unbounded, |limit| limit as usize)
     }
 }
 
@@ -174,6 +175,9 @@ pub fn main() -> ExitCode {
                 plain_http: check.plain_http,
                 json: check.json,
             });
+        }
+        Verb::Check(check) if check.platform.is_some() || check.plain_http => {
+            Err(Failure::Usage("--platform and --plain-http go with --image; a watch has them in the config".into()))
         }
         Verb::Check(check) => check::run(cli.config.as_deref(), check),
         Verb::Status(read) => status::run(cli.config.as_deref(), &read),
@@ -211,7 +215,10 @@ impl Failure {
 
 fn agent_code(error: &agent::Error) -> u8 {
     match error {
-        agent::Error::Lock(store::LockError::Held { .. }) | agent::Error::Interrupted | agent::Error::Broken => 1,
+        agent::Error::Lock(store::LockError::Held { .. })
+        | agent::Error::Interrupted
+        | agent::Error::Broken
+        | agent::Error::Lost(_) => 1,
         agent::Error::Store(error) => store_code(error),
         _ => 2,
     }
@@ -259,21 +266,31 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Reads the config; its warnings are printed only where `aloud`.
-fn load(explicit: Option<&std::path::Path>, aloud: bool) -> Result<Config, Failure> {
+/// Reads the config; its warnings are printed only where `is_aloud`.
+fn load(explicit: Option<&std::path::Path>, is_aloud: bool) -> Result<Config, Failure> {
     let loaded = config::load(&config::find(explicit)?)?;
-    if aloud && !loaded.warnings.is_empty() {
+    Ok(if is_aloud { aloud(loaded) } else { loaded.config })
+}
+
+/// Prints the warnings of a config.
+fn aloud(loaded: config::Loaded) -> Config {
+    if !loaded.warnings.is_empty() {
         anstream::eprintln!("{}", config::render(&loaded.warnings, std::io::stderr().is_terminal()).trim_end());
     }
-    Ok(loaded.config)
+    loaded.config
 }
 
 fn config_check(explicit: Option<&std::path::Path>) -> Result<ExitCode, Failure> {
     let path = config::find(explicit)?;
-    let config = load(Some(&path), true)?;
+    let loaded = config::load(&path)?;
+    let warnings = match loaded.warnings.len() {
+        0 => "no faults".to_owned(),
+        count => format!("no errors, {}", text::count(count, "warning", "warnings")),
+    };
+    let config = aloud(loaded);
     let (watches, hooks) =
         (text::count(config.watches.len(), "watch", "watches"), text::count(config.hooks.len(), "hook", "hooks"));
-    text::print(&format!("{}: {watches}, {hooks}, no faults\n", path.display()))?;
+    text::print(&format!("{}: {watches}, {hooks}, {warnings}\n", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

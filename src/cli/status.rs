@@ -12,7 +12,17 @@ use crate::control::wire::{Status, WatchStatus};
 use crate::control::{Client, Error};
 
 pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
-    let config = if read.state.is_some() { None } else { Some(load(explicit, false)?) };
+    let config = match load(explicit, false) {
+        _ if read.state.is_some() => None,
+        Ok(config) => Some(config),
+        Err(error) => {
+            let tell =
+                "note: with a config that cannot be read, `taghook status --state DIR` shows the state all the same";
+            error.tell();
+            anstream::eprintln!("{tell}");
+            return Ok(ExitCode::from(2));
+        }
+    };
     let dir = read.state.clone().or(config.as_ref().map(|config| config.state.clone())).unwrap_or_default();
     let mut status = match runtime()?.block_on(of_agent(&dir))? {
         Some(status) => status,
@@ -21,8 +31,11 @@ pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Fail
     if let Some(name) = &read.watch {
         keep_only(&mut status, name)?;
     }
-    let text =
-        if read.json { serde_json::to_string(&status).unwrap_or_default() + "\n" } else { human(&status, read.limit) };
+    let text = if read.json {
+        serde_json::to_string(&status).unwrap_or_default() + "\n"
+    } else {
+        human(&status, read.limit.map(|limit| limit as usize))
+    };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -59,7 +72,7 @@ fn human(status: &Status, limit: Option<usize>) -> String {
     let mut all = text::table(&["WATCH", "STATE", "DIGEST", "CHANGED", "LAST OK", "NEXT", "OWED"], rows);
     for watch in watches.iter().take(shown) {
         if let Some(error) = &watch.error {
-            all += &format!("{}: {}: {}\n", watch.watch, error.kind, error.message);
+            all += &format!("{}: {}: {}: {}\n", watch.watch, watch.image, error.kind, error.message);
         }
     }
     all += &summary(status, now);
@@ -109,12 +122,15 @@ fn summary(status: &Status, now: Timestamp) -> String {
     let count = |state: &str| status.watches.iter().filter(|watch| watch.state == state && watch.enabled).count();
     let states = ["ok", "failing", "absent", "settling", "unknown"];
     let states = states.iter().map(|state| (state, count(state))).filter(|(_, count)| *count > 0);
-    let states: Vec<String> = states.map(|(state, count)| format!("{count} {state}")).collect();
-    let states = if states.is_empty() { "none is enabled".to_owned() } else { states.join(", ") };
+    let disabled = status.watches.iter().filter(|watch| !watch.enabled).count();
+    let states = states.map(|(state, count)| format!("{count} {state}"));
+    let states: Vec<String> = states.chain((disabled > 0).then(|| format!("{disabled} disabled"))).collect();
+    let states = if states.is_empty() { "none is configured".to_owned() } else { states.join(", ") };
     let failed: u64 = status.watches.iter().map(|watch| watch.owed.failed).sum();
     let source = match status.source.as_str() {
         "agent" => "the agent is running".to_owned(),
-        _ => format!("no agent answers; this is what was recorded {}", text::distance(status.as_of, now)),
+        _ if status.as_of.is_none() => "no agent answers, and nothing was recorded yet".to_owned(),
+        _ => format!("no agent answers; this was recorded {}", text::distance(status.as_of, now)),
     };
     let total = text::count(status.watches.len(), "watch", "watches");
     let failed = text::count(usize::try_from(failed).unwrap_or(usize::MAX), "failed delivery", "failed deliveries");

@@ -40,6 +40,11 @@ pub(super) fn short_digest(digest: &str) -> &str {
     digest.get(..colon + 13).unwrap_or(digest)
 }
 
+/// Somebody else's text without control characters, so that it cannot forge lines or colours.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+}
+
 /// An optional digest, short.
 pub(super) fn digest(digest: Option<&str>) -> String {
     digest.map_or("-", short_digest).to_owned()

@@ -62,7 +62,15 @@ fn read_hook<'a>(item: Item<'a>, table: &mut Table<'a, '_>, around: &Surrounding
     let on = read_on(table);
     let retry = read_retry(table);
     let timeout = table.duration("timeout", Zero::Refused).unwrap_or(defaults::TIMEOUT);
+    let cwd_at = table.peek("cwd");
     let cwd = table.path("cwd");
+    if let (Some(item), Some(cwd)) = (cwd_at, cwd.as_deref())
+        && std::fs::metadata(cwd)
+            .map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |found| !found.is_dir())
+    {
+        let text = format!("cwd: {} is not a directory, so it cannot be started", cwd.display());
+        table.report.add(Fault::warning(table.says(text)).at(item.place()));
+    }
     let env = read_env(table);
     let pass_env = read_pass_env(table);
     let concurrency = table.count("concurrency").map_or(defaults::CONCURRENCY, |count| count as usize);

@@ -96,6 +96,9 @@ pub struct DeliveryLine {
     /// Of the latest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// With `error`: the last lines that the command printed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
 }
 
 impl CheckLine {

@@ -73,7 +73,9 @@ fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
             )
         }
         Some(Owner { pid, socket: None }) => {
-            format!("a command (pid {pid}) is working on the state in {dir}; try again when it has ended")
+            format!(
+                "pid {pid} is working on the state in {dir} (a check, or an agent that starts or stops); try again when it has ended"
+            )
         }
         None => format!("another process works on the state in {dir}; try again when it has ended"),
     }
@@ -107,6 +109,13 @@ impl Lock {
         let mut lock = Self { file, dir: dir.to_owned() };
         lock.name(None)?;
         Ok(lock)
+    }
+
+    /// Whether our lock is still the one that others find.
+    pub fn is_in_place(&self) -> bool {
+        let ours = self.file.metadata().map(|meta| (meta.dev(), meta.ino()));
+        let found = std::fs::metadata(self.dir.join(LOCK)).map(|meta| (meta.dev(), meta.ino()));
+        matches!((ours, found), (Ok(ours), Ok(found)) if ours == found)
     }
 
     /// Tells others whom to ask; from now on nobody waits for this owner to end.
@@ -178,6 +187,18 @@ mod tests {
         drop(lock);
         assert_eq!(owner(dir.path()), None);
         Lock::acquire(dir.path(), Duration::ZERO).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_state_that_was_removed_or_replaced_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let lock = Lock::acquire(&state, Duration::ZERO).await.unwrap();
+        assert!(lock.is_in_place());
+        std::fs::rename(&state, dir.path().join("elsewhere")).unwrap();
+        assert!(!lock.is_in_place());
+        let _other = Lock::acquire(&state, Duration::ZERO).await.unwrap();
+        assert!(!lock.is_in_place());
     }
 
     #[tokio::test]

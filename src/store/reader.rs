@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
 
 use super::record::{self, COLUMNS};
 use super::{DATABASE, Error, schema};
@@ -91,6 +91,9 @@ pub struct DeliveryRow {
     /// Whether its watch is paused, or does not feed its hook at the moment.
     #[serde(skip)]
     pub held: bool,
+    /// What the latest attempt printed, where it was asked for.
+    #[serde(skip)]
+    pub output: Option<String>,
 }
 
 impl Reader {
@@ -168,11 +171,19 @@ impl super::Store {
         self.write(owed).await
     }
 
-    /// The deliveries with these ids.
+    /// The deliveries with these ids, and what their latest attempts printed.
     pub async fn deliveries(&self, ids: Vec<String>) -> Result<Vec<DeliveryRow>, Error> {
         self.write(move |connection| {
             let mut query = connection.prepare_cached(&format!("{DELIVERY} WHERE d.id = ?1"))?;
-            ids.iter().map(|id| Ok(query.query_row([id], delivery)?)).collect()
+            let mut printed = connection.prepare_cached(
+                "SELECT a.output FROM attempts a JOIN deliveries d ON d.number = a.delivery AND d.attempts = a.attempt
+                 WHERE d.id = ?1",
+            )?;
+            let one = |id: &String| {
+                let output = printed.query_row([id], |row| row.get(0)).optional()?.flatten();
+                Ok(DeliveryRow { output, ..query.query_row([id], delivery)? })
+            };
+            ids.iter().map(one).collect()
         })
         .await
     }
@@ -210,6 +221,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         exit_code: row.get(9)?,
         error: row.get(10)?,
         held: row.get(11)?,
+        output: None,
     })
 }
 
