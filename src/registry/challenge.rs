@@ -24,6 +24,9 @@ pub(super) struct Bearer {
     pub(super) repository: Option<String>,
 }
 
+/// The longest parameter that is read: it is sent on, and the realm's host stands in messages.
+const LONGEST: usize = 2048;
+
 impl Challenges {
     /// Reads every `WWW-Authenticate` header; what cannot be read is skipped. `asked` is who answered.
     pub(super) fn read(headers: &HeaderMap, asked: &Url) -> Self {
@@ -51,7 +54,7 @@ impl Bearer {
     fn read(challenge: &ChallengeRef<'_>, asked: &Url) -> Option<Self> {
         let parameter = |name: &str| {
             let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_unescaped()).filter(|value| !value.is_empty())
+            found.map(|(_, value)| value.to_unescaped()).filter(|value| !value.is_empty() && value.len() <= LONGEST)
         };
         let realm = asked.join(&parameter("realm")?).ok()?;
         if !matches!(realm.scheme(), "http" | "https") {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
 
 use super::manifest::{self, Index, Kind, MediaType};
@@ -219,6 +220,10 @@ impl Client {
                 self.expect(expected.as_ref().unwrap_or(&digest), digest.clone())?;
                 digest
             }
+            // Nothing says what is due, so the bytes must at least be whole: what breaks off without a length looks complete.
+            None if !manifest::is_whole(&body) => {
+                return Err(Error::NotARegistry { host, reason: "what it answered is no manifest".into() });
+            }
             None => Digest::sha256(&body),
         };
         Ok(Some(Found { digest, media_type, body: Some(body) }))
@@ -301,9 +306,12 @@ fn judge(response: &Response) -> Result<Option<Found>, Error> {
     }
 }
 
+/// The digest that a response names; `None` too where it names several, of which at most one can be right.
 fn digest_header(response: &Response) -> Option<Digest> {
-    let text = response.headers().get("docker-content-digest")?.to_str().ok()?;
-    Digest::parse(text.trim()).ok()
+    let mut told = response.headers().get_all("docker-content-digest").iter();
+    let read = |value: &HeaderValue| Digest::parse(value.to_str().ok()?.trim()).ok();
+    let digest = read(told.next()?)?;
+    told.all(|value| read(value).as_ref() == Some(&digest)).then_some(digest)
 }
 
 /// A web page that says "not found" tells nothing about a tag.

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
 use super::docker::{self, Found};
-use super::helper::Helper;
+use super::helper::{Helper, PATIENCE};
 use super::{Account, Error, Options, Password};
 use crate::domain::backoff::Backoff;
 
@@ -144,7 +144,7 @@ impl Credentials {
         if let Some(helped) = helped.as_ref().filter(|it| it.helper == helper && it.asked.elapsed() < HELPED) {
             return Ok(helped.login.clone());
         }
-        let login = helper.login().await?;
+        let login = helper.login(PATIENCE).await?;
         *helped = Some(Helped { helper, login: login.clone(), asked: Instant::now() });
         Ok(login)
     }

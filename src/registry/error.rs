@@ -156,7 +156,7 @@ pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration, remed
     Error::Connect { host, reason: format!("it broke off before the answer was complete ({reason})") }
 }
 
-/// Whether a request may have failed only because its kept connection had been closed meanwhile.
+/// Whether a request may have failed only because its kept connection had been closed, or spoilt, meanwhile.
 pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
     if error.is_timeout() || error.is_connect() {
         return false;
@@ -167,7 +167,9 @@ pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
     });
-    closed || reset
+    // What came late on a kept connection, say the body of an answer to HEAD, which has none, is not our answer.
+    let spoilt = find::<hyper::Error>(error).is_some_and(|error| error.is_parse() && !error.is_parse_too_large());
+    closed || reset || spoilt
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

@@ -1,19 +1,23 @@
 //! Credential helpers: `docker-credential-NAME get`.
 //!
-//! *Invariant:* a helper that hangs is ended after its time, and nothing that it prints reaches a message: some print
-//! secrets and errors on the same stream.
+//! *Invariant:* a helper that hangs is ended after its time with all that it has started, one that prints without end is
+//! not listened to, and nothing that it prints reaches a message: some print secrets and errors on the same stream.
 
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::credentials::Login;
 
 /// How long a helper may take; some ask a cloud.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long an answer may be; tokens of clouds have some thousands of bytes.
+const LARGEST: u64 = 256 << 10;
 
 /// A helper, and the name under which it knows the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,15 +34,18 @@ struct Answer {
 }
 
 impl Helper {
-    /// Asks the helper; `None` when it has nothing for this registry.
-    pub(super) async fn login(&self) -> Result<Option<Login>, String> {
+    /// Asks the helper and waits for so long; `None` when it has nothing for this registry.
+    pub(super) async fn login(&self, patience: Duration) -> Result<Option<Login>, String> {
         let name = &self.name;
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
             return Err(format!("{name:?} is no name of a credential helper"));
         }
-        let program = format!("docker-credential-{name}");
-        let output = tokio::time::timeout(PATIENCE, self.run(&program)).await;
-        let output = output.map_err(|_| format!("{program} did not answer within {} s", PATIENCE.as_secs()))?;
+        self.ask(&format!("docker-credential-{name}"), patience).await
+    }
+
+    async fn ask(&self, program: &str, patience: Duration) -> Result<Option<Login>, String> {
+        let output = tokio::time::timeout(patience, self.run(program)).await;
+        let output = output.map_err(|_| format!("{program} did not answer within {} s", patience.as_secs_f32()))?;
         let (succeeded, stdout) = output.map_err(|error| format!("{program}: {error}"))?;
         if !succeeded {
             // The protocol's own words for "I have none"; docker compares them as well.
@@ -61,13 +68,86 @@ impl Helper {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
+        let mut group = Group(child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)));
         if let Some(mut stdin) = child.stdin.take() {
             // A helper that does not read its question may still have an answer.
             let _ = stdin.write_all(self.server.as_bytes()).await;
         }
-        let output = child.wait_with_output().await?;
-        Ok((output.status.success(), output.stdout))
+        let mut told = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(LARGEST + 1).read_to_end(&mut told).await?;
+        }
+        if told.len() as u64 > LARGEST {
+            return Err(std::io::Error::other("it prints without end"));
+        }
+        let status = child.wait().await?;
+        group.0 = None;
+        Ok((status.success(), told))
+    }
+}
+
+/// The process group of a helper, which is ended with it unless the helper has ended by itself: what that leaves behind
+/// then (an agent that keeps a key) is its own affair.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Runs a shell line in place of a helper's program. It has the directory of its script as `$0` has it.
+    async fn run(line: &str, patience: Duration) -> (Result<Option<Login>, String>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("docker-credential-test");
+        std::fs::write(&program, format!("#!/bin/sh\n{line}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let helper = Helper { name: "test".into(), server: "registry.example".into() };
+        (helper.ask(program.to_str().unwrap(), patience).await, dir)
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_hangs_is_ended_with_what_it_has_started() {
+        // It says which process it leaves behind and waits for that, as a shell script does for a cloud's tool.
+        let line = "sleep 1000 & echo $! > \"$0.child\"; wait";
+        let started = Instant::now();
+        let (told, dir) = run(line, Duration::from_secs(1)).await;
+        let message = told.unwrap_err();
+        assert!(message.contains("did not answer within 1 s"), "{message}");
+        assert!(started.elapsed() < Duration::from_secs(20));
+        let child = std::fs::read_to_string(dir.path().join("docker-credential-test.child")).unwrap();
+        let stat = format!("/proc/{}/stat", child.trim());
+        // SIGKILL was sent before this was told; the kernel and whoever reaps it may take a moment.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z")) {
+            assert!(Instant::now() < deadline, "it is still there");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_prints_without_end_is_not_listened_to() {
+        let (told, _dir) = run("exec yes hunter2", PATIENCE).await;
+        let message = told.unwrap_err();
+        assert!(message.contains("without end") && !message.contains("hunter2"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_does_not_read_its_question_is_understood() {
+        let answer = r#"exec 0<&-; echo '{"Username":"robot","Secret":"hunter2"}'"#;
+        let login = run(answer, PATIENCE).await.0.unwrap().unwrap();
+        assert_eq!(login.username, "robot");
     }
 }

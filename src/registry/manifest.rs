@@ -127,6 +127,11 @@ pub(super) fn sniff(body: &[u8]) -> Option<MediaType> {
     }
 }
 
+/// Whether a body is a whole JSON document of the schema that manifests and indexes have.
+pub(super) fn is_whole(body: &[u8]) -> bool {
+    serde_json::from_slice::<Document>(body).is_ok_and(|document| document.schema_version == Some(2))
+}
+
 /// The digest of a body by the algorithm of another one; `None` for an algorithm that is not known.
 pub(super) fn digest_like(expected: &Digest, body: &[u8]) -> Option<Digest> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)]
 
+mod hostile;
 #[path = "../../tests/support/registry.rs"]
 mod scripted;
 mod trust;

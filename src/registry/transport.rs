@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_secs(14);
 /// The longest that a connection may take, trust and all.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 5;
+/// Signed URLs of object stores have some thousands of characters.
+const LONGEST_LOCATION: usize = 8 << 10;
 /// How long the explanation of a refusal is waited for, and how large it may be.
 const EXPLANATION: (Duration, usize) = (Duration::from_secs(2), 16 << 10);
 
@@ -276,7 +278,8 @@ impl Response {
     /// The body, exactly as sent; `None` when it is longer than `cap`.
     pub(super) async fn body(mut self, cap: usize) -> Result<Option<Vec<u8>>, Error> {
         let host = self.host();
-        if self.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        let codings = self.headers().get_all(CONTENT_ENCODING);
+        if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
             let reason = "it answered in a content coding that was not asked for".into();
             return Err(Error::Protocol { host, reason });
         }
@@ -308,6 +311,9 @@ fn redirected(from: &Url, response: &reqwest::Response) -> Result<Url, Error> {
     }
     let location = response.headers().get(LOCATION).ok_or_else(|| wrong("no location is given"))?;
     let location = location.to_str().map_err(|_| wrong("the location is garbled"))?;
+    if location.len() > LONGEST_LOCATION {
+        return Err(wrong("the location is longer than 8 KiB"));
+    }
     let mut url = from.join(location).map_err(|_| wrong("the location is no URL"))?;
     match (from.scheme(), url.scheme()) {
         ("https", "https") | ("http", "http" | "https") => {}

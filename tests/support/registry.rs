@@ -74,6 +74,10 @@ pub enum Manner {
     Raw(Vec<u8>),
     /// These bytes, and the connection stays open.
     RawOpen(Vec<u8>),
+    /// The first bytes once, then the second ones again and again, as long as somebody listens.
+    Endless(Vec<u8>, Vec<u8>),
+    /// The first bytes at once, then the second ones again and again, each after this pause.
+    Drip(Vec<u8>, Vec<u8>, Duration),
 }
 
 /// What a token endpoint of this registry grants, and to whom.
@@ -535,7 +539,19 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, connection:
                 let _ = stream.write_all(bytes).await;
                 return;
             }
+            Manner::Endless(first, again) => return repeat(stream, first, again, Duration::ZERO).await,
+            Manner::Drip(first, again, pause) => return repeat(stream, first, again, *pause).await,
         }
+    }
+}
+
+async fn repeat<S: AsyncWrite + Unpin>(mut stream: S, first: &[u8], again: &[u8], pause: Duration) {
+    let mut next = stream.write_all(first).await;
+    while next.is_ok() {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        next = stream.write_all(again).await;
     }
 }
 
