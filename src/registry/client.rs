@@ -86,6 +86,12 @@ impl Client {
         })
     }
 
+    /// Lets an hour pass for the tokens.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        self.session.age();
+    }
+
     /// Asks what a tag points at, once.
     ///
     /// `known` is what is recorded: while the tag's digest is the same, a platform's child needs no second request.

@@ -59,6 +59,11 @@ impl Session {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        self.slots.age();
+    }
+
     /// Who is asked.
     pub(super) fn host(&self) -> &str {
         self.endpoint.host()

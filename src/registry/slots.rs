@@ -101,6 +101,16 @@ impl Slots {
         self.table().open = true;
     }
 
+    /// Lets an hour pass for all that was granted.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        for slot in self.table().slots.values() {
+            if let Some(grant) = &mut slot.state().grant {
+                grant.expires = grant.expires.and_then(|expires| expires.checked_sub(Duration::from_secs(3600)));
+            }
+        }
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -258,6 +258,18 @@ async fn a_token_that_is_refused_is_minted_again_once() {
 }
 
 #[tokio::test]
+async fn a_token_that_has_expired_is_not_sent_but_minted_again() {
+    let (registry, client, reference, expected) = registry(&plain());
+    registry.wants_bearer(Bearer { expires_in: Some(600), ..Bearer::default() });
+    digest(&client, &reference).await;
+    client.age();
+    registry.clear_log();
+    assert_eq!(digest(&client, &reference).await, expected);
+    assert_eq!(registry.requests(), ["GET /token", "HEAD /v2/acme/web/manifests/stable"]);
+    assert_eq!(registry.log()[1].header("authorization"), Some("Bearer token-2"));
+}
+
+#[tokio::test]
 async fn bearer_is_not_given_up_because_a_token_was_refused() {
     // As Harbor: a rejected token is answered with Basic.
     let (options, _file) = with_password("hunter2");

@@ -19,6 +19,7 @@ use super::{Error, Identity, Options, retry_after};
 
 /// Servers close idle connections after 60 s at the earliest; nothing that old is ever used.
 const IDLE: Duration = Duration::from_secs(14);
+const _: () = assert!(IDLE.as_secs() < 15, "the design's bound");
 /// The longest that a connection may take, trust and all.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 5;
