@@ -10,6 +10,7 @@
     reason = "support for tests fails by panicking, and no test file uses all of it"
 )]
 
+pub mod ask;
 pub mod bed;
 pub mod distribution;
 pub mod hook;
