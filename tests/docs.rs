@@ -88,6 +88,28 @@ fn architecture_is_short_and_every_path_in_it_exists() {
 }
 
 #[test]
+fn every_quirk_has_its_tests_and_they_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources: Vec<PathBuf> = ["src", "tests"].iter().flat_map(|dir| rust_files(&root.join(dir))).collect();
+    let sources: String = sources.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let functions = sources.split("fn ").filter_map(|rest| rest.split_once("()"));
+    let exist: BTreeSet<&str> = functions.map(|(name, _)| name).collect();
+    let page = read("docs/registry-quirks.md");
+    let rows: Vec<Vec<&str>> =
+        page.lines().skip_while(|line| *line != "|---|---|---|").skip(1).map(|row| row.split('|').collect()).collect();
+    let rows: Vec<_> = rows.iter().filter(|row| row.len() == 5).collect();
+    let cases: Vec<u32> = rows.iter().map(|row| row[1].trim().parse().unwrap()).collect();
+    assert_eq!(cases, (1..=37).collect::<Vec<_>>());
+    let mut missing = Vec::new();
+    for row in rows {
+        let named: Vec<_> = row[3].split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "case {} has no test", row[1]);
+        missing.extend(named.into_iter().filter(|name| !exist.contains(name)));
+    }
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
 fn arrows_between_layers_point_down_only() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let rank = |layer: &str| LAYERS.iter().position(|row| row.contains(&layer));
