@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use support::ask::{Ask, acme};
 use support::registry::{self, Bearer, Manner, Registry, Reply};
+use support::sandbox::{Sandbox, Who};
 
 // Limits and trouble.
 
@@ -84,12 +85,31 @@ fn a_name_that_does_not_resolve_is_a_dns_error() {
 }
 
 #[test]
+fn ipv6_that_does_not_work_beside_ipv4_is_passed_over() {
+    let (registry, sandbox) = (Registry::start(), Sandbox::new());
+    let digest = registry.push_image("acme/web", "1", "a");
+    let (_, port) = registry.host().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap();
+    // The registry listens at the second of these only. In a mount namespace of its own, so that nothing of the machine
+    // is changed.
+    let hosts = sandbox.path().join("hosts");
+    std::fs::write(&hosts, "::1 both.test\n127.0.0.1 both.test\n").unwrap();
+    let ask =
+        format!("{} check --json --plain-http --image both.test:{port}/acme/web:1", env!("CARGO_BIN_EXE_taghook"));
+    let inside = format!("mount --bind {} /etc/hosts && getent ahosts both.test >&2 && exec {ask}", hosts.display());
+
+    let told = sandbox.shell(Who::Root, &format!("unshare -m /bin/sh -c '{inside}'")).expect(0);
+
+    assert!(told.stderr.starts_with("::1") && told.stderr.contains("127.0.0.1"), "{}", told.stderr);
+    assert_eq!(told.json()["digest"], *digest);
+}
+
+#[test]
 fn https_is_the_default_and_the_remedy_is_named() {
     let (_registry, image, _) = acme();
     let told = Ask::new(&["--json", "--image", &image]).run();
     let error = &told.json()["error"];
     assert_eq!(error["kind"], "tls", "{error}");
-    assert!(error["message"].as_str().unwrap().contains("plain_http = true"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("add --plain-http"), "{error}");
 }
 
 #[test]
