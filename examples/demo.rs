@@ -80,7 +80,7 @@ async fn demo() -> Result<()> {
     let mut stage = Stage { dir: dir.path(), registry, log, finish, reports: BufReader::new(reports).lines() };
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let agent = agent::run(config, || {}, async { drop(stopped.await) });
+    let agent = agent::run(config, || {}, async { drop(stopped.await) }, std::future::pending());
     let story = async {
         let pushed = stage.play(first).await;
         // The agent stops in order before its state is looked at.

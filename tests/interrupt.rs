@@ -70,3 +70,24 @@ fn a_check_through_an_agent_that_stops_has_failed() {
     let said = check.finish().expect(1);
     assert!(said.stderr.contains("agent"), "{}", said.stderr);
 }
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_grace() {
+    let bed = Bed::with(Setup { top: "shutdown_grace = '1h'", ..Setup::default() });
+    bed.push("one");
+    let mut agent = bed.agent();
+    agent.wait_for("first seen", &[]);
+    bed.push("two");
+    bed.hook.holds();
+    let check = bed.start(&["check"]);
+    let cut = bed.hook.call();
+    agent.sigterm();
+    agent.wait_for("waiting for running hooks", &[]);
+
+    agent.sigterm();
+
+    cut.await_end();
+    agent.finish();
+    check.finish();
+    assert_eq!(bed.deliveries()[0]["state"], "pending");
+}

@@ -153,8 +153,14 @@ fn known(config: &Config, keys: &[WatchKey]) -> Result<Vec<Record>, Error> {
     Ok(keys.iter().map(|key| known.remove(&identity(key)).unwrap_or_default()).collect())
 }
 
-/// Runs the agent until `stop`; `ready` is called once it checks, delivers and listens.
-pub async fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Error> {
+/// Runs the agent until `stop`; `ready` is called once it checks, delivers and listens. `hurry` is waited for only
+/// after `stop`: it cuts running hooks before their grace is over.
+pub async fn run(
+    config: Config,
+    ready: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+    hurry: impl Future<Output = ()>,
+) -> Result<(), Error> {
     tokio::pin!(stop);
     let (socket, grace) = (socket_path(&config), config.shutdown_grace);
     let mut lock = tokio::select! {
@@ -179,7 +185,7 @@ pub async fn run(config: Config, ready: impl FnOnce(), stop: impl Future<Output 
     info!("stopping");
     // From now on others wait for us to end, instead of asking a socket that does not answer any more.
     let _ = lock.name(None);
-    running.end().await;
+    running.end(hurry).await;
     if let Err(error) = store.checkpoint().await {
         error!(kind = error.kind(), "{error}");
     }
@@ -196,6 +202,8 @@ struct Running {
     /// The control socket and its answers, ended without ceremony: whoever waits sees the connection break.
     control: JoinSet<()>,
     stopping: watch::Sender<bool>,
+    /// Turns true when running hooks must end.
+    cut: watch::Sender<bool>,
 }
 
 impl Running {
@@ -211,7 +219,7 @@ impl Running {
         let answers = Answers { requests, deliverer: deliverer.clone(), watches };
         let (mut lines, mut control) = (JoinSet::new(), JoinSet::new());
         lines.spawn(scheduler.run(inbox, until_stopped()));
-        lines.spawn(deliverer.serve(until_stopped(), cut, grace));
+        lines.spawn(deliverer.serve(until_stopped(), cut.clone(), grace));
         let serving = control::serve(listener, commands, until_stopped());
         control.spawn(async move {
             if let Err(error) = serving.await {
@@ -219,7 +227,7 @@ impl Running {
             }
         });
         control.spawn(answers.serve(asked, until_stopped()));
-        Self { lines, control, stopping }
+        Self { lines, control, stopping, cut }
     }
 
     /// Runs until `stop`, or until a part that must not end has ended or the state is gone.
@@ -237,10 +245,21 @@ impl Running {
         }
     }
 
-    async fn end(&mut self) {
+    /// Ends all in order: hooks have their grace, unless there is a hurry.
+    async fn end(&mut self, hurry: impl Future<Output = ()>) {
         self.stopping.send_replace(true);
         self.control.shutdown().await;
-        while self.lines.join_next().await.is_some() {}
+        tokio::pin!(hurry);
+        let mut hurried = false;
+        loop {
+            tokio::select! {
+                ended = self.lines.join_next() => if ended.is_none() { return },
+                () = &mut hurry, if !hurried => {
+                    hurried = true;
+                    self.cut.send_replace(true);
+                }
+            }
+        }
     }
 }
 

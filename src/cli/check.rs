@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::run::stop_signal;
+use super::run::Signals;
 use super::{Check, Failure, load, log, runtime, text};
 use crate::agent;
 use crate::config::Config;
@@ -29,7 +29,8 @@ pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Fai
 }
 
 async fn ask(config: Config, request: CheckRequest, mut line: impl FnMut(CheckLine)) -> Result<(), Failure> {
-    let stop = stop_signal()?;
+    let mut signals = Signals::new()?;
+    let stop = signals.next();
     tokio::pin!(stop);
     if let Some(mut client) = connect(&config.state).await? {
         return through(&mut client, &request, &mut line, &mut stop).await;

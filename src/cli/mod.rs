@@ -46,7 +46,7 @@ enum Verb {
     /// Run the agent, in the foreground
     ///
     /// Checks each watch on its schedule and runs its hooks when the tag moves, until SIGTERM or SIGINT. Running hooks
-    /// are then given `shutdown_grace`; what is still owed is owed at the next start.
+    /// are then given `shutdown_grace` (a second signal ends them at once); what is still owed is owed at the next start.
     Run,
     Check(Check),
     /// Show every watch: state, digest, last good check, next check, what is owed

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, load, log, runtime, text};
 use crate::agent;
@@ -19,26 +19,34 @@ pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     };
     runtime()?.block_on(async {
-        let stop = stop_signal()?;
-        agent::run(config, ready, async {
-            stop.await;
+        // The same streams for both, so that a second signal that comes at once is not lost.
+        let signals = tokio::sync::Mutex::new(Signals::new()?);
+        let stop = async {
+            signals.lock().await.next().await;
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        })
-        .await?;
+        };
+        let hurry = async { signals.lock().await.next().await };
+        agent::run(config, ready, stop, hurry).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Ends with the first SIGTERM, SIGINT or SIGHUP: a terminal that goes away stops us in order, too.
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
+/// SIGTERM, SIGINT and SIGHUP: a terminal that goes away stops us in order, too.
+pub(super) struct Signals([Signal; 3]);
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let [terminate, interrupt, hangup] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        Ok(Self([signal(terminate)?, signal(interrupt)?, signal(hangup)?]))
+    }
+
+    /// Waits for one of them.
+    pub(super) async fn next(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.0;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
         }
-    })
+    }
 }
