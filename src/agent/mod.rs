@@ -189,7 +189,10 @@ pub async fn run(
     if let Err(error) = store.checkpoint().await {
         error!(kind = error.kind(), "{error}");
     }
-    let _ = std::fs::remove_file(&socket);
+    // Where another has taken our place, the socket is theirs.
+    if lock.is_in_place() {
+        let _ = std::fs::remove_file(&socket);
+    }
     drop(lock);
     info!("stopped");
     ended
