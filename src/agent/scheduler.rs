@@ -19,7 +19,7 @@ use super::lines::{held_off_line, line, unknown_watch};
 use super::registries::Registries;
 use super::watched::{Done, Request, Stage, Waiter, Watched};
 use crate::config::Config;
-use crate::domain::gate::Permit;
+use crate::domain::gate::{Permit, Report};
 use crate::domain::judge::{Persist, Record};
 use crate::domain::{FailureKind, Watch};
 use crate::store::{Store, Subscription, WatchId};
@@ -258,10 +258,12 @@ impl Scheduler {
         // They gave up because we stop, and nothing is known.
         let Some(answered) = answered else { return };
         let Some(registry) = indices.first().map(|index| self.watches[*index].registry) else { return };
-        self.release(registry, permit, &answered);
-        for ((index, checked), dry) in answered.checked.into_iter().zip(was_dry) {
+        let Answered { checked, requests, report } = answered;
+        for ((index, checked), dry) in checked.into_iter().zip(was_dry) {
             self.conclude(index, checked, dry);
         }
+        // Only now, so that who asked meanwhile is told, too, if the gate closes.
+        self.release(registry, permit, requests, report);
         self.start_queued(registry);
     }
 
@@ -301,11 +303,11 @@ impl Scheduler {
         }
     }
 
-    fn release(&mut self, index: usize, permit: Permit, answered: &Answered) {
+    fn release(&mut self, index: usize, permit: Permit, requests: u32, report: Report) {
         let now = Instant::now();
         let before = self.registries.held_off(index, now);
         let registry = self.registries.get_mut(index);
-        registry.gate.release(permit, answered.requests, answered.report, now, fastrand::f64());
+        registry.gate.release(permit, requests, report, now, fastrand::f64());
         let Some((cause, until)) = registry.gate.held_off().filter(|(_, until)| *until > now) else { return };
         let pause = Duration::from_secs((until - now).as_secs());
         match before {
