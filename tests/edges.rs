@@ -2,8 +2,15 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+
 use serde_json::json;
+use support::DEADLINE;
 use support::bed::{Bed, REPOSITORY};
+use support::registry::{Registry, Reply};
+use support::sandbox::Sandbox;
 
 #[test]
 fn a_check_does_not_wait_out_the_back_off_of_a_dead_registry() {
@@ -53,4 +60,37 @@ fn what_an_earlier_image_owes_is_held_until_that_image_returns() {
     assert_eq!(bed.check(0)["outcome"], "unchanged");
     let call = bed.hook.only_call();
     assert_eq!((call.var("TAGHOOK_ATTEMPT"), call.var("TAGHOOK_IMAGE")), ("2", &*bed.image()));
+}
+
+#[test]
+fn who_asks_while_a_check_ends_in_a_limit_does_not_wait_for_the_gate() {
+    let (registry, sandbox) = (Registry::start(), Sandbox::new());
+    let (host, image) = (registry.host(), registry.image("acme/web", "1"));
+    let ((asked, was_asked), (go, may_go)) = (mpsc::channel(), mpsc::channel());
+    registry.rule(move |_, _| {
+        asked.send(()).ok();
+        may_go.recv_timeout(DEADLINE).ok();
+        Reply::status(429).with("retry-after", "3600")
+    });
+    sandbox.write_whole_config(&format!(
+        "[watch.web]\nimage = '{image}'\nschedule = '30d'\n[registry.'{host}']\nplain_http = true\n"
+    ));
+    let agent = sandbox.agent();
+    was_asked.recv_timeout(DEADLINE).unwrap();
+
+    let mut socket = UnixStream::connect(sandbox.state().join("control.sock")).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let body = r#"{"watches": ["web"]}"#;
+    let head = "POST /v1/check HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    write!(socket, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    // The head of the answer says that the watch is asked for; the check under way has not ended yet.
+    let mut answer = vec![0; 12];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200");
+    go.send(()).unwrap();
+
+    let mut rest = String::new();
+    socket.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("registry held off: rate_limited"), "{rest}");
+    agent.stop();
 }
