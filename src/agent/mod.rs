@@ -10,6 +10,7 @@ mod clock;
 mod contract;
 mod deliverer;
 mod due;
+mod expiry;
 mod lines;
 mod once;
 mod registries;
@@ -35,7 +36,7 @@ use crate::config::Config;
 use crate::control;
 use crate::domain::WatchKey;
 use crate::domain::judge::Record;
-use crate::store::{self, Lock, LockError, Reader, Store};
+use crate::store::{self, Lock, LockError, Reader, Retention, Store};
 use answers::Answers;
 use deliverer::Deliverer;
 use scheduler::{LastAlive, Scheduler};
@@ -162,7 +163,7 @@ pub async fn run(
     hurry: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     tokio::pin!(stop);
-    let (socket, grace) = (socket_path(&config), config.shutdown_grace);
+    let (socket, grace, retention) = (socket_path(&config), config.shutdown_grace, config.retention);
     let mut lock = tokio::select! {
         lock = Lock::acquire(&config.state, PATIENCE) => lock?,
         () = &mut stop => return Ok(()),
@@ -179,7 +180,7 @@ pub async fn run(
     if parts.watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
-    let mut running = Running::start(parts, listener, grace);
+    let mut running = Running::start(parts, listener, grace, retention);
     ready();
     let ended = running.until(stop, &store, &lock).await;
     info!("stopping");
@@ -202,7 +203,8 @@ pub async fn run(
 struct Running {
     /// The scheduler and the deliverer: neither ends before it is told to.
     lines: JoinSet<()>,
-    /// The control socket and its answers, ended without ceremony: whoever waits sees the connection break.
+    /// The control socket and its answers, and what forgets: ended without ceremony. Whoever waits sees the connection
+    /// break.
     control: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Turns true when running hooks must end.
@@ -210,7 +212,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(parts: Parts, listener: UnixListener, grace: Duration) -> Self {
+    fn start(parts: Parts, listener: UnixListener, grace: Duration, retention: Retention) -> Self {
         let Parts { scheduler, deliverer, cut, watches } = parts;
         let (requests, inbox) = mpsc::channel(64);
         let (commands, asked) = mpsc::channel(64);
@@ -219,6 +221,7 @@ impl Running {
             let mut stopped = stopped.clone();
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
+        let forgetting = expiry::serve(deliverer.store.clone(), retention);
         let answers = Answers { requests, deliverer: deliverer.clone(), watches };
         let (mut lines, mut control) = (JoinSet::new(), JoinSet::new());
         lines.spawn(scheduler.run(inbox, until_stopped()));
@@ -230,6 +233,7 @@ impl Running {
             }
         });
         control.spawn(answers.serve(asked, until_stopped()));
+        control.spawn(forgetting);
         Self { lines, control, stopping, cut }
     }
 

@@ -1,10 +1,11 @@
 //! `taghook check` without an agent: check, give each due delivery of these watches one attempt, end.
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::error;
 
 use super::deliverer::Deliverer;
 use super::watched::{Done, Request, Waiter};
-use super::{Error, Mode, PATIENCE, Parts};
+use super::{Error, Mode, PATIENCE, Parts, expiry};
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
 use crate::store::Lock;
@@ -22,6 +23,7 @@ pub async fn check_once(
         lock = lock(&config, mode) => lock?,
         () = &mut stop => return Err(Error::Interrupted),
     };
+    let retention = config.retention;
     let Parts { scheduler, deliverer, cut, watches } = Parts::new(config, mode).await?;
     deliverer.recover().await?;
     let (requests, inbox) = mpsc::channel(1);
@@ -44,6 +46,14 @@ pub async fn check_once(
     };
     drop(ended);
     let _ = scheduler.await;
+    if let (Ok(()), Mode::Once) = (&result, mode) {
+        tokio::select! {
+            forgotten = expiry::forget(&deliverer.store, retention) => if let Err(why) = forgotten {
+                error!(kind = why.kind(), "the past cannot be forgotten: {why}");
+            },
+            () = &mut stop => {}
+        }
+    }
     let _ = deliverer.store.checkpoint().await;
     result
 }

@@ -10,6 +10,7 @@ use crate::domain::ChangeKind;
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::Retry;
 pub use crate::domain::watch::Policy;
+use crate::store::{Keep, Retention};
 
 /// How long running hooks may go on when the agent stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -35,3 +36,10 @@ pub const RETRY: Retry =
 
 /// Runs of one hook at a time.
 pub const CONCURRENCY: usize = 1;
+
+/// What is kept of the past.
+pub const RETENTION: Retention = Retention {
+    changes: Keep { count: 1000, age: None },
+    deliveries: Keep { count: 100, age: None },
+    outputs: Keep { count: 20, age: Some(Duration::from_secs(90 * 86_400)) },
+};

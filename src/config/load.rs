@@ -14,7 +14,7 @@ use super::find::Surroundings;
 use super::source::{Place, Source};
 use super::values::Zero;
 use super::walk::{Item, Report, Table, not_a_table};
-use super::{Config, Loaded, defaults, hooks, read, registries, watches};
+use super::{Config, Loaded, defaults, hooks, read, registries, retention, watches};
 
 /// Reads the file and `conf.d/*.toml` beside it, sorted by name.
 ///
@@ -65,7 +65,9 @@ fn understand(path: &Path, sources: &[Arc<Source>], around: &Surroundings, repor
         report.add_missing(Fault::warning("the config has no watches").help("add one: [watch.NAME] with an image"));
     }
     let registries = registries::read(sections.registries, report);
-    Some(Config { state: state?, socket, shutdown_grace, watches: read.watches, hooks: hooks.hooks, registries })
+    let retention = retention::read(sections.retention, report);
+    let (watches, hooks) = (read.watches, hooks.hooks);
+    Some(Config { state: state?, socket, shutdown_grace, retention, watches, hooks, registries })
 }
 
 fn parse<'a>(source: &'a Arc<Source>, report: &Report) -> DeTable<'a> {
@@ -78,14 +80,15 @@ fn parse<'a>(source: &'a Arc<Source>, report: &Report) -> DeTable<'a> {
     table.into_inner()
 }
 
-/// The tables that hold named things.
-const KINDS: [&str; 4] = ["defaults", "watch", "hook", "registry"];
+/// The tables of the files.
+const KINDS: [&str; 5] = ["defaults", "retention", "watch", "hook", "registry"];
 
 /// What all files say, by section; a name that stands in two files is reported and the first one kept.
 #[derive(Default)]
 struct Sections<'a> {
     top: BTreeMap<&'a str, Item<'a>>,
     defaults: BTreeMap<&'a str, Item<'a>>,
+    retention: BTreeMap<&'a str, Item<'a>>,
     watches: BTreeMap<&'a str, Item<'a>>,
     hooks: BTreeMap<&'a str, Item<'a>>,
     registries: BTreeMap<&'a str, Item<'a>>,
@@ -97,6 +100,7 @@ impl<'a> Sections<'a> {
             let item = Item { source, key, value };
             let section = match item.name() {
                 "defaults" => &mut self.defaults,
+                "retention" => &mut self.retention,
                 "watch" => &mut self.watches,
                 "hook" => &mut self.hooks,
                 "registry" => &mut self.registries,
@@ -123,7 +127,7 @@ fn insert<'a>(section: &mut BTreeMap<&'a str, Item<'a>>, item: Item<'a>, kind: &
     };
     let message = match kind {
         "" => format!("{} is set twice", item.name()),
-        "defaults" => format!("defaults: {} is set twice", item.name()),
+        "defaults" | "retention" => format!("{kind}: {} is set twice", item.name()),
         kind => format!("{kind} {:?} is defined twice", item.name()),
     };
     report.add(Fault::error(message).at(item.key_place()).again_after(first.key_place()));

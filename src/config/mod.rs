@@ -13,6 +13,7 @@ mod load;
 mod names;
 mod read;
 mod registries;
+mod retention;
 mod source;
 mod suggest;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use std::time::Duration;
 use crate::domain::delivery::Retry;
 use crate::domain::gate::Limits;
 use crate::domain::{ChangeSet, Watch};
-use crate::{hook, registry};
+use crate::{hook, registry, store};
 
 pub use fault::{Fault, Faults, Level, render};
 pub use find::find;
@@ -55,6 +56,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// How long running hooks may go on when the agent stops.
     pub shutdown_grace: Duration,
+    /// What is kept of the past.
+    pub retention: store::Retention,
     /// The watches by name.
     pub watches: BTreeMap<Arc<str>, Watch>,
     /// The hooks by name.

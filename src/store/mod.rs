@@ -7,6 +7,7 @@
 mod act;
 mod attempt;
 mod error;
+mod expiry;
 mod ledger;
 mod lock;
 mod reader;
@@ -18,6 +19,7 @@ mod writer;
 pub use act::{Refused, Retried};
 pub use attempt::{Claimed, Ended, Room};
 pub use error::Error;
+pub use expiry::{Keep, Retention};
 pub use ledger::{Owed, Subscription};
 pub use lock::{Lock, LockError, Owner, owner};
 pub use reader::{ChangeRow, DeliveryRow, OwedCounts, Reader, WatchRow};

@@ -13,7 +13,7 @@ use super::Error;
 const APPLICATION_ID: i64 = 0x7461_6768;
 
 /// One step each; never edited once released.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// How long to wait for another connection; only a reader's checkpoint can be in the way.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -29,7 +29,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(of)?;
     connection
         .execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;",
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;
+             PRAGMA journal_size_limit=8388608;",
         )
         .map_err(of)?;
     migrate(&mut connection, version).map_err(of)?;

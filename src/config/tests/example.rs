@@ -53,6 +53,7 @@ fn the_example_has_every_key_and_no_other() {
     for (header, mut written) in [
         ("", keys(["", ""])),
         ("[defaults]", keys(["defaults", ""])),
+        ("[retention]", keys(["retention", ""])),
         ("[watch.x]", [keys(["defaults", ""]), keys(["watch", "alpine"])].concat()),
         ("[hook.x]", keys(["hook", "announce"])),
         ("[registry.x]", keys(["registry", "registry.example.com:5000"])),

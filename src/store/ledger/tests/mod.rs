@@ -10,7 +10,7 @@ use crate::domain::delivery::{Ending, Retry};
 use crate::domain::judge::judge;
 use crate::domain::watch::Policy;
 use crate::domain::{Answer, ChangeKind, Reference, Sighting, WatchKey};
-use crate::store::{Claimed, Ended, Room};
+use crate::store::{Claimed, Ended, Keep, Retention, Room};
 
 const RETRY: Retry =
     Retry { attempts: 2, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
@@ -85,6 +85,19 @@ impl Ledger {
         self.on = on.to_vec();
         let hooks = if on.is_empty() { Vec::new() } else { vec!["deploy".into()] };
         self.store.hold([(self.watch, hooks)].into()).await.unwrap();
+    }
+
+    /// Forgets all that neither the count nor the age keeps.
+    async fn expires(&self, count: u32, age: Option<Duration>) {
+        let keep = Keep { count, age };
+        let retention = Retention { changes: keep, deliveries: keep, outputs: keep };
+        let mut after = None;
+        loop {
+            after = self.store.expire(retention, self.now, after).await.unwrap();
+            if after.is_none() {
+                break;
+            }
+        }
     }
 
     async fn states(&self) -> Vec<String> {

@@ -21,6 +21,8 @@ enum Step {
     Ends(Ending),
     /// The agent is killed and starts again.
     Crashes,
+    /// All of the past is forgotten that may be.
+    Expires,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -32,6 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Claims),
         4 => ending.prop_map(Step::Ends),
         1 => Just(Step::Crashes),
+        1 => Just(Step::Expires),
     ]
 }
 
@@ -54,6 +57,8 @@ struct Model {
     running: Option<Claimed>,
     /// Where the hook itself would say that it stands: `Some(None)` is "the tag is gone".
     reached: Option<Option<Digest>>,
+    /// The newest change that concerned the hook when the past was forgotten.
+    remembered: Option<(i64, ChangeKind, Option<Digest>)>,
 }
 
 impl Model {
@@ -91,6 +96,10 @@ impl Model {
                 }
                 self.running = None;
             }
+            Step::Expires => {
+                self.remembered = self.newest().await;
+                self.ledger.expires(1, Some(Duration::ZERO)).await;
+            }
         }
         Ok(())
     }
@@ -113,7 +122,8 @@ impl Model {
         let read = |(id, kind, to): (i64, String, Option<String>)| {
             (id, ChangeKind::parse(&kind).unwrap(), to.map(|to| Digest::parse(&to).unwrap()))
         };
-        changes.map(read).find(|(_, kind, _)| self.ledger.on.contains(kind))
+        let newest = changes.map(read).find(|(_, kind, _)| self.ledger.on.contains(kind));
+        newest.into_iter().chain(self.remembered.clone()).max_by_key(|(id, ..)| *id)
     }
 
     /// Hooks work from now on: whatever is owed is delivered.
@@ -160,7 +170,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut model = Model { ledger: Ledger::new(&on).await, running: None, reached: None };
+            let mut model = Model { ledger: Ledger::new(&on).await, running: None, reached: None, remembered: None };
             for step in steps {
                 model.step(step).await?;
             }

@@ -1,0 +1,47 @@
+//! Once a day, the past is cut down to what the config keeps.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{debug, error};
+
+use super::clock;
+use crate::store::{Error, Retention, Store};
+
+/// How often.
+const EVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// After an error of the store.
+const TRY_AGAIN: Duration = Duration::from_secs(3600);
+
+/// Forgets daily; ends never.
+pub(super) async fn serve(store: Store, retention: Retention) {
+    loop {
+        let pause = match forget(&store, retention).await {
+            Ok(next) => Duration::try_from(next.duration_since(clock::now())).unwrap_or_default(),
+            Err(why) => {
+                error!(kind = why.kind(), "the past cannot be forgotten: {why}");
+                TRY_AGAIN
+            }
+        };
+        // A clock that was set must not put it off for long.
+        tokio::time::sleep(pause.clamp(Duration::from_secs(1), TRY_AGAIN)).await;
+    }
+}
+
+/// Forgets if a day has passed since the last time; tells when it is due again.
+pub(super) async fn forget(store: &Store, retention: Retention) -> Result<Timestamp, Error> {
+    let now = clock::now();
+    // A time in the future was written by a clock that has since been set back.
+    if let Some(last) = store.last_expiry().await?.filter(|last| *last <= now && now.duration_since(*last) < EVERY) {
+        return Ok(last + EVERY);
+    }
+    let mut after = None;
+    loop {
+        after = store.expire(retention, now, after).await?;
+        if after.is_none() {
+            debug!("the past was cut down to what the config keeps");
+            return Ok(now + EVERY);
+        }
+    }
+}
