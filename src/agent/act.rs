@@ -6,8 +6,8 @@ use super::clock;
 use super::lines::unknown_watch;
 use super::{Error, PATIENCE};
 use crate::config::Config;
-use crate::control::wire::{PauseRequest, Paused, RetryLine, RetryRequest};
-use crate::store::{Lock, Store, WatchId};
+use crate::control::wire::{Leftover, PauseRequest, Paused, PruneRequest, RetryLine, RetryRequest};
+use crate::store::{DeliveryRow, Fed, Lock, Store, WatchId};
 
 /// Owes deliveries again, without an agent.
 pub async fn retry_once(config: Config, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
@@ -24,6 +24,16 @@ pub async fn pause_once(config: Config, request: PauseRequest) -> Result<Paused,
     let names = config.watches.keys().map(ToString::to_string);
     let known = names.zip(opened.into_iter().map(|(id, _)| id)).collect();
     let done = pause(&store, &known, request).await;
+    let _ = store.checkpoint().await;
+    done
+}
+
+/// Tells what is left over from an earlier config, or discards it, without an agent.
+pub async fn prune_once(config: Config, request: PruneRequest) -> Result<Vec<Leftover>, Error> {
+    let (_lock, store) = open(&config).await?;
+    let opened = store.open_watches(config.watches.values().map(|watch| watch.key.clone()).collect()).await?;
+    let fed = config.watches.values().zip(opened).map(|(watch, (id, _))| (id, watch.hooks.to_vec())).collect();
+    let done = prune(&store, fed, request).await;
     let _ = store.checkpoint().await;
     done
 }
@@ -50,4 +60,23 @@ pub(super) async fn pause(
     };
     let watches = request.watches.iter().map(find).collect::<Result<Vec<WatchId>, Error>>()?;
     Ok(Paused { changed: store.pause(watches, request.paused).await? })
+}
+
+pub(super) async fn prune(store: &Store, fed: Fed, request: PruneRequest) -> Result<Vec<Leftover>, Error> {
+    let discarded = !request.discard.is_empty();
+    let rows = match discarded {
+        true => store.discard(request.discard, fed, clock::now()).await?,
+        false => store.leftovers(fed).await?,
+    };
+    let leftover = |row: DeliveryRow| Leftover {
+        id: row.id,
+        watch: row.watch,
+        hook: row.hook,
+        change: row.change,
+        to: row.to,
+        state: row.state,
+        error: row.error,
+        discarded,
+    };
+    Ok(rows.into_iter().map(leftover).collect())
 }

@@ -11,11 +11,12 @@ use super::scheduler::Scheduler;
 use super::watched::{Done, Request, Waiter};
 use super::{act, clock, status};
 use crate::control::wire::{
-    CheckLine, CheckRequest, DeliveryLine, PauseRequest, Paused, Problem, RetryLine, RetryRequest, Status,
+    CheckLine, CheckRequest, DeliveryLine, Leftover, PauseRequest, Paused, Problem, PruneRequest, RetryLine,
+    RetryRequest, Status,
 };
 use crate::control::{Command, Told};
 use crate::domain::FailureKind;
-use crate::store::{DeliveryRow, Error, WatchId};
+use crate::store::{DeliveryRow, Error, Fed, WatchId};
 
 /// So much of what a failed hook printed is told with its failure; the log and the state have all of it.
 const LAST_LINES: usize = 5;
@@ -51,6 +52,10 @@ impl Answers {
                         let this = this.clone();
                         answers.spawn(async move { this.pause(request, reply).await });
                     }
+                    Some(Command::Prune(request, reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { this.prune(request, reply).await });
+                    }
                     None => break,
                 },
                 Some(_) = answers.join_next() => {}
@@ -60,14 +65,9 @@ impl Answers {
     }
 
     async fn status(&self, reply: oneshot::Sender<Result<Status, String>>) {
-        let (tell, told) = oneshot::channel();
-        let look = Request::Look(Box::new(move |scheduler| drop(tell.send(status::of_agent(scheduler)))));
-        if self.requests.send(look).await.is_ok()
-            && let Ok(watches) = told.await
-        {
-            let status = status::complete(watches, &self.deliverer.store).await;
-            let _ = reply.send(status.map_err(|error| error.to_string()));
-        }
+        let Some(watches) = self.look(status::of_agent).await else { return };
+        let status = status::complete(watches, &self.deliverer.store).await;
+        let _ = reply.send(status.map_err(|error| error.to_string()));
     }
 
     async fn retry(&self, request: RetryRequest, reply: oneshot::Sender<Result<Vec<RetryLine>, String>>) {
@@ -77,19 +77,32 @@ impl Answers {
     }
 
     async fn pause(&self, request: PauseRequest, reply: oneshot::Sender<Result<Paused, String>>) {
-        let (tell, told) = oneshot::channel();
-        let known = |scheduler: &Scheduler| {
+        let known = self.look(|scheduler| {
             let watches = scheduler.watches.iter();
             watches.map(|watched| (watched.watch.name().to_owned(), watched.id)).collect::<HashMap<_, _>>()
-        };
-        let look = Request::Look(Box::new(move |scheduler| drop(tell.send(known(scheduler)))));
-        if self.requests.send(look).await.is_ok()
-            && let Ok(known) = told.await
-        {
-            let done = act::pause(&self.deliverer.store, &known, request).await;
-            self.deliverer.bell.notify_one();
-            let _ = reply.send(done.map_err(|error| error.to_string()));
-        }
+        });
+        let Some(known) = known.await else { return };
+        let done = act::pause(&self.deliverer.store, &known, request).await;
+        self.deliverer.bell.notify_one();
+        let _ = reply.send(done.map_err(|error| error.to_string()));
+    }
+
+    async fn prune(&self, request: PruneRequest, reply: oneshot::Sender<Result<Vec<Leftover>, String>>) {
+        let fed = self.look(|scheduler| {
+            let watches = scheduler.watches.iter();
+            watches.map(|watched| (watched.id, watched.watch.hooks.to_vec())).collect::<Fed>()
+        });
+        let Some(fed) = fed.await else { return };
+        let done = act::prune(&self.deliverer.store, fed, request).await;
+        let _ = reply.send(done.map_err(|error| error.to_string()));
+    }
+
+    /// What the loop knows; `None` when it is stopping.
+    async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Scheduler) -> T + Send + 'static) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        let look = Request::Look(Box::new(move |scheduler| drop(tell.send(look(scheduler)))));
+        self.requests.send(look).await.ok()?;
+        told.await.ok()
     }
 
     async fn check(&self, request: CheckRequest, reply: oneshot::Sender<Result<mpsc::Receiver<Told>, String>>) {

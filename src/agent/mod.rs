@@ -28,7 +28,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-pub use act::{pause_once, retry_once};
+pub use act::{pause_once, prune_once, retry_once};
 pub use lines::unknown_watch;
 pub use once::check_once;
 
@@ -119,7 +119,12 @@ impl Parts {
         let held = store.hold(fed).await?;
         for row in store.deliveries(held).await? {
             let (watch, hook) = (row.watch, row.hook);
-            warn!(watch, hook, delivery = row.id, "held: the config does not name this hook for this image any more");
+            warn!(
+                watch,
+                hook,
+                delivery = row.id,
+                "held: the config does not name this hook for this image any more; `taghook prune` gives it up"
+            );
         }
         let failing = records.iter().filter(|(_, record)| record.trouble.is_some()).count();
         if failing > 0 {

@@ -6,6 +6,7 @@ mod deliveries;
 mod history;
 mod image;
 mod log;
+mod prune;
 mod run;
 mod status;
 mod text;
@@ -64,6 +65,11 @@ enum Verb {
     Pause(Pause),
     /// Let the hooks of paused watches go: what is owed by now is the newest digest only
     Resume(Pause),
+    /// Give up what is owed to hooks that the config does not feed any more
+    ///
+    /// What was owed to a hook when it left the config is held until it returns. This tells what is held or has failed,
+    /// asks, and discards it. Nothing else is touched.
+    Prune(Prune),
     /// Look at the config
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -121,6 +127,17 @@ struct Pause {
     /// Watches, by name
     #[arg(value_name = "WATCH", required = true)]
     watches: Vec<String>,
+}
+
+/// What is left over from an earlier config.
+#[derive(Debug, Args)]
+struct Prune {
+    /// Discard without asking
+    #[arg(long, short)]
+    yes: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
 /// What the reading commands have in common.
@@ -186,6 +203,7 @@ pub fn main() -> ExitCode {
         Verb::Retry(retry) => act::retry(cli.config.as_deref(), retry),
         Verb::Pause(pause) => act::pause(cli.config.as_deref(), pause, true),
         Verb::Resume(pause) => act::pause(cli.config.as_deref(), pause, false),
+        Verb::Prune(prune) => prune::run(cli.config.as_deref(), &prune),
         Verb::Config(ConfigVerb::Check) => config_check(cli.config.as_deref()),
     };
     done.unwrap_or_else(Failure::tell)

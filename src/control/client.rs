@@ -11,7 +11,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::wire::{CheckLine, CheckRequest, PauseRequest, Paused, Refusal, RetryLine, RetryRequest, Status};
+use super::wire::{
+    CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, RetryLine, RetryRequest, Status,
+};
 
 /// An agent answers this fast, or it hangs.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -85,14 +87,26 @@ impl Client {
 
     /// Owes deliveries again.
     pub async fn retry(&mut self, request: &RetryRequest) -> Result<Vec<RetryLine>, Error> {
-        let body = serde_json::to_vec(request).map_err(protocol)?;
-        whole(self.ask(Method::POST, "/v1/retry", body).await?).await
+        self.act("/v1/retry", request).await
     }
 
     /// Holds the hooks of watches, or lets them go.
     pub async fn pause(&mut self, request: &PauseRequest) -> Result<Paused, Error> {
+        self.act("/v1/pause", request).await
+    }
+
+    /// Tells what is left over from an earlier config, or discards it.
+    pub async fn prune(&mut self, request: &PruneRequest) -> Result<Vec<Leftover>, Error> {
+        self.act("/v1/prune", request).await
+    }
+
+    async fn act<T: serde::de::DeserializeOwned>(
+        &mut self,
+        path: &str,
+        request: &impl serde::Serialize,
+    ) -> Result<T, Error> {
         let body = serde_json::to_vec(request).map_err(protocol)?;
-        whole(self.ask(Method::POST, "/v1/pause", body).await?).await
+        whole(self.ask(Method::POST, path, body).await?).await
     }
 
     /// Has watches checked now; each result is handed on as it comes.

@@ -12,7 +12,9 @@ use futures_util::stream;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::wire::{CheckLine, CheckRequest, PauseRequest, Paused, Refusal, RetryLine, RetryRequest, Status};
+use super::wire::{
+    CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, RetryLine, RetryRequest, Status,
+};
 
 /// What the socket asks of the agent. A dropped reply means that the agent is stopping.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub enum Command {
     Retry(RetryRequest, oneshot::Sender<Result<Vec<RetryLine>, String>>),
     /// Hold hooks, or let them go.
     Pause(PauseRequest, oneshot::Sender<Result<Paused, String>>),
+    /// Tell what is left over from an earlier config, or discard it.
+    Prune(PruneRequest, oneshot::Sender<Result<Vec<Leftover>, String>>),
     /// Check now: refuse at once, or tell each result as it comes, and then that this was all.
     Check(CheckRequest, oneshot::Sender<Result<mpsc::Receiver<Told>, String>>),
 }
@@ -62,6 +66,7 @@ pub async fn serve(
         .route("/v1/check", post(check))
         .route("/v1/retry", post(retry))
         .route("/v1/pause", post(pause))
+        .route("/v1/prune", post(prune))
         .with_state(commands);
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }
@@ -84,6 +89,10 @@ async fn retry(State(commands): State<mpsc::Sender<Command>>, Json(request): Jso
 
 async fn pause(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<PauseRequest>) -> Response {
     act(commands, |reply| Command::Pause(request, reply)).await
+}
+
+async fn prune(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<PruneRequest>) -> Response {
+    act(commands, |reply| Command::Prune(request, reply)).await
 }
 
 /// Has the agent do something that it may refuse.

@@ -61,6 +61,35 @@ pub struct Paused {
     pub changed: usize,
 }
 
+/// Gives up what is owed to hooks, or has failed, where the config does not feed them any more.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PruneRequest {
+    /// The deliveries to discard; empty: discard nothing, tell what could be.
+    #[serde(default)]
+    pub discard: Vec<String>,
+}
+
+/// A delivery that is left over; one line of `prune --json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Leftover {
+    /// Globally unique.
+    pub id: String,
+    /// The watch's name.
+    pub watch: String,
+    /// The hook's name.
+    pub hook: String,
+    /// What happened.
+    pub change: String,
+    /// The digest that it would have brought.
+    pub to: Option<String>,
+    /// `pending` or `failed`; once it is discarded, `superseded`.
+    pub state: String,
+    /// Of the latest attempt.
+    pub error: Option<String>,
+    /// Whether it is discarded now.
+    pub discarded: bool,
+}
+
 /// What one check came to; one line of `check --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CheckLine {

@@ -3,7 +3,6 @@
 //! *Invariant:* a claim is committed before its command starts, so a start is never forgotten; nothing is held open
 //! while it runs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,26 +83,6 @@ impl Store {
                 }
             }
             Ok(claimed)
-        })
-        .await
-    }
-
-    /// Holds what is owed to a hook that its watch does not feed at the moment, and lets go what was held and is fed
-    /// again; returns the ids of what is held. `fed`: the hooks of each configured watch.
-    pub async fn hold(&self, fed: HashMap<WatchId, Vec<Arc<str>>>) -> Result<Vec<String>, Error> {
-        self.write(move |connection| {
-            let mut query =
-                connection.prepare("SELECT number, watch, hook, id FROM deliveries WHERE state = 'pending'")?;
-            let rows = query.query_map([], |row| Ok((row.get(0)?, WatchId(row.get(1)?), row.get(2)?, row.get(3)?)))?;
-            let rows: Vec<(i64, WatchId, String, String)> = rows.collect::<Result<_, _>>()?;
-            let mut hold = connection.prepare("UPDATE deliveries SET held = ?2 WHERE number = ?1 AND held <> ?2")?;
-            let mut held = Vec::new();
-            for (number, watch, hook, id) in rows {
-                let is_fed = fed.get(&watch).is_some_and(|hooks| hooks.iter().any(|fed| **fed == *hook));
-                hold.execute(params![number, !is_fed])?;
-                held.extend((!is_fed).then_some(id));
-            }
-            Ok(held)
         })
         .await
     }

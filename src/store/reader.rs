@@ -173,19 +173,7 @@ impl super::Store {
 
     /// The deliveries with these ids, and what their latest attempts printed.
     pub async fn deliveries(&self, ids: Vec<String>) -> Result<Vec<DeliveryRow>, Error> {
-        self.write(move |connection| {
-            let mut query = connection.prepare_cached(&format!("{DELIVERY} WHERE d.id = ?1"))?;
-            let mut printed = connection.prepare_cached(
-                "SELECT a.output FROM attempts a JOIN deliveries d ON d.number = a.delivery AND d.attempts = a.attempt
-                 WHERE d.id = ?1",
-            )?;
-            let one = |id: &String| {
-                let output = printed.query_row([id], |row| row.get(0)).optional()?.flatten();
-                Ok(DeliveryRow { output, ..query.query_row([id], delivery)? })
-            };
-            ids.iter().map(one).collect()
-        })
-        .await
+        self.write(move |connection| deliveries(connection, &ids)).await
     }
 
     /// Deliveries of a watch that are pending or running.
@@ -202,6 +190,20 @@ impl super::Store {
         })
         .await
     }
+}
+
+/// The deliveries with these ids, and what their latest attempts printed.
+pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<DeliveryRow>, Error> {
+    let mut query = connection.prepare_cached(&format!("{DELIVERY} WHERE d.id = ?1"))?;
+    let mut printed = connection.prepare_cached(
+        "SELECT a.output FROM attempts a JOIN deliveries d ON d.number = a.delivery AND d.attempts = a.attempt
+         WHERE d.id = ?1",
+    )?;
+    let one = |id: &String| {
+        let output = printed.query_row([id], |row| row.get(0)).optional()?.flatten();
+        Ok(DeliveryRow { output, ..query.query_row([id], delivery)? })
+    };
+    ids.iter().map(one).collect()
 }
 
 const DELIVERY: &str = "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due,

@@ -1,0 +1,74 @@
+//! `taghook prune`: what is left over from an earlier config, and its end.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::check::connect;
+use super::{Failure, Prune, load, log, runtime, text};
+use crate::agent;
+use crate::config::Config;
+use crate::control::wire::{Leftover, PruneRequest};
+
+pub(super) fn run(explicit: Option<&Path>, prune: &Prune) -> Result<ExitCode, Failure> {
+    let config = load(explicit, false)?;
+    log::start_quietly();
+    let runtime = runtime()?;
+    let found = runtime.block_on(ask(config.clone(), PruneRequest::default()))?;
+    if !prune.json {
+        text::print(&human(&found))?;
+    }
+    let shall = !found.is_empty() && (prune.yes || !prune.json && confirmed(found.len())?);
+    let done = if shall {
+        let discard = found.iter().map(|one| one.id.clone()).collect();
+        runtime.block_on(ask(config, PruneRequest { discard }))?
+    } else {
+        Vec::new()
+    };
+    let discarded = text::count(done.len(), "delivery", "deliveries");
+    match (prune.json, shall) {
+        (true, shall) => text::print(&text::json_lines(if shall { &done } else { &found }))?,
+        (false, true) => text::print(&format!("{discarded} discarded\n"))?,
+        (false, false) if found.is_empty() => {}
+        (false, false) => text::print("nothing was discarded; --yes does it without asking\n")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(config: Config, request: PruneRequest) -> Result<Vec<Leftover>, Failure> {
+    match connect(&config.state).await? {
+        Some(mut client) => Ok(client.prune(&request).await?),
+        None => Ok(agent::prune_once(config, request).await?),
+    }
+}
+
+fn human(found: &[Leftover]) -> String {
+    if found.is_empty() {
+        return "there is nothing to prune: the config feeds every hook that is owed something\n".into();
+    }
+    let row = |one: &Leftover| {
+        vec![
+            one.watch.clone(),
+            one.hook.clone(),
+            one.change.clone(),
+            text::digest(one.to.as_deref()),
+            text::outcome(&one.state),
+            one.error.clone().unwrap_or_default(),
+        ]
+    };
+    text::table(&["WATCH", "HOOK", "CHANGE", "TO", "STATE", "REMARK"], found.iter().map(row).collect())
+}
+
+/// Asks, where there is somebody to ask.
+fn confirmed(count: usize) -> std::io::Result<bool> {
+    if !text::is_terminal() || !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    let deliveries = text::count(count, "delivery", "deliveries");
+    let mut out = anstream::stdout().lock();
+    write!(out, "Discard {deliveries}? Their hooks will never hear of it. [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

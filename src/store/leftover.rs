@@ -1,0 +1,84 @@
+//! What is left over from an earlier config: owed to hooks, or failed, where the watch does not feed the hook any more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::reader::{self, DeliveryRow};
+use super::record::WatchId;
+use super::rows::{next, put_state, state};
+use super::{Error, Store};
+use crate::domain::delivery::Event;
+
+/// The hooks of each configured watch.
+pub type Fed = HashMap<WatchId, Vec<Arc<str>>>;
+
+impl Store {
+    /// Holds what is owed to a hook that its watch does not feed at the moment, and lets go what was held and is fed
+    /// again; returns the ids of what is held.
+    pub async fn hold(&self, fed: Fed) -> Result<Vec<String>, Error> {
+        self.write(move |connection| {
+            let mut hold = connection.prepare("UPDATE deliveries SET held = ?2 WHERE number = ?1 AND held <> ?2")?;
+            let mut held = Vec::new();
+            for (number, id, is_fed) in open(connection, &["pending"], &fed)? {
+                hold.execute(params![number, !is_fed])?;
+                held.extend((!is_fed).then_some(id));
+            }
+            Ok(held)
+        })
+        .await
+    }
+
+    /// What is left over.
+    pub async fn leftovers(&self, fed: Fed) -> Result<Vec<DeliveryRow>, Error> {
+        self.write(move |connection| {
+            let ids = leftover(connection, &fed)?.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
+            reader::deliveries(connection, &ids)
+        })
+        .await
+    }
+
+    /// Gives up those of these deliveries that are still left over; returns them.
+    pub async fn discard(&self, ids: Vec<String>, fed: Fed, now: Timestamp) -> Result<Vec<DeliveryRow>, Error> {
+        self.write(move |connection| {
+            let mut note = connection.prepare(
+                "UPDATE deliveries SET ended = ?2, error = coalesce(error || '; ', '') || 'discarded by hand' WHERE number = ?1",
+            )?;
+            let mut discarded = Vec::new();
+            for (number, id) in leftover(connection, &fed)?.into_iter().filter(|(_, id)| ids.contains(id)) {
+                let query = "SELECT state, due FROM deliveries WHERE number = ?1";
+                let (word, due): (String, Option<i64>) =
+                    connection.query_row(query, [number], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                put_state(connection, number, next(state(&word, due)?, Event::Overtaken)?)?;
+                note.execute(params![number, now.as_millisecond()])?;
+                discarded.push(id);
+            }
+            reader::deliveries(connection, &discarded)
+        })
+        .await
+    }
+}
+
+fn leftover(connection: &Connection, fed: &Fed) -> Result<Vec<(i64, String)>, Error> {
+    let rows = open(connection, &["pending", "failed"], fed)?.into_iter();
+    Ok(rows.filter(|(_, _, is_fed)| !is_fed).map(|(number, id, _)| (number, id)).collect())
+}
+
+/// The deliveries in these states, and whether their watches feed their hooks.
+fn open(connection: &Connection, states: &[&str], fed: &Fed) -> Result<Vec<(i64, String, bool)>, Error> {
+    let mut found = Vec::new();
+    for state in states {
+        // A constant in the text, so that the index on this state is used.
+        let sql = format!("SELECT number, id, watch, hook FROM deliveries WHERE state = '{state}' ORDER BY number");
+        let mut query = connection.prepare(&sql)?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let (watch, hook): (_, String) = (WatchId(row.get(2)?), row.get(3)?);
+            let is_fed = fed.get(&watch).is_some_and(|hooks| hooks.iter().any(|fed| **fed == *hook));
+            found.push((row.get(0)?, row.get(1)?, is_fed));
+        }
+    }
+    Ok(found)
+}
