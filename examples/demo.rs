@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -71,7 +72,8 @@ async fn demo() -> Result<()> {
     let text = write_files(dir.path(), &registry)?;
     heading("The config");
     text.lines().for_each(|line| anstream::println!("{}", format!("  {line}").trim_end()));
-    let config = config::load(&dir.path().join("config.toml")).map_err(|faults| anyhow::anyhow!("{faults}"))?.config;
+    let path = dir.path().join("config.toml");
+    let config = config::load(&path).map_err(|faults| anyhow::anyhow!("{faults}"))?.config;
 
     let (told, log) = mpsc::unbounded_channel();
     tracing_subscriber::registry().with(Log { began: Instant::now(), told }).init();
@@ -79,12 +81,14 @@ async fn demo() -> Result<()> {
     let reports = pipe::OpenOptions::new().read_write(true).open_receiver(dir.path().join("report"))?;
     let mut stage = Stage { dir: dir.path(), registry, log, finish, reports: BufReader::new(reports).lines() };
 
-    let (stop, stopped) = oneshot::channel::<()>();
-    let agent = agent::run(config, || {}, async { drop(stopped.await) }, std::future::pending());
+    let (end, stopped) = oneshot::channel::<()>();
+    let stop = async { drop(stopped.await) };
+    let world = agent::World { ready: || {}, reload: Arc::default(), stop, hurry: std::future::pending() };
+    let agent = agent::run(path, config, world);
     let story = async {
         let pushed = stage.play(first).await;
         // The agent stops in order before its state is looked at.
-        drop(stop);
+        drop(end);
         pushed
     };
     let (pushed, ended) = tokio::join!(story, async { agent.await.context("the agent has ended") });

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::deliverer::Deliverer;
 use super::scheduler::Scheduler;
 use super::watched::{Done, Request, Waiter};
-use super::{act, clock, status};
+use super::{act, clock, reload, status};
 use crate::control::wire::{
-    CheckLine, CheckRequest, DeliveryLine, Leftover, PauseRequest, Paused, Problem, PruneRequest, RetryLine,
-    RetryRequest, Status,
+    CheckLine, CheckRequest, ConfigStatus, DeliveryLine, Leftover, PauseRequest, Paused, Problem, PruneRequest,
+    RetryLine, RetryRequest, Status,
 };
 use crate::control::{Command, Told};
 use crate::domain::FailureKind;
@@ -25,7 +25,8 @@ const LAST_LINES: usize = 5;
 pub(super) struct Answers {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) deliverer: Deliverer,
-    pub(super) watches: usize,
+    pub(super) reload: mpsc::Sender<reload::Asked>,
+    pub(super) current: watch::Receiver<reload::Current>,
 }
 
 impl Answers {
@@ -56,6 +57,9 @@ impl Answers {
                         let this = this.clone();
                         answers.spawn(async move { this.prune(request, reply).await });
                     }
+                    Some(Command::Reload(reply)) => {
+                        let _ = this.reload.send(reply).await;
+                    }
                     None => break,
                 },
                 Some(_) = answers.join_next() => {}
@@ -66,7 +70,9 @@ impl Answers {
 
     async fn status(&self, reply: oneshot::Sender<Result<Status, String>>) {
         let Some(watches) = self.look(status::of_agent).await else { return };
-        let status = status::complete(watches, &self.deliverer.store).await;
+        let reload::Current { path, loaded, error } = self.current.borrow().clone();
+        let config = Some(ConfigStatus { path, loaded, error });
+        let status = status::complete(watches, config, &self.deliverer.store).await;
         let _ = reply.send(status.map_err(|error| error.to_string()));
     }
 
@@ -78,7 +84,7 @@ impl Answers {
 
     async fn pause(&self, request: PauseRequest, reply: oneshot::Sender<Result<Paused, String>>) {
         let known = self.look(|scheduler| {
-            let watches = scheduler.watches.iter();
+            let watches = scheduler.live();
             watches.map(|watched| (watched.watch.name().to_owned(), watched.id)).collect::<HashMap<_, _>>()
         });
         let Some(known) = known.await else { return };
@@ -89,7 +95,7 @@ impl Answers {
 
     async fn prune(&self, request: PruneRequest, reply: oneshot::Sender<Result<Vec<Leftover>, String>>) {
         let fed = self.look(|scheduler| {
-            let watches = scheduler.watches.iter();
+            let watches = scheduler.live();
             watches.map(|watched| (watched.id, watched.watch.hooks.to_vec())).collect::<Fed>()
         });
         let Some(fed) = fed.await else { return };
@@ -106,7 +112,7 @@ impl Answers {
     }
 
     async fn check(&self, request: CheckRequest, reply: oneshot::Sender<Result<mpsc::Receiver<Told>, String>>) {
-        let (done, mut results) = mpsc::channel(self.watches.max(1));
+        let (done, mut results) = mpsc::unbounded_channel();
         let (accepted, acceptance) = oneshot::channel();
         let waiter = Waiter { reply: done, dry_run: request.dry_run };
         if self.requests.send(Request::Check { names: request.watches, waiter, accepted }).await.is_err() {
@@ -116,8 +122,7 @@ impl Answers {
         let expected = match acceptance.await {
             Ok(Ok(expected)) => expected,
             Ok(Err(why)) => {
-                let why =
-                    format!("{why} (the agent knows its config as it was at its start; restart it after an edit)");
+                let why = format!("{why} (after an edit of the config: `taghook reload`)");
                 return drop(reply.send(Err(why)));
             }
             Err(_) => return,

@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* a delivery is marked running, on disk, before its command starts; no transaction is open while it runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::clock;
 use super::contract::Message;
-use crate::config::Hook;
+use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::{Ending, Retry, State};
 use crate::hook::{self, End, Run};
@@ -32,7 +32,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(super) struct Deliverer {
     pub(super) store: Store,
-    pub(super) hooks: Arc<BTreeMap<Arc<str>, Arc<Hook>>>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     /// Rung when something new may be due.
     pub(super) bell: Arc<Notify>,
     /// Counts ended attempts, for those who wait for one.
@@ -42,8 +42,8 @@ pub(super) struct Deliverer {
 }
 
 impl Deliverer {
-    /// Delivers until `stop`, then lets what runs go on for `grace`, and cuts what is left.
-    pub(super) async fn serve(self, stop: impl Future<Output = ()>, cut: watch::Sender<bool>, grace: Duration) {
+    /// Delivers until `stop`, then lets what runs go on for its grace, and cuts what is left.
+    pub(super) async fn serve(self, stop: impl Future<Output = ()>, cut: watch::Sender<bool>) {
         let mut runs = JoinSet::new();
         let mut busy = HashMap::<Arc<str>, usize>::new();
         tokio::pin!(stop);
@@ -81,6 +81,7 @@ impl Deliverer {
             }
         }
         if !runs.is_empty() {
+            let grace = self.config().shutdown_grace;
             let hooks: Vec<&str> = busy.iter().filter(|(_, count)| **count > 0).map(|(name, _)| &**name).collect();
             info!(hooks = hooks.join(","), ?grace, "waiting for running hooks");
             let drained = timeout(grace, async { while runs.join_next().await.is_some() {} }).await;
@@ -91,27 +92,28 @@ impl Deliverer {
         }
     }
 
+    /// The config of the moment. What belongs together must go by one and the same.
+    fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+
     /// What may start now, and how long to sleep if nothing rings.
     async fn claim(
         &self,
         busy: &HashMap<Arc<str>, usize>,
     ) -> Result<(Vec<(Arc<Hook>, Claimed)>, Duration), crate::store::Error> {
-        let now = clock::now();
+        let (now, config) = (clock::now(), self.config());
         let free = |hook: &Hook| hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
         let room: Vec<Room> =
-            self.hooks.values().map(|hook| room(hook, free(hook))).filter(|room| room.free > 0).collect();
+            config.hooks.values().map(|hook| room(hook, free(hook))).filter(|room| room.free > 0).collect();
         let claimed = if room.is_empty() { Vec::new() } else { self.store.claim(now, room, None).await? };
         // Whatever comes now, what was claimed is started: it is marked running.
-        let wait = match self.store.next_due(now, self.hooks.keys().cloned().collect()).await {
+        let wait = match self.store.next_due(now, config.hooks.keys().cloned().collect()).await {
             Ok(Some(due)) => Duration::try_from(due.duration_since(now)).unwrap_or_default().min(LONGEST_SLEEP),
             Ok(None) => LONGEST_SLEEP,
             Err(_) => TRY_AGAIN,
         };
-        Ok((self.with_hooks(claimed), wait))
-    }
-
-    fn with_hooks(&self, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {
-        claimed.into_iter().filter_map(|c| Some((self.hooks.get(c.hook.as_str())?.clone(), c))).collect()
+        Ok((with_hooks(&config, claimed), wait))
     }
 
     /// Gives each of these deliveries one attempt, one after another, as far as it is due.
@@ -120,9 +122,10 @@ impl Deliverer {
             if *self.cut.borrow() {
                 break;
             }
-            let room = self.hooks.values().map(|hook| room(hook, 1)).collect();
+            let config = self.config();
+            let room = config.hooks.values().map(|hook| room(hook, 1)).collect();
             let claimed = self.store.claim(clock::now(), room, Some(id.clone())).await?;
-            for (hook, claimed) in self.with_hooks(claimed) {
+            for (hook, claimed) in with_hooks(&config, claimed) {
                 self.attempt(&hook, claimed).await;
             }
         }
@@ -131,7 +134,7 @@ impl Deliverer {
 
     /// No run takes longer, its graces included.
     pub(super) fn longest_run(&self) -> Duration {
-        self.hooks.values().map(|hook| hook.command.timeout).max().unwrap_or_default() + LONGEST_SLEEP
+        self.config().hooks.values().map(|hook| hook.command.timeout).max().unwrap_or_default() + LONGEST_SLEEP
     }
 
     /// Runs a claimed delivery's command and records its end.
@@ -207,7 +210,7 @@ impl Deliverer {
                 error: Some("was cut: taghook ended while it ran".into()),
                 output: String::new(),
             };
-            let retry = self.hooks.get(&owed.hook).map_or(HELD, |hook| hook.retry);
+            let retry = self.config().hooks.get(&owed.hook).map_or(HELD, |hook| hook.retry);
             let state = self.store.finish(owed.id.clone(), ended, retry, clock::now(), 0.0).await?;
             debug!(delivery = owed.id, hook = &*owed.hook, state = state.as_str(), "recovered");
         }
@@ -217,6 +220,10 @@ impl Deliverer {
 
 /// For the deliveries of a hook that is not configured at the moment: they stay owed.
 const HELD: Retry = Retry { attempts: u32::MAX, backoff: Backoff { first: TRY_AGAIN, max: TRY_AGAIN } };
+
+fn with_hooks(config: &Config, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {
+    claimed.into_iter().filter_map(|c| Some((config.hooks.get(c.hook.as_str())?.clone(), c))).collect()
+}
 
 fn room(hook: &Hook, free: usize) -> Room {
     Room { hook: hook.name.clone(), free, longest_pause: hook.retry.backoff.max }

@@ -1,11 +1,14 @@
 //! Once a day, the past is cut down to what the config keeps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 use tracing::{debug, error};
 
 use super::clock;
+use crate::config::Config;
 use crate::store::{Error, Retention, Store};
 
 /// How often.
@@ -15,8 +18,9 @@ const EVERY: SignedDuration = SignedDuration::from_hours(24);
 const TRY_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Forgets daily; ends never.
-pub(super) async fn serve(store: Store, retention: Retention) {
+pub(super) async fn serve(store: Store, config: watch::Receiver<Arc<Config>>) {
     loop {
+        let retention = config.borrow().retention;
         let pause = match forget(&store, retention).await {
             Ok(next) => Duration::try_from(next.duration_since(clock::now())).unwrap_or_default(),
             Err(why) => {

@@ -14,6 +14,7 @@ mod expiry;
 mod lines;
 mod once;
 mod registries;
+mod reload;
 mod scheduler;
 pub mod status;
 mod watched;
@@ -36,9 +37,10 @@ use crate::config::Config;
 use crate::control;
 use crate::domain::WatchKey;
 use crate::domain::judge::Record;
-use crate::store::{self, Lock, LockError, Reader, Retention, Store};
+use crate::store::{self, Fed, Lock, LockError, Reader, Store};
 use answers::Answers;
 use deliverer::Deliverer;
+use reload::{Current, Reloader};
 use scheduler::{LastAlive, Scheduler};
 
 /// How long `run` waits for a one-shot command to end.
@@ -94,9 +96,10 @@ enum Mode {
 struct Parts {
     scheduler: Scheduler,
     deliverer: Deliverer,
+    /// What all go by.
+    config: watch::Sender<Arc<Config>>,
     /// Turns true when running hooks must end.
     cut: watch::Sender<bool>,
-    watches: usize,
 }
 
 impl Parts {
@@ -138,10 +141,21 @@ impl Parts {
         let scheduler = Scheduler::new(&config, store.clone(), records, bell.clone(), schedule);
         let (cut, was_cut) = watch::channel(false);
         let (ended, _) = watch::channel(0);
-        let watches = config.watches.len();
-        let deliverer = Deliverer { store, hooks: Arc::new(config.hooks), bell, ended: Arc::new(ended), cut: was_cut };
-        Ok(Self { scheduler, deliverer, cut, watches })
+        let (config, current) = watch::channel(Arc::new(config));
+        let deliverer = Deliverer { store, config: current, bell, ended: Arc::new(ended), cut: was_cut };
+        Ok(Self { scheduler, deliverer, config, cut })
     }
+}
+
+/// Holds what is owed to hooks that their watches do not feed, and says so.
+async fn tell_of_held(store: &Store, fed: Fed) -> Result<(), store::Error> {
+    let held = store.hold(fed).await?;
+    for row in store.deliveries(held).await? {
+        let (watch, hook, delivery) = (row.watch, row.hook, row.id);
+        let why = "the config does not name this hook for this image any more; `taghook prune` gives it up";
+        warn!(watch, hook, delivery, "held: {why}");
+    }
+    Ok(())
 }
 
 /// What is known of these watches, read without leaving a trace.
@@ -159,16 +173,27 @@ fn known(config: &Config, keys: &[WatchKey]) -> Result<Vec<Record>, Error> {
     Ok(keys.iter().map(|key| known.remove(&identity(key)).unwrap_or_default()).collect())
 }
 
-/// Runs the agent until `stop`; `ready` is called once it checks, delivers and listens. `hurry` is waited for only
-/// after `stop`: it cuts running hooks before their grace is over.
+/// What an agent tells the world, and is told by it.
+pub struct World<Ready, Stop, Hurry> {
+    /// Called once it checks, delivers and listens.
+    pub ready: Ready,
+    /// Rung when the config shall be read again.
+    pub reload: Arc<Notify>,
+    /// When it shall end.
+    pub stop: Stop,
+    /// Waited for only after `stop`: running hooks are cut before their grace is over.
+    pub hurry: Hurry,
+}
+
+/// Runs the agent on `config`, which was read from `path`, until it is told to stop.
 pub async fn run(
+    path: PathBuf,
     config: Config,
-    ready: impl FnOnce(),
-    stop: impl Future<Output = ()>,
-    hurry: impl Future<Output = ()>,
+    world: World<impl FnOnce(), impl Future<Output = ()>, impl Future<Output = ()>>,
 ) -> Result<(), Error> {
+    let World { ready, reload, stop, hurry } = world;
     tokio::pin!(stop);
-    let (socket, grace, retention) = (socket_path(&config), config.shutdown_grace, config.retention);
+    let (socket, watches) = (socket_path(&config), config.watches.len());
     let mut lock = tokio::select! {
         lock = Lock::acquire(&config.state, PATIENCE) => lock?,
         () = &mut stop => return Ok(()),
@@ -181,11 +206,11 @@ pub async fn run(
         () = &mut stop => return Ok(()),
     }
     lock.name(Some(socket.clone()))?;
-    info!(watches = parts.watches, state = %store.dir().display(), socket = %socket.display(), "ready");
-    if parts.watches == 0 {
+    info!(watches, state = %store.dir().display(), socket = %socket.display(), "ready");
+    if watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
-    let mut running = Running::start(parts, listener, grace, retention);
+    let mut running = Running::start(parts, path, reload, listener);
     ready();
     let ended = running.until(stop, &store, &lock).await;
     info!("stopping");
@@ -208,7 +233,7 @@ pub async fn run(
 struct Running {
     /// The scheduler and the deliverer: neither ends before it is told to.
     lines: JoinSet<()>,
-    /// The control socket and its answers, and what forgets: ended without ceremony. Whoever waits sees the connection
+    /// The control socket and its answers, what reloads and what forgets: ended without ceremony. Whoever waits sees the connection
     /// break.
     control: JoinSet<()>,
     stopping: watch::Sender<bool>,
@@ -217,8 +242,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(parts: Parts, listener: UnixListener, grace: Duration, retention: Retention) -> Self {
-        let Parts { scheduler, deliverer, cut, watches } = parts;
+    fn start(parts: Parts, path: PathBuf, hangup: Arc<Notify>, listener: UnixListener) -> Self {
+        let Parts { scheduler, deliverer, config, cut } = parts;
         let (requests, inbox) = mpsc::channel(64);
         let (commands, asked) = mpsc::channel(64);
         let (stopping, stopped) = watch::channel(false);
@@ -226,11 +251,15 @@ impl Running {
             let mut stopped = stopped.clone();
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
-        let forgetting = expiry::serve(deliverer.store.clone(), retention);
-        let answers = Answers { requests, deliverer: deliverer.clone(), watches };
+        let (store, bell) = (deliverer.store.clone(), deliverer.bell.clone());
+        let forgetting = expiry::serve(store.clone(), config.subscribe());
+        let (current, as_loaded) = watch::channel(Current { path: path.clone(), loaded: clock::now(), error: None });
+        let (reload, reloads) = mpsc::channel(8);
+        let reloader = Reloader { path, store, requests: requests.clone(), config, current, bell };
+        let answers = Answers { requests, deliverer: deliverer.clone(), reload, current: as_loaded };
         let (mut lines, mut control) = (JoinSet::new(), JoinSet::new());
         lines.spawn(scheduler.run(inbox, until_stopped()));
-        lines.spawn(deliverer.serve(until_stopped(), cut.clone(), grace));
+        lines.spawn(deliverer.serve(until_stopped(), cut.clone()));
         let serving = control::serve(listener, commands, until_stopped());
         control.spawn(async move {
             if let Err(error) = serving.await {
@@ -239,6 +268,7 @@ impl Running {
         });
         control.spawn(answers.serve(asked, until_stopped()));
         control.spawn(forgetting);
+        control.spawn(reloader.serve(reloads, hangup));
         Self { lines, control, stopping, cut }
     }
 

@@ -24,7 +24,7 @@ pub async fn check_once(
         () = &mut stop => return Err(Error::Interrupted),
     };
     let retention = config.retention;
-    let Parts { scheduler, deliverer, cut, watches } = Parts::new(config, mode).await?;
+    let Parts { scheduler, deliverer, cut, .. } = Parts::new(config, mode).await?;
     deliverer.recover().await?;
     let (requests, inbox) = mpsc::channel(1);
     let (ended, end) = oneshot::channel::<()>();
@@ -32,7 +32,7 @@ pub async fn check_once(
 
     let mut ended = Some(ended);
     let result = {
-        let checks = check_all(&deliverer, requests, request, watches, &mut line);
+        let checks = check_all(&deliverer, requests, request, &mut line);
         tokio::pin!(checks);
         tokio::select! {
             result = &mut checks => result,
@@ -69,10 +69,9 @@ async fn check_all(
     deliverer: &Deliverer,
     requests: mpsc::Sender<Request>,
     request: CheckRequest,
-    watches: usize,
     mut line: impl FnMut(CheckLine),
 ) -> Result<(), Error> {
-    let (reply, mut done) = mpsc::channel(watches.max(1));
+    let (reply, mut done) = mpsc::unbounded_channel();
     let (accepted, acceptance) = oneshot::channel();
     let waiter = Waiter { reply, dry_run: request.dry_run };
     let _ = requests.send(Request::Check { names: request.watches, waiter, accepted }).await;

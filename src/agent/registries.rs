@@ -46,16 +46,33 @@ impl Registries {
         Self { all: Vec::new(), by_host: HashMap::new(), openings: BTreeSet::new() }
     }
 
+    /// Goes on by this config: a registry that is reached otherwise gets a new client and is not held off any more.
+    /// Returns those whose watches may go on.
+    pub(super) fn adopt(&mut self, config: &Config) -> Vec<usize> {
+        let mut touched = Vec::new();
+        for (index, registry) in self.all.iter_mut().enumerate() {
+            let (options, limits) = settings(&registry.host, config);
+            if registry.gate.limits() != limits {
+                registry.gate.limit(limits);
+                touched.push(index);
+            }
+            if registry.options != options {
+                registry.options = options;
+                registry.client = None;
+                registry.gate.reopen();
+                touched.push(index);
+            }
+        }
+        touched
+    }
+
     /// The registry of a reference, made at its first use.
     pub(super) fn of(&mut self, reference: &Reference, config: &Config) -> usize {
         let host = reference.registry();
         if let Some(index) = self.by_host.get(host) {
             return *index;
         }
-        let (options, limits) = match config.registries.get(host) {
-            Some(configured) => (configured.client.clone(), configured.limits),
-            None => (registry::Options::default(), Limits::default_for(host)),
-        };
+        let (options, limits) = settings(host, config);
         let gate = Gate::new(limits, Instant::now());
         let (host, queue) = (host.to_owned(), VecDeque::new());
         self.by_host.insert(host.clone(), self.all.len());
@@ -111,5 +128,13 @@ impl Registries {
         let gate = &self.all[index].gate;
         let held = gate.is_closed(now).then(|| gate.held_off()).flatten();
         held.map(|(cause, until)| (cause, until.saturating_duration_since(now)))
+    }
+}
+
+/// How a registry is reached, and how hard it may be asked.
+fn settings(host: &str, config: &Config) -> (registry::Options, Limits) {
+    match config.registries.get(host) {
+        Some(configured) => (configured.client.clone(), configured.limits),
+        None => (registry::Options::default(), Limits::default_for(host)),
     }
 }

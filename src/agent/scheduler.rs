@@ -3,6 +3,8 @@
 //! One task owns all of this, so nothing is locked. It sleeps until the next due time, the next opening of a gate, or
 //! the heartbeat: no tick, no scan.
 
+mod adopt;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ use tracing::{debug, error, warn};
 
 use super::checker::{Answered, Check, Checked, Question};
 use super::clock::{self, Clock};
-use super::due::{first_due, next_due};
+use super::due::next_due;
 use super::lines::{held_off_line, line, unknown_watch};
 use super::registries::Registries;
 use super::watched::{Done, Request, Stage, Waiter, Watched};
@@ -23,6 +25,7 @@ use crate::domain::gate::{Permit, Report};
 use crate::domain::judge::{Persist, Record};
 use crate::domain::{FailureKind, Watch};
 use crate::store::{Store, Subscription, WatchId};
+pub(super) use adopt::Changes;
 
 /// How often it is noted that the agent is alive.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -34,7 +37,9 @@ pub(super) struct LastAlive(pub(super) Option<Timestamp>);
 
 /// The state of the loop.
 pub(super) struct Scheduler {
-    pub(super) watches: Vec<Watched>,
+    watches: Vec<Watched>,
+    /// The places of watches that the config does not name any more.
+    retired: Vec<usize>,
     by_name: HashMap<Arc<str>, usize>,
     pub(super) registries: Registries,
     due: BTreeSet<(Timestamp, usize)>,
@@ -60,11 +65,11 @@ impl Scheduler {
         bell: Arc<tokio::sync::Notify>,
         schedule: Option<LastAlive>,
     ) -> Self {
-        let now = clock::now();
         let scheduled = schedule.is_some();
         let alive = schedule.and_then(|LastAlive(alive)| alive);
         let mut this = Self {
             watches: Vec::with_capacity(records.len()),
+            retired: Vec::new(),
             by_name: HashMap::with_capacity(records.len()),
             registries: Registries::new(),
             due: BTreeSet::new(),
@@ -78,25 +83,7 @@ impl Scheduler {
             next_beat: scheduled.then(|| Instant::now() + HEARTBEAT),
         };
         for (watch, (id, record)) in config.watches.values().zip(records) {
-            let index = this.watches.len();
-            let registry = this.registries.of(&watch.key.reference, config);
-            let due = (scheduled && watch.enabled).then(|| first_due(watch, &record, alive, now));
-            this.by_name.insert(watch.key.name.clone(), index);
-            this.due.extend(due.map(|due| (due, index)));
-            this.watches.push(Watched {
-                id,
-                subscriptions: subscriptions(watch, config),
-                watch: Arc::new(watch.clone()),
-                record,
-                registry,
-                due,
-                stage: Stage::Idle,
-                wanted: false,
-                waiting: Vec::new(),
-                served: Vec::new(),
-                twins: None,
-                unsaved: None,
-            });
+            this.add(watch, id, record, config, alive);
         }
         this.find_twins();
         this
@@ -105,7 +92,8 @@ impl Scheduler {
     /// Watches of the same image share a question when they are due together.
     fn find_twins(&mut self) {
         let mut images: HashMap<_, Vec<usize>> = HashMap::new();
-        for (index, watched) in self.watches.iter().enumerate() {
+        self.watches.iter_mut().for_each(|watched| watched.twins = None);
+        for (index, watched) in self.watches.iter().enumerate().filter(|(_, watched)| !watched.retired) {
             let key = &watched.watch.key;
             images.entry((&key.reference, &key.platform)).or_default().push(index);
         }
@@ -277,8 +265,8 @@ impl Scheduler {
         let line = line(&watched.watch, &checked);
         let id = watched.id;
         for waiter in watched.served.drain(..) {
-            // Who asked may have gone; the channel holds a line for each watch, so it is never full.
-            let _ = waiter.reply.try_send(Done { id, line: line.clone() });
+            // Who asked may have gone.
+            let _ = waiter.reply.send(Done { id, line: line.clone() });
         }
         if !checked.owed.is_empty() {
             self.bell.notify_one();
@@ -291,7 +279,7 @@ impl Scheduler {
     fn come_back(&mut self, index: usize, checked: &Checked) {
         let is_scheduled = self.is_scheduled();
         let watched = &mut self.watches[index];
-        let is_scheduled = is_scheduled && watched.watch.enabled;
+        let is_scheduled = is_scheduled && watched.watch.enabled && !watched.retired;
         let limited = checked.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::RateLimited);
         watched.wanted |= is_scheduled && limited;
         if watched.wanted || !watched.waiting.is_empty() {
@@ -328,7 +316,7 @@ impl Scheduler {
             }
             let line = held_off_line(watched, cause);
             for waiter in std::mem::take(&mut watched.waiting) {
-                let _ = waiter.reply.try_send(Done { id: watched.id, line: line.clone() });
+                let _ = waiter.reply.send(Done { id: watched.id, line: line.clone() });
             }
             if scheduled && watched.wanted {
                 self.registries.get_mut(registry).queue.push_back(index);
@@ -342,6 +330,9 @@ impl Scheduler {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Look(look) => look(self),
+            Request::Adopt { config, opened, done } => {
+                let _ = done.send(self.adopt(&config, opened));
+            }
             Request::Check { names, waiter, accepted } => {
                 let found = self.find(&names);
                 let _ = accepted.send(found.as_ref().map(Vec::len).map_err(Clone::clone));
@@ -359,7 +350,7 @@ impl Scheduler {
 
     fn find(&self, names: &[String]) -> Result<Vec<usize>, String> {
         if names.is_empty() {
-            return Ok((0..self.watches.len()).filter(|index| self.watches[*index].watch.enabled).collect());
+            return Ok(self.by_name.values().copied().filter(|index| self.watches[*index].watch.enabled).collect());
         }
         let find = |name: &String| {
             self.by_name
@@ -379,7 +370,7 @@ impl Scheduler {
             && let Some((cause, _)) = self.registries.held_off(watched.registry, Instant::now())
         {
             let line = held_off_line(watched, cause);
-            let _ = waiter.reply.try_send(Done { id: watched.id, line });
+            let _ = waiter.reply.send(Done { id: watched.id, line });
             return None;
         }
         if !waiter.dry_run {
@@ -390,6 +381,11 @@ impl Scheduler {
         }
         watched.waiting.push(waiter);
         self.enqueue(index)
+    }
+
+    /// The watches that the config names, in no order.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Watched> {
+        self.by_name.values().map(|index| &self.watches[*index])
     }
 
     fn is_scheduled(&self) -> bool {

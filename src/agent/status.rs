@@ -9,7 +9,7 @@ use super::clock;
 use super::lines::held_off;
 use super::scheduler::Scheduler;
 use crate::config::Config;
-use crate::control::wire::{Owed, Problem, Status, WatchStatus};
+use crate::control::wire::{ConfigStatus, Owed, Problem, Status, WatchStatus};
 use crate::domain::judge::{Record, State};
 use crate::domain::{Digest, Watch};
 use crate::store::{self, OwedCounts, Reader, WatchRow};
@@ -32,7 +32,9 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatu
         }
         (watched.id, status)
     };
-    scheduler.watches.iter().map(one).collect()
+    let mut watches: Vec<_> = scheduler.live().map(one).collect();
+    watches.sort_by(|(_, a), (_, b)| a.watch.cmp(&b.watch));
+    watches
 }
 
 /// What the database knows of the configured watches.
@@ -53,14 +55,14 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     };
     let watches: Vec<_> = config.watches.values().map(one).collect();
     let last_checked = watches.iter().filter_map(|watch| watch.last_checked).max();
-    Ok(Status { source: "database".into(), as_of: as_of.max(last_checked), watches })
+    Ok(Status { source: "database".into(), as_of: as_of.max(last_checked), config: None, watches })
 }
 
 /// What the database of a state directory knows, whatever the config says now.
 pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
     let reader = Reader::open(dir)?;
     let watches = reader.watches()?.into_iter().map(of_row).collect();
-    Ok(Status { source: "database".into(), as_of: reader.last_heartbeat()?, watches })
+    Ok(Status { source: "database".into(), as_of: reader.last_heartbeat()?, config: None, watches })
 }
 
 fn of_row(row: WatchRow) -> WatchStatus {
@@ -111,6 +113,7 @@ fn of_anything(record: &Record) -> WatchStatus {
 /// Completes the agent's knowledge by what hooks are owed.
 pub(super) async fn complete(
     mut watches: Vec<(store::WatchId, WatchStatus)>,
+    config: Option<ConfigStatus>,
     store: &store::Store,
 ) -> Result<Status, store::Error> {
     let owed: std::collections::HashMap<_, _> = store.owed().await?.into_iter().collect();
@@ -120,7 +123,7 @@ pub(super) async fn complete(
         status.owed = owed.get(id).copied().unwrap_or_default().into();
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
-    Ok(Status { source: "agent".into(), as_of: Some(clock::now()), watches })
+    Ok(Status { source: "agent".into(), as_of: Some(clock::now()), config, watches })
 }
 
 impl From<OwedCounts> for Owed {

@@ -1,14 +1,16 @@
 //! A watch on its way through the loop, and those who ask for it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::scheduler::Scheduler;
+use super::scheduler::{Changes, Scheduler};
+use crate::config::Config;
 use crate::control::wire::CheckLine;
-use crate::domain::Watch;
 use crate::domain::judge::{Persist, Record};
+use crate::domain::{Watch, WatchKey};
 use crate::store::{Subscription, WatchId};
 
 /// One watch as the loop sees it.
@@ -31,6 +33,8 @@ pub(super) struct Watched {
     pub(super) twins: Option<Arc<[usize]>>,
     /// How soon the record must be written, if it is not on disk as it is.
     pub(super) unsaved: Option<Persist>,
+    /// The config does not name it any more; its place is free once nothing is under way.
+    pub(super) retired: bool,
 }
 
 /// How far a watch is on its way to a check.
@@ -48,7 +52,7 @@ pub(super) enum Stage {
 /// Someone who waits for one check.
 #[derive(Clone)]
 pub(super) struct Waiter {
-    pub(super) reply: mpsc::Sender<Done>,
+    pub(super) reply: mpsc::UnboundedSender<Done>,
     pub(super) dry_run: bool,
 }
 
@@ -63,6 +67,8 @@ pub(super) enum Request {
     /// Check these now (empty: all that are enabled); each result is sent as it comes.
     /// First it is told how many there are, or why there are none.
     Check { names: Vec<String>, waiter: Waiter, accepted: oneshot::Sender<Result<usize, String>> },
+    /// Go on by this config; `opened`: the rows and records of watches that are not known yet.
+    Adopt { config: Arc<Config>, opened: HashMap<WatchKey, (WatchId, Record)>, done: oneshot::Sender<Changes> },
     /// Look at everything.
     Look(Box<dyn FnOnce(&Scheduler) + Send>),
 }

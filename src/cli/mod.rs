@@ -7,6 +7,7 @@ mod history;
 mod image;
 mod log;
 mod prune;
+mod reload;
 mod run;
 mod status;
 mod text;
@@ -70,6 +71,11 @@ enum Verb {
     /// What was owed to a hook when it left the config is held until it returns. This tells what is held or has failed,
     /// asks, and discards it. Nothing else is touched.
     Prune(Prune),
+    /// Have the running agent read its config again
+    ///
+    /// All of it takes effect, or nothing: with a fault in it, the agent goes on by the config that it had, and this fails
+    /// with the faults. SIGHUP does the same.
+    Reload(Reload),
     /// Look at the config
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -140,6 +146,13 @@ struct Prune {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct Reload {
+    /// What has changed, as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 /// What the reading commands have in common.
 #[derive(Debug, Args)]
 struct Read {
@@ -203,6 +216,7 @@ pub fn main() -> ExitCode {
         Verb::Retry(retry) => act::retry(cli.config.as_deref(), retry),
         Verb::Pause(pause) => act::pause(cli.config.as_deref(), pause, true),
         Verb::Resume(pause) => act::pause(cli.config.as_deref(), pause, false),
+        Verb::Reload(reload) => reload::run(cli.config.as_deref(), &reload),
         Verb::Prune(prune) => prune::run(cli.config.as_deref(), &prune),
         Verb::Config(ConfigVerb::Check) => config_check(cli.config.as_deref()),
     };

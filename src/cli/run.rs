@@ -1,16 +1,21 @@
 //! `taghook run`: the agent, in the foreground.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
-use super::{Failure, load, log, runtime, text};
-use crate::agent;
+use super::{Failure, aloud, log, runtime, text};
+use crate::{agent, config};
 
 pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
-    let config = load(explicit, true)?;
+    // Absolute, so that a reload reads the same file wherever we stand.
+    let path = std::path::absolute(config::find(explicit)?)?;
+    let config = aloud(config::load(&path)?);
     log::start();
     let watches = config.watches.len();
     let ready = move || {
@@ -19,19 +24,21 @@ pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     };
     runtime()?.block_on(async {
+        let hangup = Arc::new(Notify::new());
         // The same streams for both, so that a second signal that comes at once is not lost.
         let signals = tokio::sync::Mutex::new(Signals::new()?);
         let stop = async {
-            signals.lock().await.next().await;
+            signals.lock().await.next_end(&hangup).await;
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
         };
-        let hurry = async { signals.lock().await.next().await };
-        agent::run(config, ready, stop, hurry).await?;
+        let hurry = async { signals.lock().await.next_end(&hangup).await };
+        let world = agent::World { ready, reload: hangup.clone(), stop, hurry };
+        agent::run(path, config, world).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// SIGTERM, SIGINT and SIGHUP: a terminal that goes away stops us in order, too.
+/// SIGTERM, SIGINT and SIGHUP.
 pub(super) struct Signals([Signal; 3]);
 
 impl Signals {
@@ -47,6 +54,20 @@ impl Signals {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
+        }
+    }
+
+    /// Waits for one that ends the agent. SIGHUP rings `reload` instead; but where a person looks at our log it means
+    /// that their terminal has gone, and an agent that nobody sees must not hold the state.
+    async fn next_end(&mut self, reload: &Notify) {
+        let is_watched = std::io::stderr().is_terminal();
+        let [terminate, interrupt, hangup] = &mut self.0;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => if is_watched { return } else { reload.notify_one() },
+            }
         }
     }
 }

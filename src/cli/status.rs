@@ -1,29 +1,34 @@
 //! `taghook status`: every watch, the worst first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 
 use super::{Failure, Read, find_watch, load, runtime, text};
 use crate::agent::{self, status};
-use crate::config::Config;
-use crate::control::wire::{Status, WatchStatus};
+use crate::config::{self, Config};
+use crate::control::wire::{ConfigStatus, Status, WatchStatus};
 use crate::control::{Client, Error};
 
 pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
-    let config = match load(explicit, false) {
-        _ if read.state.is_some() => None,
-        Ok(config) => Some(config),
-        Err(error) => {
-            let tell =
-                "note: with a config that cannot be read, `taghook status --state DIR` shows the state all the same";
-            error.tell();
-            anstream::eprintln!("{tell}");
-            return Ok(ExitCode::from(2));
+    let (config, dir) = match (load(explicit, false), &read.state) {
+        (_, Some(dir)) => (None, dir.clone()),
+        (Ok(config), None) => {
+            let dir = config.state.clone();
+            (Some(config), dir)
         }
+        (Err(error), None) => match agent_despite_faults(explicit)? {
+            Some(dir) => (None, dir),
+            None => {
+                error.tell();
+                let hint =
+                    "with a config that cannot be read, `taghook status --state DIR` shows the state all the same";
+                anstream::eprintln!("note: {hint}");
+                return Ok(ExitCode::from(2));
+            }
+        },
     };
-    let dir = read.state.clone().or(config.as_ref().map(|config| config.state.clone())).unwrap_or_default();
     let mut status = match runtime()?.block_on(of_agent(&dir))? {
         Some(status) => status,
         None => of_database(config.as_ref(), &dir)?,
@@ -38,6 +43,11 @@ pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Fail
     };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The state that a config with faults names, if an agent works on it: that goes by the config that it had.
+fn agent_despite_faults(explicit: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    Ok(config::state_of(&config::find(explicit)?).filter(|dir| agent::socket_of(dir).is_some()))
 }
 
 async fn of_agent(dir: &Path) -> Result<Option<Status>, Failure> {
@@ -76,7 +86,20 @@ fn human(status: &Status, limit: Option<usize>) -> String {
         }
     }
     all += &summary(status, now);
+    if let Some(config) = &status.config {
+        all += &about_config(config, now).unwrap_or_default();
+    }
     all
+}
+
+/// What an operator must know of the config that the agent goes by.
+fn about_config(config: &ConfigStatus, now: Timestamp) -> Option<String> {
+    if let Some(error) = &config.error {
+        return Some(format!("the config was changed, and refused, so the earlier one goes on: {error}\n"));
+    }
+    let edited = Timestamp::try_from(config::edited(&config.path)?).ok().filter(|edited| *edited > config.loaded)?;
+    let (path, ago) = (config.path.display(), text::distance(Some(edited), now));
+    Some(format!("{path} was edited {ago}, and the agent has not read it since: `taghook reload`\n"))
 }
 
 fn rank(watch: &WatchStatus) -> u8 {

@@ -25,6 +25,20 @@ pub fn load(path: &Path) -> Result<Loaded, Faults> {
     load_in(path, &Surroundings::of_process())
 }
 
+/// Where a config that may have faults says that the state is: for telling the agent that works on it.
+pub fn state_of(path: &Path) -> Option<std::path::PathBuf> {
+    let report = Report::default();
+    let sources = read::read_all(path, &report);
+    let tables: Vec<DeTable<'_>> = sources.iter().map(|source| parse(source, &report)).collect();
+    let mut sections = Sections::default();
+    for (source, table) in sources.iter().zip(&tables) {
+        sections.add(source, table, &report);
+    }
+    let mut top = Table::new(String::new(), sections.top, &report);
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    top.path("state").or_else(|| Surroundings::of_process().state(&absolute))
+}
+
 pub(super) fn load_in(path: &Path, around: &Surroundings) -> Result<Loaded, Faults> {
     let report = Report::default();
     let sources = read::read_all(path, &report);

@@ -35,7 +35,8 @@ use crate::{hook, registry, store};
 
 pub use fault::{Fault, Faults, Level, render};
 pub use find::find;
-pub use load::load;
+pub use load::{load, state_of};
+pub use read::edited;
 pub use suggest::nearest;
 
 /// A config that can be used, and what is probably not meant in it.

@@ -32,6 +32,13 @@ pub(super) fn read_all(path: &Path, report: &Report) -> Vec<Arc<Source>> {
     sources
 }
 
+/// When the file or one of its fragments was last edited, or one was added or removed, as far as that can be seen.
+pub fn edited(path: &Path) -> Option<std::time::SystemTime> {
+    let fragments = list_fragments(path).unwrap_or_default();
+    let looked_at = [path.to_owned(), path.with_file_name("conf.d")].into_iter().chain(fragments);
+    looked_at.filter_map(|path| fs::metadata(path).ok()?.modified().ok()).max()
+}
+
 /// `conf.d/*.toml` beside the file, sorted by name; hidden files are editors' and are left out.
 fn list_fragments(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     let folder = path.with_file_name("conf.d");

@@ -12,7 +12,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::wire::{
-    CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, RetryLine, RetryRequest, Status,
+    CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine, RetryRequest,
+    Status,
 };
 
 /// An agent answers this fast, or it hangs.
@@ -98,6 +99,11 @@ impl Client {
     /// Tells what is left over from an earlier config, or discards it.
     pub async fn prune(&mut self, request: &PruneRequest) -> Result<Vec<Leftover>, Error> {
         self.act("/v1/prune", request).await
+    }
+
+    /// Has the agent go by the config as it is now.
+    pub async fn reload(&mut self) -> Result<Reloaded, Error> {
+        self.act("/v1/reload", &()).await
     }
 
     async fn act<T: serde::de::DeserializeOwned>(

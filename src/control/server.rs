@@ -13,7 +13,8 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::wire::{
-    CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, RetryLine, RetryRequest, Status,
+    CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine, RetryRequest,
+    Status,
 };
 
 /// What the socket asks of the agent. A dropped reply means that the agent is stopping.
@@ -27,6 +28,8 @@ pub enum Command {
     Pause(PauseRequest, oneshot::Sender<Result<Paused, String>>),
     /// Tell what is left over from an earlier config, or discard it.
     Prune(PruneRequest, oneshot::Sender<Result<Vec<Leftover>, String>>),
+    /// Go by the config as it is now.
+    Reload(oneshot::Sender<Result<Reloaded, String>>),
     /// Check now: refuse at once, or tell each result as it comes, and then that this was all.
     Check(CheckRequest, oneshot::Sender<Result<mpsc::Receiver<Told>, String>>),
 }
@@ -67,6 +70,7 @@ pub async fn serve(
         .route("/v1/retry", post(retry))
         .route("/v1/pause", post(pause))
         .route("/v1/prune", post(prune))
+        .route("/v1/reload", post(reload))
         .with_state(commands);
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }
@@ -93,6 +97,10 @@ async fn pause(State(commands): State<mpsc::Sender<Command>>, Json(request): Jso
 
 async fn prune(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<PruneRequest>) -> Response {
     act(commands, |reply| Command::Prune(request, reply)).await
+}
+
+async fn reload(State(commands): State<mpsc::Sender<Command>>) -> Response {
+    act(commands, Command::Reload).await
 }
 
 /// Has the agent do something that it may refuse.

@@ -145,8 +145,37 @@ pub struct Status {
     pub source: String,
     /// When this was true.
     pub as_of: Option<Timestamp>,
+    /// The config that the agent goes by; `None` without an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigStatus>,
     /// The watches, by name.
     pub watches: Vec<WatchStatus>,
+}
+
+/// The config that an agent goes by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// The file.
+    pub path: std::path::PathBuf,
+    /// Since when.
+    pub loaded: Timestamp,
+    /// Why a newer one was refused, if it was.
+    pub error: Option<String>,
+}
+
+/// What a reload has changed; what `reload --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Watches now.
+    pub watches: usize,
+    /// Watches that were not there before.
+    pub added: usize,
+    /// Watches that are checked otherwise, or feed other hooks.
+    pub changed: usize,
+    /// Watches that are gone.
+    pub removed: usize,
+    /// What is probably not meant in the new config.
+    pub warnings: Vec<String>,
 }
 
 /// All that is known of one watch.

@@ -96,6 +96,22 @@ impl Gate {
         Self { limits, in_flight: 0, tokens, refilled: now, held: None, broken: Vec::new() }
     }
 
+    /// How hard the registry may be asked.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// From now on this hard.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Forgets why the registry was held off: it is reached otherwise from now on.
+    pub fn reopen(&mut self) {
+        self.held = None;
+        self.broken.clear();
+    }
+
     /// Asks to start a check.
     pub fn admit(&mut self, now: Instant) -> Admission {
         self.refill(now);

@@ -37,6 +37,17 @@ const FIELDS: [(&str, u32, u32); 5] =
 
 const NICKNAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 
+/// The same text in the same zone.
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        let zone = |schedule: &Self| match &schedule.kind {
+            Kind::Every(_) => None,
+            Kind::Cron { zone, .. } => Some(zone.clone()),
+        };
+        self.text == other.text && zone(self) == zone(other)
+    }
+}
+
 impl Schedule {
     /// Reads an interval (`15m`, `1h 30m`, `3d`) or a five-field cron expression; `zone` is for cron.
     pub fn parse(text: &str, zone: &TimeZone) -> Result<Self, Invalid> {

@@ -162,6 +162,11 @@ impl Agent {
         kill_process(self.pid, Signal::TERM).unwrap();
     }
 
+    /// Asks it to read its config again.
+    pub fn sighup(&self) {
+        kill_process(self.pid, Signal::HUP).unwrap();
+    }
+
     /// Ends it where it stands, and waits until it is gone.
     pub fn kill(mut self) {
         // It may have ended by itself.

@@ -1,0 +1,160 @@
+//! Another config, while the agent runs: all of it, or nothing.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use super::clock;
+use super::scheduler::{Changes, Scheduler};
+use super::watched::Request;
+use crate::config::{self, Config, Faults, Loaded};
+use crate::control::wire::Reloaded;
+use crate::domain::WatchKey;
+use crate::store::{self, Fed, Store, WatchId};
+
+/// To read the files may take so long: they may lie on a disk that hangs.
+const READ: Duration = Duration::from_secs(60);
+
+/// Why the agent goes on by the config that it had.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    Faults(#[from] Faults),
+    #[error("{key} cannot change while the agent runs; restart it")]
+    Restart { key: &'static str },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("the config could not be read within {} s", READ.as_secs())]
+    Slow,
+    #[error("the agent is stopping")]
+    Stopping,
+}
+
+/// What the agent goes by, and what became of the last attempt to change that.
+#[derive(Debug, Clone)]
+pub(super) struct Current {
+    /// The file that it was read from.
+    pub(super) path: PathBuf,
+    /// Since when.
+    pub(super) loaded: Timestamp,
+    /// Why a newer one was refused, if it was.
+    pub(super) error: Option<String>,
+}
+
+/// Who reloads.
+pub(super) struct Reloader {
+    pub(super) path: PathBuf,
+    pub(super) store: Store,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) config: watch::Sender<Arc<Config>>,
+    pub(super) current: watch::Sender<Current>,
+    /// Rung when something new may be due.
+    pub(super) bell: Arc<Notify>,
+}
+
+/// Somebody who asked for it, and waits for the result.
+pub(super) type Asked = oneshot::Sender<Result<Reloaded, String>>;
+
+impl Reloader {
+    /// Reloads whenever somebody asks, or `hangup` is rung.
+    pub(super) async fn serve(self, mut asked: mpsc::Receiver<Asked>, hangup: Arc<Notify>) {
+        loop {
+            let reply = tokio::select! {
+                reply = asked.recv() => match reply {
+                    Some(reply) => Some(reply),
+                    None => return,
+                },
+                () = hangup.notified() => None,
+            };
+            let done = self.reload().await;
+            self.tell(&done);
+            if let Some(reply) = reply {
+                let _ = reply.send(done.map_err(|error| error.to_string()));
+            }
+        }
+    }
+
+    fn tell(&self, done: &Result<Reloaded, Error>) {
+        match done {
+            Ok(done) => {
+                let Reloaded { watches, added, changed, removed, .. } = done;
+                info!(watches, added, changed, removed, "config reloaded");
+                done.warnings.iter().for_each(|warning| warn!("config: {warning}"));
+            }
+            Err(Error::Faults(faults)) => {
+                let count = faults.iter().count();
+                error!(faults = count, "config not reloaded, the earlier one goes on");
+                faults.iter().for_each(|fault| error!("config: {fault}"));
+            }
+            Err(why) => error!("config not reloaded, the earlier one goes on: {why}"),
+        }
+        self.current.send_modify(|current| match done {
+            Ok(_) => (current.loaded, current.error) = (clock::now(), None),
+            Err(why) => current.error = Some(one_line(why)),
+        });
+    }
+
+    async fn reload(&self) -> Result<Reloaded, Error> {
+        let path = self.path.clone();
+        let load = tokio::task::spawn_blocking(move || config::load(&path));
+        let loaded = timeout(READ, load).await.map_err(|_| Error::Slow)?.map_err(|_| Error::Stopping)?;
+        let Loaded { config, warnings } = loaded?;
+        self.refuse_what_needs_a_restart(&config)?;
+
+        let config = Arc::new(config);
+        let known =
+            self.ask(|tell| Request::Look(Box::new(move |scheduler: &Scheduler| drop(tell.send(scheduler.known())))));
+        let mut rows: HashMap<WatchKey, WatchId> = known.await?;
+        let keys = config.watches.values().map(|watch| &watch.key).filter(|key| !rows.contains_key(key));
+        let keys: Vec<WatchKey> = keys.cloned().collect();
+        let opened = self.store.open_watches(keys.clone()).await?;
+        let opened: HashMap<_, _> = keys.into_iter().zip(opened).collect();
+        rows.extend(opened.iter().map(|(key, (id, _))| (key.clone(), *id)));
+        // From here on nothing can fail that would leave us between two configs.
+        super::tell_of_held(&self.store, fed(&config, &rows)).await?;
+        let changes = self.ask(|done| Request::Adopt { config: config.clone(), opened, done }).await?;
+        self.config.send_replace(config.clone());
+        self.bell.notify_one();
+        let Changes { added, changed, removed } = changes;
+        let warnings = warnings.iter().map(ToString::to_string).collect();
+        Ok(Reloaded { watches: config.watches.len(), added, changed, removed, warnings })
+    }
+
+    fn refuse_what_needs_a_restart(&self, config: &Config) -> Result<(), Error> {
+        let running = self.config.borrow();
+        match () {
+            () if running.state != config.state => Err(Error::Restart { key: "`state`" }),
+            () if running.socket != config.socket => Err(Error::Restart { key: "`socket`" }),
+            () => Ok(()),
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Error> {
+        let (tell, told) = oneshot::channel();
+        self.requests.send(request(tell)).await.map_err(|_| Error::Stopping)?;
+        told.await.map_err(|_| Error::Stopping)
+    }
+}
+
+/// The hooks that each watch of a config feeds, by its row.
+fn fed(config: &Config, rows: &HashMap<WatchKey, WatchId>) -> Fed {
+    let row = |watch: &crate::domain::Watch| Some((*rows.get(&watch.key)?, watch.hooks.to_vec()));
+    config.watches.values().filter_map(row).collect()
+}
+
+/// For a status line: the first fault, and how many there are.
+fn one_line(why: &Error) -> String {
+    let Error::Faults(faults) = why else { return why.to_string() };
+    let mut faults = faults.iter();
+    let first = faults.next().map(ToString::to_string).unwrap_or_default();
+    match faults.count() {
+        0 => first,
+        more => format!("{first} (and {more} more)"),
+    }
+}

@@ -1,0 +1,174 @@
+//! Another config, while the loop runs.
+//!
+//! *Invariant:* what is the same in both configs is not touched: its due time, its place in a queue, its check, its
+//! registry's connections and back-off go on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::super::clock;
+use super::super::due::first_due;
+use super::super::watched::{Stage, Watched};
+use super::{Scheduler, subscriptions};
+use crate::config::Config;
+use crate::domain::judge::Record;
+use crate::domain::{Watch, WatchKey};
+use crate::store::WatchId;
+
+/// What another config came to, by watches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in super::super) struct Changes {
+    pub(in super::super) added: usize,
+    pub(in super::super) changed: usize,
+    pub(in super::super) removed: usize,
+}
+
+impl Scheduler {
+    /// The watches whose records are in memory: also those that an earlier config named.
+    pub(in super::super) fn known(&self) -> HashMap<WatchKey, WatchId> {
+        self.watches.iter().map(|watched| (watched.watch.key.clone(), watched.id)).collect()
+    }
+
+    /// Goes on by this config; `opened`: the rows and records of the watches that are not [`Scheduler::known`].
+    pub(in super::super) fn adopt(
+        &mut self,
+        config: &Config,
+        mut opened: HashMap<WatchKey, (WatchId, Record)>,
+    ) -> Changes {
+        let mut changes = Changes::default();
+        let touched = self.registries.adopt(config);
+        let places: HashMap<WatchKey, usize> =
+            self.watches.iter().enumerate().map(|(index, watched)| (watched.watch.key.clone(), index)).collect();
+        let before = std::mem::take(&mut self.by_name);
+        // Those that were known come first: what is new may take the places of those that are gone for good.
+        for (watch, index) in config.watches.values().filter_map(|watch| Some((watch, *places.get(&watch.key)?))) {
+            let was_retired = self.watches[index].retired;
+            let has_changed = self.change(index, watch, config);
+            changes.added += usize::from(was_retired);
+            changes.changed += usize::from(has_changed && !was_retired);
+            self.by_name.insert(watch.key.name.clone(), index);
+        }
+        for watch in config.watches.values() {
+            // Without a row nothing could be recorded; whoever calls has opened one for each.
+            let Some((id, record)) = opened.remove(&watch.key) else { continue };
+            changes.added += 1;
+            self.add(watch, id, record, config, None);
+        }
+        for (name, index) in before {
+            // Another image under the same name is another watch.
+            if self.by_name.get(&name) != Some(&index) {
+                self.retire(index);
+                changes.removed += usize::from(!config.watches.contains_key(&name));
+            }
+        }
+        self.find_twins();
+        for registry in touched {
+            self.start_queued(registry);
+        }
+        changes
+    }
+
+    /// Adds a watch. It is due at once if it was never checked, or came due since `alive`; else by its schedule.
+    pub(super) fn add(
+        &mut self,
+        watch: &Watch,
+        id: WatchId,
+        record: Record,
+        config: &Config,
+        alive: Option<Timestamp>,
+    ) {
+        let registry = self.registries.of(&watch.key.reference, config);
+        let watched = Watched {
+            id,
+            subscriptions: subscriptions(watch, config),
+            watch: Arc::new(watch.clone()),
+            record,
+            registry,
+            due: None,
+            stage: Stage::Idle,
+            wanted: false,
+            waiting: Vec::new(),
+            served: Vec::new(),
+            twins: None,
+            unsaved: None,
+            retired: false,
+        };
+        let is_free = |watched: &Watched| {
+            watched.retired && watched.stage == Stage::Idle && watched.unsaved.is_none() && watched.waiting.is_empty()
+        };
+        let index = match self.retired.iter().position(|index| is_free(&self.watches[*index])) {
+            Some(place) => {
+                let index = self.retired.swap_remove(place);
+                self.watches[index] = watched;
+                index
+            }
+            None => {
+                self.watches.push(watched);
+                self.watches.len() - 1
+            }
+        };
+        self.by_name.insert(watch.key.name.clone(), index);
+        self.schedule_again(index, alive);
+    }
+
+    /// Whether anything about this watch is different now.
+    fn change(&mut self, index: usize, watch: &Watch, config: &Config) -> bool {
+        let subscriptions = subscriptions(watch, config);
+        let watched = &mut self.watches[index];
+        let was = std::mem::replace(&mut watched.watch, Arc::new(watch.clone()));
+        let hears_otherwise = watched.subscriptions != subscriptions;
+        watched.subscriptions = subscriptions;
+        let returns = std::mem::take(&mut watched.retired);
+        if returns {
+            self.retired.retain(|retired| *retired != index);
+        }
+        let comes_otherwise =
+            (was.enabled, &was.schedule, was.jitter) != (watch.enabled, &watch.schedule, watch.jitter);
+        let weighs_otherwise = was.policy != watch.policy;
+        if returns || comes_otherwise || weighs_otherwise && self.watches[index].record.candidate.is_some() {
+            // One that was looked after until now has missed nothing: a new schedule begins now, and is no burst.
+            let was_idle = returns || !was.enabled;
+            self.schedule_again(index, (!was_idle).then(clock::now));
+        }
+        returns || comes_otherwise || weighs_otherwise || hears_otherwise || was.hooks != watch.hooks
+    }
+
+    /// Works out anew when a watch is due. One that waits for its gate or is being checked goes on.
+    fn schedule_again(&mut self, index: usize, alive: Option<Timestamp>) {
+        self.forget_due(index);
+        let is_scheduled = self.is_scheduled();
+        let watched = &mut self.watches[index];
+        if !watched.watch.enabled {
+            unqueue(watched);
+        } else if is_scheduled && watched.stage == Stage::Idle {
+            let due = first_due(&watched.watch, &watched.record, alive, clock::now());
+            watched.due = Some(due);
+            self.due.insert((due, index));
+        }
+    }
+
+    /// Takes a watch out. A check under way goes on to its end: what it finds happened while the watch was there.
+    fn retire(&mut self, index: usize) {
+        self.forget_due(index);
+        let watched = &mut self.watches[index];
+        watched.retired = true;
+        unqueue(watched);
+        self.retired.push(index);
+    }
+
+    fn forget_due(&mut self, index: usize) {
+        if let Some(due) = self.watches[index].due.take() {
+            self.due.remove(&(due, index));
+        }
+    }
+}
+
+/// Takes a watch out of its queue, unless somebody waits for it.
+fn unqueue(watched: &mut Watched) {
+    watched.wanted = false;
+    if watched.stage == Stage::Queued && watched.waiting.is_empty() {
+        watched.stage = Stage::Idle;
+    }
+}
