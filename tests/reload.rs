@@ -192,8 +192,9 @@ fn another_image_is_a_new_baseline_and_the_old_one_resumes_when_it_returns() {
 fn a_registry_that_is_reached_otherwise_is_not_held_off_any_more() {
     let scene = Scene::new(&["a"]);
     let text = std::fs::read_to_string(scene.sandbox.config_path()).unwrap();
-    // TLS to a server that speaks none.
-    std::fs::write(scene.sandbox.config_path(), text.replace("plain_http = true", "plain_http = false")).unwrap();
+    // A port that nobody listens on.
+    std::fs::write(scene.sandbox.config_path(), text.replace("plain_http = true", "endpoint = 'http://127.0.0.1:1'"))
+        .unwrap();
     let mut agent = scene.sandbox.agent();
     agent.wait_for("registry held off", &[]);
 

@@ -1,6 +1,6 @@
 //! Each registry's client, gate, and the watches that wait for it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,20 +47,20 @@ impl Registries {
     }
 
     /// Goes on by this config: a registry that is reached otherwise gets a new client and is not held off any more.
-    /// Returns those whose watches may go on.
-    pub(super) fn adopt(&mut self, config: &Config) -> Vec<usize> {
-        let mut touched = Vec::new();
+    /// Returns those that may be asked harder or otherwise now, and whether otherwise.
+    pub(super) fn adopt(&mut self, config: &Config) -> BTreeMap<usize, bool> {
+        let mut touched = BTreeMap::new();
         for (index, registry) in self.all.iter_mut().enumerate() {
             let (options, limits) = settings(&registry.host, config);
             if registry.gate.limits() != limits {
                 registry.gate.limit(limits);
-                touched.push(index);
+                touched.insert(index, false);
             }
             if registry.options != options {
                 registry.options = options;
                 registry.client = None;
                 registry.gate.reopen();
-                touched.push(index);
+                touched.insert(index, true);
             }
         }
         touched

@@ -3,7 +3,7 @@
 //! *Invariant:* what is the same in both configs is not touched: its due time, its place in a queue, its check, its
 //! registry's connections and back-off go on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -64,10 +64,28 @@ impl Scheduler {
             }
         }
         self.find_twins();
-        for registry in touched {
+        self.try_again_at(&touched);
+        for registry in touched.into_keys() {
             self.start_queued(registry);
         }
         changes
+    }
+
+    /// What fails at registries that are reached otherwise now is due at once: its trouble is probably what the edit is
+    /// about.
+    fn try_again_at(&mut self, registries: &BTreeMap<usize, bool>) {
+        let now = clock::now();
+        let fails = |watched: &Watched| {
+            watched.record.trouble.is_some() && registries.get(&watched.registry).is_some_and(|otherwise| *otherwise)
+        };
+        let failing: Vec<usize> = self.by_name.values().copied().filter(|index| fails(&self.watches[*index])).collect();
+        for index in failing {
+            if let Some(due) = self.watches[index].due {
+                self.due.remove(&(due, index));
+                self.watches[index].due = Some(now);
+                self.due.insert((now, index));
+            }
+        }
     }
 
     /// Adds a watch. It is due at once if it was never checked, or came due since `alive`; else by its schedule.
