@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::clock;
+use super::{clock, failpoint};
 use crate::domain::gate::Report;
 use crate::domain::judge::{Outcome, Persist, Record, Verdict, judge};
 use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Platform, Reference, Watch};
@@ -109,10 +109,12 @@ impl Question {
         let known = self.checks.iter().find_map(|(_, check)| check.record.standing.as_ref());
         let known = known.map(|standing| &standing.sighting);
         let found = client.check(&self.reference, self.platform.as_ref(), known).await;
+        failpoint::step("check: answered");
         let mut asked = self.asked(found.result, found.requests);
         let verdicts: Vec<_> = self.checks.iter().map(|(_, check)| check.judge(&asked.seen, asked.at)).collect();
         if let Some(digest) = verdicts.iter().find_map(Verdict::to_verify) {
             let resolved = client.resolve(&self.reference, digest).await;
+            failpoint::step("check: verified");
             asked.requests += resolved.requests;
             if let Err(error) = &resolved.result {
                 asked.report = report(Some(error), &self.reference);
@@ -181,8 +183,12 @@ impl Check {
             return (Vec::new(), false);
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
+        failpoint::step("check: judged");
         match self.store.commit(self.id, record, changes, self.subscriptions.clone()).await {
-            Ok(owed) => (owed, true),
+            Ok(owed) => {
+                failpoint::step("check: committed");
+                (owed, true)
+            }
             Err(why) => {
                 let message = format!("the check could not be recorded: {why}");
                 let failure = Failure { kind: FailureKind::Store, message };

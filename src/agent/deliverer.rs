@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::clock;
 use super::contract::Message;
+use super::{clock, failpoint};
 use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::{Ending, Retry, State};
@@ -106,7 +107,7 @@ impl Deliverer {
         let free = |hook: &Hook| hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
         let room: Vec<Room> =
             config.hooks.values().map(|hook| room(hook, free(hook))).filter(|room| room.free > 0).collect();
-        let claimed = if room.is_empty() { Vec::new() } else { self.store.claim(now, room, None).await? };
+        let claimed = if room.is_empty() { Vec::new() } else { self.take(now, room, None).await? };
         // Whatever comes now, what was claimed is started: it is marked running.
         let wait = match self.store.next_due(now, config.hooks.keys().cloned().collect()).await {
             Ok(Some(due)) => Duration::try_from(due.duration_since(now)).unwrap_or_default().min(LONGEST_SLEEP),
@@ -114,6 +115,21 @@ impl Deliverer {
             Err(_) => TRY_AGAIN,
         };
         Ok((with_hooks(&config, claimed), wait))
+    }
+
+    /// Marks what is due as running, on disk.
+    async fn take(
+        &self,
+        now: Timestamp,
+        room: Vec<Room>,
+        only: Option<String>,
+    ) -> Result<Vec<Claimed>, crate::store::Error> {
+        failpoint::step("delivery: due");
+        let claimed = self.store.claim(now, room, only).await?;
+        if !claimed.is_empty() {
+            failpoint::step("delivery: claimed");
+        }
+        Ok(claimed)
     }
 
     /// Gives each of these deliveries one attempt, one after another, as far as it is due.
@@ -124,7 +140,7 @@ impl Deliverer {
             }
             let config = self.config();
             let room = config.hooks.values().map(|hook| room(hook, 1)).collect();
-            let claimed = self.store.claim(clock::now(), room, Some(id.clone())).await?;
+            let claimed = self.take(clock::now(), room, Some(id.clone())).await?;
             for (hook, claimed) in with_hooks(&config, claimed) {
                 self.attempt(&hook, claimed).await;
             }
@@ -149,13 +165,17 @@ impl Deliverer {
         };
         let mut cut = self.cut.clone();
         let stop = async move {
+            // Nobody asks for this before there is a process to stop.
+            failpoint::step("delivery: started");
             if cut.wait_for(|cut| *cut).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
         let run = hook::run(&hook.command, &message.vars(), &message.json(), stop, line).await;
+        failpoint::step("delivery: ended");
         let ended = ended(&run);
         let state = self.record(hook, &claimed, ended).await;
+        failpoint::step("delivery: recorded");
         let elapsed = began.elapsed();
         match (run.end.error(), state) {
             (None, _) => info!(watch = name, hook = &*hook.name, change, delivery, attempt, ?elapsed, "hook succeeded"),
@@ -201,7 +221,9 @@ impl Deliverer {
         }
         info!(deliveries = cut.len(), "an earlier agent ended while hooks ran; what is left of them is ended first");
         let ids: Vec<String> = cut.iter().map(|owed| owed.id.clone()).collect();
+        failpoint::step("recover: found");
         let survivors = hook::end_survivors(&ids).await;
+        failpoint::step("recover: survivors ended");
         warn!(deliveries = cut.len(), survivors, "hooks that an earlier agent was running run again");
         for owed in cut {
             let ended = Ended {
@@ -212,6 +234,7 @@ impl Deliverer {
             };
             let retry = self.config().hooks.get(&owed.hook).map_or(HELD, |hook| hook.retry);
             let state = self.store.finish(owed.id.clone(), ended, retry, clock::now(), 0.0).await?;
+            failpoint::step("recover: made due");
             debug!(delivery = owed.id, hook = &*owed.hook, state = state.as_str(), "recovered");
         }
         Ok(())

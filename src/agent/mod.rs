@@ -11,6 +11,7 @@ mod contract;
 mod deliverer;
 mod due;
 mod expiry;
+mod failpoint;
 mod lines;
 mod once;
 mod registries;
@@ -201,6 +202,7 @@ pub async fn run(
     let parts = Parts::new(config, Mode::Agent).await?;
     let listener = control::bind(&socket).map_err(|source| Error::Socket { socket: socket.clone(), source })?;
     let store = parts.deliverer.store.clone();
+    failpoint::step("start: opened");
     tokio::select! {
         recovered = parts.deliverer.recover() => recovered?,
         () = &mut stop => return Ok(()),
@@ -214,12 +216,15 @@ pub async fn run(
     ready();
     let ended = running.until(stop, &store, &lock).await;
     info!("stopping");
+    failpoint::step("stop: asked");
     // From now on others wait for us to end, instead of asking a socket that does not answer any more.
     let _ = lock.name(None);
     running.end(hurry).await;
+    failpoint::step("stop: drained");
     if let Err(error) = store.checkpoint().await {
         error!(kind = error.kind(), "{error}");
     }
+    failpoint::step("stop: written back");
     // Where another has taken our place, the socket is theirs.
     if lock.is_in_place() {
         let _ = std::fs::remove_file(&socket);

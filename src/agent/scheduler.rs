@@ -17,6 +17,7 @@ use tracing::{debug, error, warn};
 use super::checker::{Answered, Check, Checked, Question};
 use super::clock::{self, Clock};
 use super::due::next_due;
+use super::failpoint;
 use super::lines::{held_off_line, line, unknown_watch};
 use super::registries::Registries;
 use super::watched::{Done, Request, Stage, Waiter, Watched};
@@ -269,6 +270,7 @@ impl Scheduler {
             let _ = waiter.reply.send(Done { id, line: line.clone() });
         }
         if !checked.owed.is_empty() {
+            failpoint::step("check: remembered");
             self.bell.notify_one();
         }
         self.come_back(index, &checked);
