@@ -143,11 +143,15 @@ impl Agent {
         }
     }
 
-    /// Reads what it says for this long, or until it has ended.
-    pub fn reads_for(&mut self, length: Duration) {
+    /// Reads what it says for this long, or until it has ended by itself; how, if it has.
+    pub fn ends_within(&mut self, length: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + length;
-        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.log.push((line, false));
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.log.push((line, false)),
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => return Some(self.wait_exit()),
+            }
         }
     }
 
