@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 /// The lock's file name in the state directory.
@@ -83,7 +85,7 @@ fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
 
 impl Lock {
     /// Takes the lock of a state directory, which is made if it is missing; waits up to `patience` for a one-shot
-    /// command to end, or for an agent that is only starting, but never for one that runs.
+    /// command to end, for an agent that is only starting, or for what a killed one left, but never for one that runs.
     pub async fn acquire(dir: &Path, patience: Duration) -> Result<Self, LockError> {
         let io = |source| LockError::Io { dir: dir.to_owned(), source };
         refuse_root(dir)?;
@@ -98,7 +100,7 @@ impl Lock {
                 Err(TryLockError::Error(source)) => return Err(io(source)),
                 Err(TryLockError::WouldBlock) => {
                     let holder = read(&path);
-                    let is_agent = holder.as_ref().is_some_and(|owner| owner.socket.is_some());
+                    let is_agent = holder.as_ref().is_some_and(|owner| owner.socket.is_some() && !is_gone(owner.pid));
                     if is_agent || Instant::now() >= until {
                         return Err(LockError::Held { dir: dir.to_owned(), owner: holder });
                     }
@@ -144,6 +146,13 @@ fn read(path: &Path) -> Option<Owner> {
     let mut text = String::new();
     File::open(path).ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// Whether there is no such process. An agent that was killed while it started a hook leaves a child that holds the lock
+/// until the hook's program is loaded.
+fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// Root would leave files behind that the state's own user cannot write.
@@ -199,6 +208,21 @@ mod tests {
         assert!(!lock.is_in_place());
         let _other = Lock::acquire(&state, Duration::ZERO).await.unwrap();
         assert!(!lock.is_in_place());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_agent_left_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Lock::acquire(dir.path(), Duration::ZERO).await.unwrap();
+        let mut agent = std::process::Command::new("true").spawn().unwrap();
+        agent.wait().unwrap();
+        let gone = Owner { pid: agent.id(), socket: Some("/run/x.sock".into()) };
+        std::fs::write(dir.path().join(LOCK), serde_json::to_string(&gone).unwrap()).unwrap();
+        let waiting = Lock::acquire(dir.path(), Duration::from_secs(30));
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+        drop(held);
+        waiting.await.unwrap();
     }
 
     #[tokio::test]
