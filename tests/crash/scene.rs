@@ -172,7 +172,7 @@ run="$TAGHOOK_DELIVERY $TAGHOOK_ATTEMPT"
 hook="$TAGHOOK_WATCH $TAGHOOK_HOOK"
 # Locked for as long as any process of this run lives; one that was just killed may take a moment to let go.
 exec 9>>"{log}.$TAGHOOK_WATCH.$TAGHOOK_HOOK"
-flock -w 0.3 9 || echo "overlap $run $hook" >>"{log}"
+flock -w 1 9 || echo "overlap $run $hook" >>"{log}"
 echo "start $run $hook $TAGHOOK_DIGEST" >>"{log}"
 run() {{ {behaviour}
 }}
