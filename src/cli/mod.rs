@@ -259,7 +259,11 @@ fn agent_code(error: &agent::Error) -> u8 {
 fn store_code(error: &store::Error) -> u8 {
     match error {
         store::Error::Commit(error) => store_code(error),
-        store::Error::Full(_) | store::Error::Sqlite { .. } | store::Error::Ended | store::Error::Value(_) => 1,
+        store::Error::Full(_)
+        | store::Error::Disk { .. }
+        | store::Error::Sqlite { .. }
+        | store::Error::Ended
+        | store::Error::Value(_) => 1,
         _ => 2,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,15 @@ pub enum Error {
         /// What SQLite says.
         detail: String,
     },
+    /// The disk fails.
+    #[error("the disk of {file:?} fails: {detail}; see the kernel's log (dmesg), nothing is forgotten meanwhile",
+        file = .path.display().to_string())]
+    Disk {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
     /// Any other error of SQLite.
     #[error("the database {file:?} failed: {source}", file = .path.display().to_string())]
     Sqlite {
@@ -87,6 +96,7 @@ impl Error {
             Self::Newer { .. } => "newer",
             Self::Full(_) => "full",
             Self::ReadOnly { .. } => "read_only",
+            Self::Disk { .. } => "disk",
             Self::Sqlite { .. } => "sqlite",
             Self::Value(_) => "value",
             Self::Commit(error) => error.kind(),
@@ -98,10 +108,15 @@ impl Error {
     pub(super) fn of(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         let detail = source.to_string();
+        // The index of the log cannot grow: SQLite has no code of its own for a disk that is too full for it.
+        if source.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE) {
+            return Self::Full(path);
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::NotOurs(path),
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, detail },
             Some(ErrorCode::DiskFull) => Self::Full(path),
+            Some(ErrorCode::SystemIoFailure) => Self::Disk { path, detail },
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 Self::ReadOnly { path, detail }
             }
