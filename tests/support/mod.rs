@@ -13,12 +13,14 @@
 pub mod ask;
 pub mod bed;
 pub mod distribution;
+pub mod fault;
 pub mod hook;
 pub mod nginx;
 pub mod process;
 pub mod registry;
 pub mod sandbox;
 pub mod silent;
+pub mod wall_clock;
 
 use std::time::Duration;
 
