@@ -75,7 +75,7 @@ impl Store {
 
     /// The ids of all deliveries that were given up.
     pub async fn failed(&self) -> Result<Vec<String>, Error> {
-        self.write(|connection| {
+        self.read(|connection| {
             let mut query = connection.prepare("SELECT id FROM deliveries WHERE state = 'failed' ORDER BY number")?;
             let ids = query.query_map([], |row| row.get(0))?;
             Ok(ids.collect::<Result<_, _>>()?)
@@ -95,7 +95,7 @@ impl Store {
 
     /// The watches whose hooks are held by hand.
     pub async fn paused(&self) -> Result<Vec<WatchId>, Error> {
-        self.write(|connection| {
+        self.read(|connection| {
             let mut query = connection.prepare_cached("SELECT id FROM watches WHERE paused")?;
             let ids = query.query_map([], |row| row.get(0).map(WatchId))?;
             Ok(ids.collect::<Result<_, _>>()?)

@@ -89,7 +89,7 @@ impl Store {
 
     /// When the next delivery of these hooks is due after `now`, if one waits.
     pub async fn next_due(&self, now: Timestamp, hooks: Vec<Arc<str>>) -> Result<Option<Timestamp>, Error> {
-        self.write(move |connection| {
+        self.read(move |connection| {
             let mut query = connection
                 .prepare_cached("SELECT min(due) FROM deliveries WHERE state = 'pending' AND hook = ?1 AND due > ?2")?;
             let dues =
@@ -114,7 +114,7 @@ impl Store {
 
     /// The deliveries, and their hooks, that were running when an earlier agent ended.
     pub async fn running(&self) -> Result<Vec<Owed>, Error> {
-        self.write(|connection| {
+        self.read(|connection| {
             let mut query = connection.prepare("SELECT id, hook FROM deliveries WHERE state = 'running'")?;
             let rows =
                 query.query_map([], |row| Ok(Owed { id: row.get(0)?, hook: row.get::<_, String>(1)?.into() }))?;

@@ -104,6 +104,11 @@ impl Error {
         }
     }
 
+    /// Whether it lies with the disk, and not with what was asked.
+    pub(super) fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Disk { .. } | Self::ReadOnly { .. } | Self::Corrupt { .. })
+    }
+
     /// What an error of SQLite means for the database at `path`.
     pub(super) fn of(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();

@@ -26,7 +26,7 @@ pub use leftover::Fed;
 pub use lock::{Lock, LockError, Owner, owner};
 pub use reader::{ChangeRow, DeliveryRow, OwedCounts, Reader, WatchRow};
 pub use record::WatchId;
-pub use writer::Store;
+pub use writer::{Store, Trouble};
 
 /// The database's file name in the state directory.
 pub const DATABASE: &str = "taghook.db";

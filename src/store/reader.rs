@@ -168,17 +168,17 @@ impl Reader {
 impl super::Store {
     /// What the hooks of each watch are owed; watches that owe nothing are left out.
     pub async fn owed(&self) -> Result<Vec<(super::WatchId, OwedCounts)>, Error> {
-        self.write(owed).await
+        self.read(owed).await
     }
 
     /// The deliveries with these ids, and what their latest attempts printed.
     pub async fn deliveries(&self, ids: Vec<String>) -> Result<Vec<DeliveryRow>, Error> {
-        self.write(move |connection| deliveries(connection, &ids)).await
+        self.read(move |connection| deliveries(connection, &ids)).await
     }
 
     /// Deliveries of a watch that are pending or running.
     pub async fn open_deliveries(&self, watch: super::WatchId) -> Result<Vec<DeliveryRow>, Error> {
-        self.write(move |connection| {
+        self.read(move |connection| {
             let sql = format!(
                 "{DELIVERY} WHERE d.number IN (
                  SELECT number FROM deliveries INDEXED BY deliveries_pending WHERE watch = ?1 AND state = 'pending'

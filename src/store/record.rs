@@ -49,7 +49,7 @@ impl Store {
 
     /// When an agent was last known to be alive on this state.
     pub async fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
-        self.write(last_heartbeat).await
+        self.read(last_heartbeat).await
     }
 }
 

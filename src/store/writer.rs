@@ -1,13 +1,14 @@
 //! The one thread that writes.
 //!
 //! Whoever wants to write hands it a closure. It runs what has come in by then, each in a savepoint of its own, and
-//! commits all with one fsync; only after that commit does anyone get an answer.
+//! commits all with one fsync; only after that commit does anyone get an answer. Who only reads is answered after the
+//! commit, too, but whether that worked or not: what is known can be told also while nothing can be written.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Error, schema};
 
@@ -19,6 +20,16 @@ const QUEUE: usize = 1024;
 pub struct Store {
     queue: mpsc::Sender<Job>,
     path: Arc<PathBuf>,
+    trouble: watch::Receiver<Option<Trouble>>,
+}
+
+/// Why nothing can be written, as it was when it was last tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// See [`Error::kind`].
+    pub kind: &'static str,
+    /// With the remedy.
+    pub message: String,
 }
 
 /// A piece of work. Given a reason instead of a connection, it only passes that on.
@@ -28,6 +39,8 @@ type Work = Box<dyn FnOnce(Result<&Connection, Arc<Error>>) -> Answer + Send>;
 enum Job {
     /// To be done in a savepoint.
     Work(Work),
+    /// To be done after the commit.
+    Read(Box<dyn FnOnce(&Connection) + Send>),
     /// Writes the log back into the database.
     Checkpoint(oneshot::Sender<()>),
 }
@@ -35,6 +48,8 @@ enum Job {
 /// Whether the work succeeded (if not, its savepoint is rolled back), and whom to tell the fate of the commit.
 struct Answer {
     worked: bool,
+    /// If the disk was the reason.
+    trouble: Option<Trouble>,
     /// Of the savepoint.
     fate: Result<(), Arc<Error>>,
     tell: Box<dyn FnOnce(Result<(), Arc<Error>>) + Send>,
@@ -49,12 +64,13 @@ impl Store {
 
     fn start(connection: Connection, path: PathBuf) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
+        let (told, trouble) = watch::channel(None);
         let database = path.clone();
         let spawned =
-            std::thread::Builder::new().name("store".into()).spawn(move || serve(&connection, &database, jobs));
+            std::thread::Builder::new().name("store".into()).spawn(move || serve(&connection, &database, jobs, &told));
         let remedy = "raise the limit of threads";
         spawned.map_err(|source| Error::Directory { path: path.clone(), remedy, source })?;
-        Ok(Self { queue, path: path.into() })
+        Ok(Self { queue, path: path.into(), trouble })
     }
 
     /// A store that nothing outlives: for looking without leaving a trace.
@@ -72,6 +88,11 @@ impl Store {
         self.path.parent().unwrap_or(&self.path)
     }
 
+    /// Why nothing can be written; `None` once something was.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.borrow().clone()
+    }
+
     /// Runs `work` in a transaction; `Ok` means that it is on disk.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
@@ -84,12 +105,26 @@ impl Store {
             let result = connection.map_err(Error::Commit).and_then(work).map_err(|error| error.at(&path));
             Answer {
                 worked: result.is_ok(),
+                trouble: result.as_ref().err().filter(|error| error.is_of_disk()).map(Trouble::of),
                 fate: Ok(()),
                 // Whoever asked may have given up waiting; the transaction stands all the same.
                 tell: Box::new(move |fate| drop(reply.send(fate.map_err(Error::Commit).and(result)))),
             }
         };
         self.queue.send(Job::Work(Box::new(work))).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// Looks at what is on disk.
+    pub(super) async fn read<T, F>(&self, look: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let path = self.path.clone();
+        let look = move |connection: &Connection| drop(reply.send(look(connection).map_err(|error| error.at(&path))));
+        self.queue.send(Job::Read(Box::new(look))).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
 
@@ -103,6 +138,12 @@ impl Store {
 
 fn ended() -> Error {
     Error::Ended
+}
+
+impl Trouble {
+    fn of(error: &Error) -> Self {
+        Self { kind: error.kind(), message: error.to_string() }
+    }
 }
 
 impl Error {
@@ -121,17 +162,26 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>) {
+fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>, told: &watch::Sender<Option<Trouble>>) {
     let mut batch = Vec::new();
     while jobs.blocking_recv_many(&mut batch, QUEUE) > 0 {
-        let (mut work, mut checkpoints) = (Vec::new(), Vec::new());
+        let (mut work, mut reads, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
         for job in batch.drain(..) {
             match job {
                 Job::Work(job) => work.push(job),
+                Job::Read(job) => reads.push(job),
                 Job::Checkpoint(reply) => checkpoints.push(reply),
             }
         }
-        commit_together(connection, path, work);
+        let written = connection.total_changes();
+        if let Some(trouble) = commit_together(connection, path, work) {
+            told.send_replace(Some(trouble));
+        } else if connection.total_changes() != written {
+            told.send_replace(None);
+        }
+        for read in reads {
+            read(connection);
+        }
         // A reader without write access cannot move its own mark in the WAL's index; ours makes the commit visible.
         let _ = connection.query_row("SELECT count(*) FROM heartbeat", [], |_| Ok(()));
         if !checkpoints.is_empty() {
@@ -143,9 +193,10 @@ fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>) {
     }
 }
 
-fn commit_together(connection: &Connection, path: &Path, work: Vec<Work>) {
+/// Tells why it could not.
+fn commit_together(connection: &Connection, path: &Path, work: Vec<Work>) -> Option<Trouble> {
     if work.is_empty() {
-        return;
+        return None;
     }
     let run = |sql: &str| connection.execute_batch(sql).map_err(|error| Arc::new(Error::of(path, error)));
     let began = run("BEGIN IMMEDIATE");
@@ -154,9 +205,12 @@ fn commit_together(connection: &Connection, path: &Path, work: Vec<Work>) {
     if committed.is_err() {
         let _ = connection.execute_batch("ROLLBACK");
     }
+    let mut trouble = committed.as_ref().err().map(|why| Trouble::of(why));
     for answer in answers {
+        trouble = trouble.or(answer.trouble);
         (answer.tell)(committed.clone().and(answer.fate));
     }
+    trouble
 }
 
 fn in_savepoint(
