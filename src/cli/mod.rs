@@ -247,7 +247,7 @@ impl Failure {
 
 fn agent_code(error: &agent::Error) -> u8 {
     match error {
-        agent::Error::Lock(store::LockError::Held { .. })
+        agent::Error::Lock(store::LockError::Held { .. } | store::LockError::Full(_))
         | agent::Error::Interrupted
         | agent::Error::Broken
         | agent::Error::Lost(_) => 1,

@@ -55,6 +55,9 @@ pub enum LockError {
         /// What was run.
         command: String,
     },
+    /// No room to say who holds it.
+    #[error("the disk of {dir:?} is full; make room, nothing is forgotten meanwhile", dir = .0.display().to_string())]
+    Full(PathBuf),
     /// The file or its directory cannot be used.
     #[error("cannot use the state directory {dir:?}: {source}; run as the user that owns it, or set `state` to a directory of your own",
         dir = .dir.display().to_string())]
@@ -83,11 +86,20 @@ fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
     }
 }
 
+impl LockError {
+    fn of(dir: &Path, source: std::io::Error) -> Self {
+        match source.kind() {
+            std::io::ErrorKind::StorageFull => Self::Full(dir.to_owned()),
+            _ => Self::Io { dir: dir.to_owned(), source },
+        }
+    }
+}
+
 impl Lock {
     /// Takes the lock of a state directory, which is made if it is missing; waits up to `patience` for a one-shot
     /// command to end, for an agent that is only starting, or for what a killed one left, but never for one that runs.
     pub async fn acquire(dir: &Path, patience: Duration) -> Result<Self, LockError> {
-        let io = |source| LockError::Io { dir: dir.to_owned(), source };
+        let io = |source| LockError::of(dir, source);
         refuse_root(dir)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io)?;
         let path = dir.join(LOCK);
@@ -126,7 +138,7 @@ impl Lock {
         let text = serde_json::to_string(&owner).unwrap_or_default();
         let file = &mut self.file;
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
-        written.map_err(|source| LockError::Io { dir: self.dir.clone(), source })
+        written.map_err(|source| LockError::of(&self.dir, source))
     }
 }
 

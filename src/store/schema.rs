@@ -72,10 +72,10 @@ fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
 fn make_file(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     let dir = path.parent().unwrap_or(path);
-    let error = |path: &Path, source: std::io::Error| Error::Directory {
-        path: path.to_owned(),
-        remedy: "run as the user that owns it, or set `state` to a directory of your own",
-        source,
+    let remedy = "run as the user that owns it, or set `state` to a directory of your own";
+    let error = |path: &Path, source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::StorageFull => Error::Full(path.to_owned()),
+        _ => Error::Directory { path: path.to_owned(), remedy, source },
     };
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|source| error(dir, source))?;
     let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path);
