@@ -14,7 +14,7 @@ use crate::control::wire::{
     CheckLine, CheckRequest, ConfigStatus, DeliveryLine, Leftover, PauseRequest, Paused, Problem, PruneRequest,
     RetryLine, RetryRequest, Status,
 };
-use crate::control::{Command, Told};
+use crate::control::{Command, Told, Undone};
 use crate::domain::FailureKind;
 use crate::store::{DeliveryRow, Error, Fed, WatchId};
 
@@ -76,13 +76,13 @@ impl Answers {
         let _ = reply.send(status.map_err(|error| error.to_string()));
     }
 
-    async fn retry(&self, request: RetryRequest, reply: oneshot::Sender<Result<Vec<RetryLine>, String>>) {
+    async fn retry(&self, request: RetryRequest, reply: oneshot::Sender<Result<Vec<RetryLine>, Undone>>) {
         let done = act::retry(&self.deliverer.store, request).await;
         self.deliverer.bell.notify_one();
-        let _ = reply.send(done.map_err(|error| error.to_string()));
+        let _ = reply.send(done.map_err(undone));
     }
 
-    async fn pause(&self, request: PauseRequest, reply: oneshot::Sender<Result<Paused, String>>) {
+    async fn pause(&self, request: PauseRequest, reply: oneshot::Sender<Result<Paused, Undone>>) {
         let known = self.look(|scheduler| {
             let watches = scheduler.live();
             watches.map(|watched| (watched.watch.name().to_owned(), watched.id)).collect::<HashMap<_, _>>()
@@ -90,17 +90,17 @@ impl Answers {
         let Some(known) = known.await else { return };
         let done = act::pause(&self.deliverer.store, &known, request).await;
         self.deliverer.bell.notify_one();
-        let _ = reply.send(done.map_err(|error| error.to_string()));
+        let _ = reply.send(done.map_err(undone));
     }
 
-    async fn prune(&self, request: PruneRequest, reply: oneshot::Sender<Result<Vec<Leftover>, String>>) {
+    async fn prune(&self, request: PruneRequest, reply: oneshot::Sender<Result<Vec<Leftover>, Undone>>) {
         let fed = self.look(|scheduler| {
             let watches = scheduler.live();
             watches.map(|watched| (watched.id, watched.watch.hooks.to_vec())).collect::<Fed>()
         });
         let Some(fed) = fed.await else { return };
         let done = act::prune(&self.deliverer.store, fed, request).await;
-        let _ = reply.send(done.map_err(|error| error.to_string()));
+        let _ = reply.send(done.map_err(undone));
     }
 
     /// What the loop knows; `None` when it is stopping.
@@ -140,6 +140,13 @@ impl Answers {
         }
         waiting.join_all().await;
         let _ = lines.send(Told::End).await;
+    }
+}
+
+fn undone(error: super::Error) -> Undone {
+    match error {
+        super::Error::Refused(why) => Undone::Refused(why),
+        error => Undone::Failed(error.to_string()),
     }
 }
 

@@ -14,6 +14,7 @@ use super::clock;
 use super::scheduler::{Changes, Scheduler};
 use super::watched::Request;
 use crate::config::{self, Config, Faults, Loaded};
+use crate::control::Undone;
 use crate::control::wire::Reloaded;
 use crate::domain::WatchKey;
 use crate::store::{self, Fed, Store, WatchId};
@@ -59,7 +60,7 @@ pub(super) struct Reloader {
 }
 
 /// Somebody who asked for it, and waits for the result.
-pub(super) type Asked = oneshot::Sender<Result<Reloaded, String>>;
+pub(super) type Asked = oneshot::Sender<Result<Reloaded, Undone>>;
 
 impl Reloader {
     /// Reloads whenever somebody asks, or `hangup` is rung.
@@ -75,7 +76,11 @@ impl Reloader {
             let done = self.reload().await;
             self.tell(&done);
             if let Some(reply) = reply {
-                let _ = reply.send(done.map_err(|error| error.to_string()));
+                let refused = |error: Error| match error {
+                    Error::Faults(_) | Error::Restart { .. } => Undone::Refused(error.to_string()),
+                    error => Undone::Failed(error.to_string()),
+                };
+                let _ = reply.send(done.map_err(refused));
             }
         }
     }

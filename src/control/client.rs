@@ -55,6 +55,9 @@ pub enum Error {
     /// It refused.
     #[error("{0}")]
     Refused(String),
+    /// It cannot at the moment.
+    #[error("{0}")]
+    Failed(String),
     /// It broke off, or talks otherwise than we expect.
     #[error("the agent broke off: {0}; is it of another version?")]
     Protocol(String),
@@ -152,8 +155,11 @@ impl Client {
         let body = timeout(ANSWER, Limited::new(response.into_body(), 64 * 1024).collect()).await;
         let body = body.map_err(|_| Error::Timeout)?.map_err(protocol)?.to_bytes();
         let refusal: Result<Refusal, _> = serde_json::from_slice(&body);
-        Err(refusal
-            .map_or_else(|_| Error::Protocol(format!("status {status}")), |refusal| Error::Refused(refusal.error)))
+        Err(match refusal {
+            Err(_) => Error::Protocol(format!("status {status}")),
+            Ok(refusal) if status.is_server_error() => Error::Failed(refusal.error),
+            Ok(refusal) => Error::Refused(refusal.error),
+        })
     }
 }
 

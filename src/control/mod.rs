@@ -12,4 +12,4 @@ mod server;
 pub mod wire;
 
 pub use client::{Client, Error};
-pub use server::{Command, Told, bind, serve};
+pub use server::{Command, Told, Undone, bind, serve};

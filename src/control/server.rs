@@ -23,15 +23,24 @@ pub enum Command {
     /// Tell all.
     Status(oneshot::Sender<Result<Status, String>>),
     /// Owe deliveries again.
-    Retry(RetryRequest, oneshot::Sender<Result<Vec<RetryLine>, String>>),
+    Retry(RetryRequest, oneshot::Sender<Result<Vec<RetryLine>, Undone>>),
     /// Hold hooks, or let them go.
-    Pause(PauseRequest, oneshot::Sender<Result<Paused, String>>),
+    Pause(PauseRequest, oneshot::Sender<Result<Paused, Undone>>),
     /// Tell what is left over from an earlier config, or discard it.
-    Prune(PruneRequest, oneshot::Sender<Result<Vec<Leftover>, String>>),
+    Prune(PruneRequest, oneshot::Sender<Result<Vec<Leftover>, Undone>>),
     /// Go by the config as it is now.
-    Reload(oneshot::Sender<Result<Reloaded, String>>),
+    Reload(oneshot::Sender<Result<Reloaded, Undone>>),
     /// Check now: refuse at once, or tell each result as it comes, and then that this was all.
     Check(CheckRequest, oneshot::Sender<Result<mpsc::Receiver<Told>, String>>),
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub enum Undone {
+    /// It may not be.
+    Refused(String),
+    /// It cannot be at the moment.
+    Failed(String),
 }
 
 /// A part of the answer to [`Command::Check`].
@@ -106,7 +115,7 @@ async fn reload(State(commands): State<mpsc::Sender<Command>>) -> Response {
 /// Has the agent do something that it may refuse.
 async fn act<T: serde::Serialize>(
     commands: mpsc::Sender<Command>,
-    command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
+    command: impl FnOnce(oneshot::Sender<Result<T, Undone>>) -> Command,
 ) -> Response {
     let (reply, answer) = oneshot::channel();
     if commands.send(command(reply)).await.is_err() {
@@ -114,7 +123,8 @@ async fn act<T: serde::Serialize>(
     }
     match answer.await {
         Err(_) => stopping(),
-        Ok(Err(error)) => (StatusCode::CONFLICT, Json(Refusal { error })).into_response(),
+        Ok(Err(Undone::Refused(error))) => (StatusCode::CONFLICT, Json(Refusal { error })).into_response(),
+        Ok(Err(Undone::Failed(error))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(Refusal { error })).into_response(),
         Ok(Ok(done)) => Json(done).into_response(),
     }
 }

@@ -148,6 +148,9 @@ pub struct Status {
     /// The config that the agent goes by; `None` without an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigStatus>,
+    /// Why the agent can write nothing at the moment, so that no hook may start.
+    #[serde(default)]
+    pub store: Option<Problem>,
     /// The watches, by name.
     pub watches: Vec<WatchStatus>,
 }
