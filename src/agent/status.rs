@@ -55,14 +55,14 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     };
     let watches: Vec<_> = config.watches.values().map(one).collect();
     let last_checked = watches.iter().filter_map(|watch| watch.last_checked).max();
-    Ok(Status { source: "database".into(), as_of: as_of.max(last_checked), config: None, watches })
+    Ok(Status { source: "database".into(), as_of: as_of.max(last_checked), config: None, store: None, watches })
 }
 
 /// What the database of a state directory knows, whatever the config says now.
 pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
     let reader = Reader::open(dir)?;
     let watches = reader.watches()?.into_iter().map(of_row).collect();
-    Ok(Status { source: "database".into(), as_of: reader.last_heartbeat()?, config: None, watches })
+    Ok(Status { source: "database".into(), as_of: reader.last_heartbeat()?, config: None, store: None, watches })
 }
 
 fn of_row(row: WatchRow) -> WatchStatus {
@@ -123,7 +123,8 @@ pub(super) async fn complete(
         status.owed = owed.get(id).copied().unwrap_or_default().into();
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
-    Ok(Status { source: "agent".into(), as_of: Some(clock::now()), config, watches })
+    let trouble = store.trouble().map(|trouble| Problem { kind: trouble.kind.to_owned(), message: trouble.message });
+    Ok(Status { source: "agent".into(), as_of: Some(clock::now()), config, store: trouble, watches })
 }
 
 impl From<OwedCounts> for Owed {

@@ -79,7 +79,9 @@ fn human(status: &Status, limit: Option<usize>) -> String {
     watches.sort_by_key(|watch| (rank(watch), watch.watch.clone()));
     let shown = limit.unwrap_or(usize::MAX).min(watches.len());
     let rows = watches.iter().take(shown).map(|watch| row(watch, now)).collect();
-    let mut all = text::table(&["WATCH", "STATE", "DIGEST", "CHANGED", "LAST OK", "NEXT", "OWED"], rows);
+    let held = status.store.iter().map(|problem| format!("hooks are held: {}\n", problem.message));
+    let mut all = held.collect::<String>();
+    all += &text::table(&["WATCH", "STATE", "DIGEST", "CHANGED", "LAST OK", "NEXT", "OWED"], rows);
     for watch in watches.iter().take(shown) {
         if let Some(error) = &watch.error {
             all += &format!("{}: {}: {}: {}\n", watch.watch, watch.image, error.kind, error.message);
