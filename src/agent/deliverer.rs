@@ -26,6 +26,8 @@ use crate::store::{Claimed, Ended, Room, Store};
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// While the end of an attempt cannot be recorded.
 const RECORD: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+/// So often a one-shot check tries to: whoever waits for it is not kept waiting for room on a disk.
+const ONCE: u32 = 3;
 /// The longest sleep: a clock that was set must be noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -56,7 +58,7 @@ impl Deliverer {
                         let this = self.clone();
                         runs.spawn(async move {
                             // A panic is a bug; it must not keep the hook's place. The delivery counts as cut.
-                            let attempt = AssertUnwindSafe(this.attempt(&hook, claimed));
+                            let attempt = AssertUnwindSafe(this.attempt(&hook, claimed, u32::MAX));
                             if attempt.catch_unwind().await.is_err() {
                                 error!(hook = &*hook.name, "taghook has a bug here: a delivery panicked");
                             }
@@ -142,7 +144,7 @@ impl Deliverer {
             let room = config.hooks.values().map(|hook| room(hook, 1)).collect();
             let claimed = self.take(clock::now(), room, Some(id.clone())).await?;
             for (hook, claimed) in with_hooks(&config, claimed) {
-                self.attempt(&hook, claimed).await;
+                self.attempt(&hook, claimed, ONCE).await;
             }
         }
         Ok(())
@@ -153,8 +155,8 @@ impl Deliverer {
         self.config().hooks.values().map(|hook| hook.command.timeout).max().unwrap_or_default() + LONGEST_SLEEP
     }
 
-    /// Runs a claimed delivery's command and records its end.
-    async fn attempt(&self, hook: &Hook, claimed: Claimed) {
+    /// Runs a claimed delivery's command and records its end, for which it tries so often.
+    async fn attempt(&self, hook: &Hook, claimed: Claimed, tries: u32) {
         let (name, delivery, attempt) = (claimed.watch.1.as_str(), claimed.id.as_str(), claimed.attempt);
         let change = claimed.kind.as_str();
         info!(watch = name, hook = &*hook.name, change, delivery, attempt, "hook started");
@@ -174,7 +176,7 @@ impl Deliverer {
         let run = hook::run(&hook.command, &message.vars(), &message.json(), stop, line).await;
         failpoint::step("delivery: ended");
         let ended = ended(&run);
-        let state = self.record(hook, &claimed, ended).await;
+        let state = self.record(hook, &claimed, ended, tries).await;
         failpoint::step("delivery: recorded");
         let elapsed = began.elapsed();
         match (run.end.error(), state) {
@@ -195,18 +197,21 @@ impl Deliverer {
     }
 
     /// Records the end of an attempt. Until that is done the delivery counts as running and nothing newer of its watch
-    /// and hook may start, so it is tried for as long as we run; the next start finds it cut.
-    async fn record(&self, hook: &Hook, claimed: &Claimed, ended: Ended) -> Option<State> {
+    /// and hook may start, so the agent tries for as long as it runs; the next start finds it cut.
+    async fn record(&self, hook: &Hook, claimed: &Claimed, ended: Ended, tries: u32) -> Option<State> {
         let mut cut = self.cut.clone();
-        for tries in 0.. {
+        for failed in 1..=tries {
             let chance = fastrand::f64();
             let done = self.store.finish(claimed.id.clone(), ended.clone(), hook.retry, clock::now(), chance).await;
             match done {
                 Ok(state) => return Some(state),
                 Err(why) => error!(delivery = claimed.id, kind = why.kind(), "cannot record the end of a hook: {why}"),
             }
+            if failed == tries {
+                break;
+            }
             tokio::select! {
-                () = sleep(RECORD.pause(tries, chance)) => {}
+                () = sleep(RECORD.pause(failed - 1, chance)) => {}
                 _ = cut.wait_for(|cut| *cut) => break,
             }
         }

@@ -94,5 +94,12 @@ async fn deliver(deliverer: &Deliverer, done: Done) -> Result<CheckLine, Error> 
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     deliverer.attempt_once(&ids).await?;
     let rows = deliverer.store.deliveries(ids).await?;
-    Ok(CheckLine { deliveries: rows.into_iter().map(super::answers::delivery_line).collect(), ..done.line })
+    let mut deliveries: Vec<_> = rows.into_iter().map(super::answers::delivery_line).collect();
+    if let Some(trouble) = deliverer.store.trouble() {
+        for unrecorded in deliveries.iter_mut().filter(|line| line.state == "running") {
+            let why = format!("its end could not be recorded, so it runs again: {}", trouble.message);
+            unrecorded.error = Some(why);
+        }
+    }
+    Ok(CheckLine { deliveries, ..done.line })
 }
