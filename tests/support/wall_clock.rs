@@ -1,21 +1,28 @@
-//! A wall clock that a test sets, under programs that it starts; their monotonic clock goes on as it is.
+//! A clock that a test sets, under programs that it starts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A clock beside the machine's own, which runs on from wherever it is set to.
+/// A clock beside the machine's own, which runs on from wherever it is set to. The monotonic clock goes on as it is.
 pub struct WallClock {
     offset: PathBuf,
+    monotonic: bool,
 }
 
 impl WallClock {
     /// One that shows the machine's time; `dir` holds the file by which it is set.
     pub fn new(dir: &Path) -> Self {
-        let clock = Self { offset: dir.join("wall-clock") };
+        let clock = Self { offset: dir.join("wall-clock"), monotonic: false };
         clock.is_off_by(SignedDuration::ZERO);
         clock
+    }
+
+    /// One by which all time goes, the monotonic clock's too: set forward, so much time has passed. Who sleeps sleeps
+    /// as long as before.
+    pub fn of_all_time(dir: &Path) -> Self {
+        Self { monotonic: true, ..Self::new(dir) }
     }
 
     /// Sets it to so much after the machine's time, or before it.
@@ -32,12 +39,12 @@ impl WallClock {
     }
 
     /// What the command's environment must hold, so that it goes by this clock.
-    pub fn env(&self) -> [(&'static str, String); 4] {
+    fn env(&self) -> [(&'static str, String); 4] {
         [
             ("LD_PRELOAD", library().display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", self.offset.display().to_string()),
             ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", u8::from(!self.monotonic).to_string()),
         ]
     }
 
