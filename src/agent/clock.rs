@@ -24,12 +24,12 @@ impl Clock {
         Self { wall: Timestamp::now(), monotonic: Instant::now() }
     }
 
-    /// Whether the two have come apart since the last call.
-    pub(super) fn was_set(&mut self) -> bool {
+    /// How far the wall clock has been set since the last call, forward or back, if it was.
+    pub(super) fn was_set(&mut self) -> Option<SignedDuration> {
         let now = Self::new();
         let wall = now.wall.duration_since(self.wall);
         let monotonic = SignedDuration::try_from(now.monotonic - self.monotonic).unwrap_or_default();
         *self = now;
-        (wall - monotonic).unsigned_abs() > SET
+        Some(wall - monotonic).filter(|offset| offset.unsigned_abs() > SET)
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>
         return now;
     }
     let alive = alive.map_or(last, |alive| alive.max(last)).min(now);
-    let retry = record.trouble.as_ref().map(|trouble| retry(trouble, last, 0.5));
+    let retry = record.trouble.as_ref().map(|trouble| retry(trouble, last.min(now), 0.5));
     retry.into_iter().fold(watch.next_due(alive), Timestamp::min).max(now)
 }
 
@@ -95,6 +95,15 @@ mod tests {
         assert_eq!(next_due(&watch, &failing(0, 1), None, now, 1.0), now + half_a_minute);
         assert!(next_due(&watch, &failing(0, 99), None, now, 1.0) <= now + SignedDuration::from_mins(15));
         assert_eq!(first_due(&watch, &failing(0, 1), Some(now), now), now);
+    }
+
+    #[test]
+    fn a_failing_watch_comes_back_by_back_off_also_where_the_clock_was_set_back() {
+        let watch = hourly();
+        let now = watch.next_due(at(0)) + SignedDuration::from_secs(1);
+        let a_day_later = 86_400 + now.as_second() - at(0).as_second();
+        let due = first_due(&watch, &failing(a_day_later, 1), Some(at(a_day_later)), now);
+        assert!(due <= now + SignedDuration::from_secs(30), "{due}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
@@ -149,8 +149,8 @@ impl Scheduler {
     /// Moves what is due to its registry's queue, and starts what the gates let through.
     fn start_due(&mut self) {
         let now = Instant::now();
-        if self.clock.was_set() {
-            self.reschedule();
+        if let Some(offset) = self.clock.was_set() {
+            self.reschedule(offset);
         }
         if self.next_beat.is_some_and(|beat| now >= beat) {
             self.beat();
@@ -394,16 +394,19 @@ impl Scheduler {
         self.next_beat.is_some()
     }
 
-    /// After the clock was set: nothing is due later than its schedule says from now on.
-    fn reschedule(&mut self) {
+    /// After the clock was set: nothing is due later than its schedule says from now on, nor waits longer than it did.
+    fn reschedule(&mut self, offset: SignedDuration) {
         let now = clock::now();
-        let due = std::mem::take(&mut self.due);
-        self.due =
-            due.into_iter().map(|(due, index)| (due.min(self.watches[index].watch.next_due(now)), index)).collect();
+        let moved = |due: Timestamp| due.min(due.checked_add(offset).unwrap_or(due));
+        let due = std::mem::take(&mut self.due).into_iter();
+        let due = due.map(|(due, index)| (moved(due).min(self.watches[index].watch.next_due(now)), index));
+        self.due = due.collect();
         for (due, index) in &self.due {
             self.watches[*index].due = Some(*due);
         }
-        warn!("the clock was set; due times follow it");
+        warn!(?offset, "the clock was set; due times follow it");
+        // Runs that wait have due times, too.
+        self.bell.notify_one();
     }
 
     /// Notes that we are alive, and writes records that changed without a transaction of their own.
