@@ -218,6 +218,33 @@ fn a_restart_neither_forgets_nor_repeats_a_check() {
 }
 
 #[test]
+fn a_kill_neither_forgets_nor_repeats_a_check() {
+    let sandbox = Sandbox::new();
+    let scene = Scene::by(WallClock::of_all_time(sandbox.path()), sandbox);
+    let agent = scene.agent_at_rest();
+    scene.is_off_by(SignedDuration::from_mins(15));
+    expect_rare_checks(&scene.checks_after(2), [0, 1, 0, 0]);
+    // That check is in memory only; that the agent lived then is on disk.
+    let heartbeat = || {
+        let database = rusqlite::Connection::open(scene.sandbox.state().join("taghook.db")).unwrap();
+        let at = database.query_row("SELECT at FROM heartbeat", [], |row| row.get::<_, i64>(0)).ok()?;
+        Timestamp::from_millisecond(at).ok()
+    };
+    let since = START.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(15);
+    while heartbeat().is_none_or(|at| at < since) {
+        assert!(scene.checks_after(1)["tick"] < 20, "no heartbeat");
+    }
+    agent.kill();
+    for (minutes, expected) in [(18, [0; 4]), (25, [1, 0, 0, 0])] {
+        scene.is_off_by(SignedDuration::from_mins(minutes));
+        scene.registry.clear_log();
+        let agent = scene.agent();
+        expect_rare_checks(&scene.checks_after(2), expected);
+        agent.kill();
+    }
+}
+
+#[test]
 fn what_is_caught_up_waits_at_its_registrys_gate() {
     let scene = Scene::new();
     let slow = Registry::start();

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::DEADLINE;
+use super::wall_clock::clean_up_after;
 
 /// What a one-shot verb left behind.
 #[derive(Debug)]
@@ -176,6 +177,7 @@ impl Agent {
         // It may have ended by itself.
         kill_process(self.pid, Signal::KILL).ok();
         self.wait_exit();
+        clean_up_after(self.pid());
     }
 
     /// Asks it to stop and waits until it has, with exit status 0.
@@ -216,6 +218,7 @@ impl Drop for Agent {
         if !self.has_exited() {
             kill_process(self.pid, Signal::KILL).ok();
             self.exit.recv_timeout(DEADLINE).ok();
+            clean_up_after(self.pid());
         }
     }
 }

@@ -55,6 +55,13 @@ impl WallClock {
     }
 }
 
+/// Removes what libfaketime leaves of a process that was killed.
+pub fn clean_up_after(pid: u32) {
+    for name in ["faketime_shm", "sem.faketime_sem"] {
+        std::fs::remove_file(format!("/dev/shm/{name}_{pid}")).ok();
+    }
+}
+
 /// Where Debian's `libfaketime` puts it; scripts/test sees that it is there.
 fn library() -> PathBuf {
     let found = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
