@@ -1,0 +1,241 @@
+use super::*;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn next(schedule: &str, zone: &str, after: &str) -> String {
+    let zone = TimeZone::get(zone).unwrap();
+    Schedule::parse(schedule, &zone).unwrap().next("web", Duration::ZERO, at(after)).to_string()
+}
+
+#[test]
+fn durations_are_read_as_people_write_them() {
+    for (text, seconds) in
+        [("30s", 30), ("15m", 900), ("1h30m", 5400), ("1h 30m", 5400), ("3d", 259_200), ("2w", 1_209_600)]
+    {
+        assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+    }
+    assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+    for text in ["", "5", "every 5x", "-5m", "1month", "m"] {
+        assert!(parse_duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn cron_follows_crontab() {
+    assert_eq!(next("*/5 * * * *", "UTC", "2026-11-23T12:01:00Z"), "2026-11-23T12:05:00Z");
+    assert_eq!(next("@daily", "Europe/Berlin", "2026-11-23T12:01:00Z"), "2026-11-23T23:00:00Z");
+    // Sunday is 0 and 7; day of month and day of week are joined by "or".
+    assert_eq!(next("0 0 * * 0", "UTC", "2026-11-23T12:00:00Z"), "2026-11-29T00:00:00Z");
+    assert_eq!(next("0 0 * * 7", "UTC", "2026-11-23T12:00:00Z"), "2026-11-29T00:00:00Z");
+    assert_eq!(next("0 0 1 * 2", "UTC", "2026-11-23T12:00:00Z"), "2026-11-24T00:00:00Z");
+}
+
+#[test]
+fn a_day_that_a_zone_skipped_is_passed_over() {
+    let due = next("0 12 * * *", "Pacific/Apia", "2011-12-30T00:00:00Z");
+    assert!(at(&due) > at("2011-12-30T00:00:00Z"), "{due}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    for (text, part) in [
+        ("every 5x", "neither a duration nor a cron expression"),
+        ("0 0 31 2 *", "never comes"),
+        ("*/100 * * * *", "does not fit"),
+        ("*/0 * * * *", "does not fit"),
+        ("61 * * * *", "not a cron expression"),
+        ("0 * * * * *", "five fields"),
+        ("@reboot", "known names"),
+        ("0s", "out of range"),
+        ("10ms", "out of range"),
+    ] {
+        let error = Schedule::parse(text, &TimeZone::UTC).unwrap_err().to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn watches_with_one_interval_are_spread_over_it() {
+    let schedule = Schedule::parse("15m", &TimeZone::UTC).unwrap();
+    let now = at("2026-11-23T12:00:00Z");
+    let mut per_minute = [0; 15];
+    for n in 0..1500 {
+        let due = schedule.next(&format!("watch-{n}"), Duration::ZERO, now);
+        per_minute[((due.as_second() - now.as_second()) / 60).min(14) as usize] += 1;
+    }
+    assert!(per_minute.iter().all(|n| (60..=140).contains(n)), "{per_minute:?}");
+}
+
+#[test]
+fn what_runs_at_fixed_times_runs_once_for_each_where_clocks_change() {
+    let berlin = TimeZone::get("Europe/Berlin").unwrap();
+    let dues = |text: &str, from: &str, until: &str| -> Vec<String> {
+        let schedule = Schedule::parse(text, &berlin).unwrap();
+        dues(&schedule, Duration::ZERO, at(from), at(until)).iter().map(ToString::to_string).collect()
+    };
+    // There is no 02:30 on this day: it runs at 03:00, which is right after 01:59.
+    let spring = |text| dues(text, "2027-03-27T23:00:00Z", "2027-03-28T22:00:00Z");
+    assert_eq!(spring("30 2 * * *"), ["2027-03-28T01:00:00Z"]);
+    assert_eq!(spring("30 2,14 * * *"), ["2027-03-28T01:00:00Z", "2027-03-28T12:30:00Z"]);
+    assert_eq!(spring("0,30 2 * * *"), ["2027-03-28T01:00:00Z"]);
+    // What follows the wall clock misses what that does not show.
+    assert_eq!(spring("*/30 2 * * *"), <[&str; 0]>::default());
+    // There are two on this one.
+    let autumn = |text| dues(text, "2027-10-30T22:00:00Z", "2027-10-31T23:00:00Z");
+    assert_eq!(autumn("30 2,14 * * *"), ["2027-10-31T00:30:00Z", "2027-10-31T13:30:00Z"]);
+    assert_eq!(autumn("30 */2 * * *").len(), 13);
+}
+
+/// Zones with changes of an hour, of half an hour, of a whole day, at midnight, in the other half of the year, and none.
+const ZONES: [&str; 12] = [
+    "UTC",
+    "Europe/Berlin",
+    "Europe/Dublin",
+    "America/New_York",
+    "America/St_Johns",
+    "America/Sao_Paulo",
+    "America/Havana",
+    "Africa/Casablanca",
+    "Asia/Kathmandu",
+    "Asia/Gaza",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+];
+
+/// All due times after `from`, up to `until`, as the schedule tells them one after another.
+fn dues(schedule: &Schedule, jitter: Duration, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+    let mut after = from;
+    let next = || {
+        after = schedule.next("web", jitter, after);
+        Some(after).filter(|due| *due <= until)
+    };
+    std::iter::from_fn(next).collect()
+}
+
+/// The same for a crontab whose days are all days, found by looking at every minute.
+fn by_the_minute(text: &str, zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+    let fields: Vec<&str> = text.split(' ').collect();
+    let matches = |time: jiff::civil::DateTime| {
+        is_in(fields[0], time.minute(), 60) && is_in(fields[1], time.hour(), 24) && time.second() == 0
+    };
+    let minutes = |from: i64, until: i64| (from.div_euclid(60)..=until.div_euclid(60)).map(|minute| minute * 60);
+    if fields[0].starts_with('*') || fields[1].starts_with('*') {
+        let all = minutes(from.as_second(), until.as_second()).map(|second| Timestamp::from_second(second).unwrap());
+        return all.filter(|time| *time > from && *time <= until && matches(zone.to_datetime(*time))).collect();
+    }
+    // What the wall clock should show, two days on either side, and when it does.
+    let spare = SignedDuration::from_hours(48);
+    let (first, last) = (TimeZone::UTC.to_datetime(from - spare), TimeZone::UTC.to_datetime(until + spare));
+    let first = first.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second();
+    let last = last.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second();
+    let shown = minutes(first, last).map(|second| TimeZone::UTC.to_datetime(Timestamp::from_second(second).unwrap()));
+    let when = |time: jiff::civil::DateTime| {
+        let ambiguous = zone.to_ambiguous_zoned(time);
+        if let jiff::tz::AmbiguousOffset::Gap { before, after } = ambiguous.offset() {
+            if after.seconds() - before.seconds() > 3 * 3600 {
+                return None;
+            }
+            // The first minute that there is behind it.
+            let behind = (1..=180).map(|minutes| time + SignedDuration::from_mins(minutes));
+            let mut behind = behind.filter(|time| !zone.to_ambiguous_zoned(*time).is_ambiguous());
+            return Some(zone.to_zoned(behind.next().unwrap()).unwrap().timestamp());
+        }
+        Some(ambiguous.earlier().unwrap().timestamp())
+    };
+    let mut all: Vec<Timestamp> = shown.filter(|time| matches(*time)).filter_map(when).collect();
+    all.dedup();
+    all.retain(|time| *time > from && *time <= until);
+    all
+}
+
+/// Whether a field of numbers, lists, ranges and steps holds a value.
+fn is_in(field: &str, value: i8, size: i8) -> bool {
+    field.split(',').any(|part| {
+        let (range, step) = part.split_once('/').map_or((part, 1), |(range, step)| (range, step.parse().unwrap()));
+        let (low, high) = match range.split_once('-') {
+            Some((low, high)) => (low.parse().unwrap(), high.parse().unwrap()),
+            None if range == "*" => (0, size - 1),
+            None => (range.parse().unwrap(), range.parse::<i8>().unwrap()),
+        };
+        (low..=high).contains(&value) && (value - low) % step == 0
+    })
+}
+
+fn field(size: u8) -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    // The hours in which clocks are changed come up often.
+    let value = prop_oneof![0..size, 0..size.min(4)];
+    let range = (value.clone(), value.clone()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b)));
+    let part = prop_oneof![3 => value.prop_map(|value| value.to_string()), 1 => range];
+    let list = proptest::collection::vec(part, 1..4).prop_map(|parts| parts.join(","));
+    let step = (2..size / 2).prop_map(|step| format!("*/{step}"));
+    prop_oneof![4 => list, 1 => step, 1 => Just("*".to_owned())]
+}
+
+/// The change of a zone's clocks that comes next.
+fn next_change(zone: &TimeZone, after: Timestamp) -> Timestamp {
+    zone.following(after).next().map_or(after, |change| change.timestamp())
+}
+
+proptest::proptest! {
+    #[test]
+    fn around_every_change_of_the_clocks_a_crontab_comes_as_cron_has_it(
+        minute in field(60),
+        hour in field(24),
+        zone in proptest::sample::select(ZONES.to_vec()),
+        after in 0i64..2_000_000_000,
+    ) {
+        let (text, zone) = (format!("{minute} {hour} * * *"), TimeZone::get(zone).unwrap());
+        let schedule = Schedule::parse(&text, &zone).unwrap();
+        let change = next_change(&zone, Timestamp::from_second(after).unwrap());
+        let (from, until) = (change - SignedDuration::from_hours(30), change + SignedDuration::from_hours(30));
+        let found = dues(&schedule, Duration::ZERO, from, until);
+        proptest::prop_assert_eq!(&found, &by_the_minute(&text, &zone, from, until), "{} around {}", text, change);
+    }
+
+    #[test]
+    fn a_schedule_goes_on_steadily_whoever_asks_and_when(
+        schedule in proptest::sample::select(vec![
+            "7s", "15m", "7h", "10d", "*/5 * * * *", "*/7 */5 * * *", "30 2 * * *", "0,30 1-3 * * *", "0 0 * * *",
+            "@hourly", "@daily", "@weekly", "@monthly", "@yearly", "15 2 29 2 *", "0 3 13 * 5", "30 1 * 3,10 0",
+        ]),
+        zone in proptest::sample::select(ZONES.to_vec()),
+        jitter in proptest::sample::select(vec![0u64, 1, 30, 600, 86_400]),
+        after in 0i64..2_000_000_000_000,
+        instants in proptest::collection::vec(0.0f64..1.0, 8),
+    ) {
+        let zone = TimeZone::get(zone).unwrap();
+        let (schedule, jitter) = (Schedule::parse(schedule, &zone).unwrap(), Duration::from_secs(jitter));
+        let mut after = Timestamp::from_millisecond(after).unwrap();
+        for instant in instants {
+            let due = schedule.next("web", jitter, after);
+            // In the future, and therefore never twice.
+            proptest::prop_assert!(due > after);
+            // Asked again from anywhere before it, the answer is the same: a restart repeats and forgets nothing.
+            let before = after + due.duration_since(after).mul_f64(instant);
+            proptest::prop_assert!(before >= due || schedule.next("web", jitter, before) == due);
+            after = due;
+        }
+    }
+
+    #[test]
+    fn a_daily_schedule_comes_once_a_day_whatever_the_clocks_do(
+        hour in 0u8..24,
+        minute in 0u8..60,
+        zone in proptest::sample::select(ZONES.to_vec()),
+        after in 0i64..2_000_000_000,
+    ) {
+        let zone = TimeZone::get(zone).unwrap();
+        let schedule = Schedule::parse(&format!("{minute} {hour} * * *"), &zone).unwrap();
+        let change = next_change(&zone, Timestamp::from_second(after).unwrap());
+        let found = dues(&schedule, Duration::ZERO, change - SignedDuration::from_hours(80), change + SignedDuration::from_hours(80));
+        for pair in found.windows(2) {
+            let (one, other) = (zone.to_datetime(pair[0]).date(), zone.to_datetime(pair[1]).date());
+            // The day that Samoa has left out is no day.
+            let is_next = one.tomorrow().unwrap() == other || zone.to_ambiguous_zoned(one.tomorrow().unwrap().at(12, 0, 0, 0)).is_ambiguous();
+            proptest::prop_assert!(is_next, "{:?}", pair);
+        }
+    }
+}
