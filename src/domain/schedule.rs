@@ -36,11 +36,7 @@ const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=D
 /// The same text in the same zone.
 impl PartialEq for Schedule {
     fn eq(&self, other: &Self) -> bool {
-        let zone = |schedule: &Self| match &schedule.kind {
-            Kind::Every(_) => None,
-            Kind::Cron { zone, .. } => Some(zone.clone()),
-        };
-        self.text == other.text && zone(self) == zone(other)
+        self.text == other.text && self.zone() == other.zone()
     }
 }
 
@@ -61,6 +57,14 @@ impl Schedule {
         match &self.kind {
             Kind::Every(interval) => next_interval(*interval, name, after),
             Kind::Cron(crontab) => next_cron(crontab, name, jitter, after),
+        }
+    }
+
+    /// The time zone, where it matters.
+    fn zone(&self) -> Option<&TimeZone> {
+        match &self.kind {
+            Kind::Every(_) => None,
+            Kind::Cron(crontab) => Some(crontab.zone()),
         }
     }
 

@@ -28,6 +28,11 @@ const NICKNAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@d
 const LARGEST_CHANGE: SignedDuration = SignedDuration::from_hours(3);
 
 impl Crontab {
+    /// The time zone that it is meant in.
+    pub(super) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     pub(super) fn parse(text: &str, zone: &TimeZone) -> Result<Self, Invalid> {
         let is_fixed = if text.starts_with('@') {
             if !NICKNAMES.contains(&text) {
