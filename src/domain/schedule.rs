@@ -4,6 +4,7 @@
 //! restart neither forgets nor repeats one. The next due time is always in the future.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crontab::Crontab;
 
 mod crontab;
+mod fields;
 
 /// An interval or a cron expression.
 pub struct Schedule {
@@ -25,10 +27,22 @@ enum Kind {
     Cron(Crontab),
 }
 
-/// Why a text is not a schedule, with the remedy.
+/// Why a text is not a schedule or a duration, and the bytes of it that are meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Invalid(String);
+#[error("{reason}")]
+pub struct Invalid {
+    /// The fault and its remedy.
+    pub reason: String,
+    /// The offending part of what was written.
+    pub at: Range<usize>,
+}
+
+impl Invalid {
+    /// All of `text` is meant.
+    fn whole(text: &str, reason: String) -> Self {
+        Self { reason, at: 0..text.len() }
+    }
+}
 
 /// Intervals shorter than this are an attack, longer ones a mistake.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
@@ -43,13 +57,15 @@ impl PartialEq for Schedule {
 impl Schedule {
     /// Reads an interval (`15m`, `1h 30m`, `3d`) or a five-field cron expression; `zone` is for cron.
     pub fn parse(text: &str, zone: &TimeZone) -> Result<Self, Invalid> {
+        let indent = text.len() - text.trim_start().len();
         let text = text.trim();
-        let kind = if text.starts_with('@') || text.split_whitespace().count() >= 5 {
-            Kind::Cron(Crontab::parse(text, zone)?)
-        } else {
-            Kind::Every(parse_interval(text)?)
-        };
-        Ok(Self { text: text.to_owned(), kind })
+        let is_cron = text.starts_with('@') || text.contains('*') || text.split_whitespace().count() >= 5;
+        let kind =
+            if is_cron { Crontab::parse(text, zone).map(Kind::Cron) } else { parse_interval(text).map(Kind::Every) };
+        match kind {
+            Ok(kind) => Ok(Self { text: text.to_owned(), kind }),
+            Err(wrong) => Err(Invalid { at: indent + wrong.at.start..indent + wrong.at.end, ..wrong }),
+        }
     }
 
     /// The first due time after `after` for the watch of this name; `jitter` spreads cron's.
@@ -60,8 +76,8 @@ impl Schedule {
         }
     }
 
-    /// The time zone, where it matters.
-    fn zone(&self) -> Option<&TimeZone> {
+    /// The time zone, where it is a cron expression.
+    pub fn zone(&self) -> Option<&TimeZone> {
         match &self.kind {
             Kind::Every(_) => None,
             Kind::Cron(crontab) => Some(crontab.zone()),
@@ -75,23 +91,50 @@ impl Schedule {
             Kind::Cron(_) => None,
         }
     }
+
+    /// How often it comes in an hour; for cron, in an hour in which it comes at all.
+    pub fn per_hour(&self) -> f64 {
+        match &self.kind {
+            Kind::Every(interval) => 3600.0 / interval.as_secs_f64(),
+            Kind::Cron(crontab) => {
+                let first = crontab.next(Timestamp::UNIX_EPOCH);
+                let (mut count, mut next) = (0, first);
+                while let (Some(this), Some(first)) = (next, first)
+                    && this.duration_since(first) < SignedDuration::from_hours(1)
+                {
+                    count += 1;
+                    next = crontab.next(this);
+                }
+                f64::from(count)
+            }
+        }
+    }
 }
 
 /// Reads a duration as people write it: `90s`, `15m`, `1h 30m`, `3d`, `2w`. A day is 24 hours.
 pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
-    let wrong =
-        || Invalid(format!("{text:?} is not a duration; write for example \"30s\", \"15m\", \"1h 30m\" or \"3d\""));
-    let span = jiff::Span::from_str(text).map_err(|_| wrong())?;
-    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-    Duration::try_from(length).map_err(|_| Invalid(format!("{text:?} is a negative duration")))
+    let wrong = |reason: &str| Invalid::whole(text, format!("{text:?} {reason}"));
+    let not_one = || wrong("is not a duration; write for example \"30s\", \"15m\", \"1h 30m\" or \"3d\"");
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong(&format!("has no unit; write for example \"{text}s\" or \"{text}m\"")));
+    }
+    let span = jiff::Span::from_str(text).map_err(|_| not_one())?;
+    if span.get_months() != 0 || span.get_years() != 0 {
+        return Err(wrong("has no fixed length; write it in days, as in \"30d\""));
+    }
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| not_one())?;
+    Duration::try_from(length).map_err(|_| wrong("is a negative duration; leave the minus out"))
 }
 
 fn parse_interval(text: &str) -> Result<Duration, Invalid> {
-    let interval = parse_duration(text).map_err(|_| {
-        Invalid(format!("{text:?} is neither a duration nor a cron expression; try \"15m\" or \"*/15 * * * *\""))
+    let interval = parse_duration(text).map_err(|wrong| {
+        let is_bare = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
+        let reason = format!("{text:?} is neither a duration nor a cron expression; try \"15m\" or \"*/15 * * * *\"");
+        if is_bare { wrong } else { Invalid::whole(text, reason) }
     })?;
     if !INTERVALS.contains(&interval) {
-        return Err(Invalid(format!("an interval of {text:?} is out of range; it is at least 1 s and at most a year")));
+        let reason = format!("an interval of {text:?} is out of range; it is at least 1 s and at most a year");
+        return Err(Invalid::whole(text, reason));
     }
     Ok(interval)
 }

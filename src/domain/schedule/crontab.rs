@@ -8,7 +8,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil};
 
-use super::Invalid;
+use super::{Invalid, fields};
 
 /// A cron expression of five fields, or one of the nicknames.
 pub(super) struct Crontab {
@@ -17,10 +17,6 @@ pub(super) struct Crontab {
     /// Whether neither its minutes nor its hours begin with `*`.
     is_fixed: bool,
 }
-
-/// The fields of crontab(5) and their ranges.
-const FIELDS: [(&str, u32, u32); 5] =
-    [("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 7)];
 
 const NICKNAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 
@@ -34,32 +30,29 @@ impl Crontab {
     }
 
     pub(super) fn parse(text: &str, zone: &TimeZone) -> Result<Self, Invalid> {
-        let is_fixed = if text.starts_with('@') {
-            if !NICKNAMES.contains(&text) {
-                let known = NICKNAMES.join(", ");
-                return Err(Invalid(format!("{text:?} is not a schedule; known names are {known}")));
-            }
+        let wrong = |wrong: fields::Wrong| Invalid { reason: format!("{text:?}: {}", wrong.reason), at: wrong.at };
+        let is_fixed = if !text.starts_with('@') {
+            fields::check(text).map_err(wrong)?;
+            text.split_whitespace().take(2).all(|field| !field.starts_with('*'))
+        } else if NICKNAMES.contains(&text) {
             text != "@hourly"
         } else {
-            let fields: Vec<&str> = text.split_whitespace().collect();
-            if fields.len() != FIELDS.len() {
-                let found = fields.len();
-                return Err(Invalid(format!(
-                    "a cron expression has five fields (minute, hour, day of month, month, day of week), not {found}"
-                )));
-            }
-            for (field, (name, low, high)) in fields.iter().zip(FIELDS) {
-                check_steps(field, name, high - low + 1)?;
-            }
-            fields.iter().take(2).all(|field| !field.starts_with('*'))
+            let reason = match text.strip_prefix("@every ") {
+                Some(interval) => format!("{text:?} is not a schedule; write \"{}\"", interval.trim()),
+                None => format!("{text:?} is not a schedule; known names are {}", NICKNAMES.join(", ")),
+            };
+            return Err(Invalid::whole(text, reason));
         };
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron =
-            parser.parse(text).map_err(|error| Invalid(format!("{text:?} is not a cron expression: {error}")))?;
+        // What passes our check and not croner's are its own extensions, in places where it does not take them.
+        let cron = parser.parse(text).map_err(|_| {
+            let reason = "is not a cron expression; it has L, W, # or ? where they have no meaning";
+            Invalid::whole(text, format!("{text:?} {reason}"))
+        })?;
         let crontab = Self { cron: Box::new(cron), zone: zone.clone(), is_fixed };
         match crontab.next(Timestamp::UNIX_EPOCH) {
             Some(_) => Ok(crontab),
-            None => Err(Invalid(format!("{text:?} never comes: no date matches it"))),
+            None => Err(wrong(fields::never(text))),
         }
     }
 
@@ -108,18 +101,4 @@ impl Crontab {
         }
         None
     }
-}
-
-/// Refuses a step that is larger than its field: it would silently mean "only the first value".
-fn check_steps(field: &str, name: &str, size: u32) -> Result<(), Invalid> {
-    for part in field.split(',') {
-        if let Some((_, step)) = part.split_once('/')
-            && step.parse::<u32>().is_ok_and(|step| step == 0 || step >= size.max(2))
-        {
-            return Err(Invalid(format!(
-                "the step of {part:?} does not fit into the field \"{name}\" of {size} values"
-            )));
-        }
-    }
-    Ok(())
 }

@@ -38,21 +38,72 @@ fn a_day_that_a_zone_skipped_is_passed_over() {
     assert!(at(&due) > at("2011-12-30T00:00:00Z"), "{due}");
 }
 
+/// The reason, and the part of the text that is meant.
+fn refusal(text: &str) -> (String, &str) {
+    let wrong = Schedule::parse(text, &TimeZone::UTC).unwrap_err();
+    (wrong.reason, &text[wrong.at])
+}
+
 #[test]
-fn what_cannot_be_meant_is_refused() {
-    for (text, part) in [
-        ("every 5x", "neither a duration nor a cron expression"),
-        ("0 0 31 2 *", "never comes"),
-        ("*/100 * * * *", "does not fit"),
-        ("*/0 * * * *", "does not fit"),
-        ("61 * * * *", "not a cron expression"),
-        ("0 * * * * *", "five fields"),
-        ("@reboot", "known names"),
-        ("0s", "out of range"),
-        ("10ms", "out of range"),
+fn what_cannot_be_meant_is_refused_with_the_field_and_the_reason() {
+    for (text, part, meant) in [
+        ("every 5x", "neither a duration nor a cron expression", "every 5x"),
+        ("5", "\"5\" has no unit; write for example \"5s\" or \"5m\"", "5"),
+        ("0 0 31 2 *", "it never comes: no month of \"2\" has a day of \"31\"", "31 2"),
+        (
+            " */100 * * * *",
+            "minute: the step of \"*/100\" does not fit into 60 values; for an interval write \"100m\"",
+            "*/100",
+        ),
+        ("*/60 * * * *", "minute: the step of \"*/60\" does not fit", "*/60"),
+        ("*/0 * * * *", "minute: \"*/0\" has a step of 0", "*/0"),
+        ("*/x * * * *", "minute: the step \"x\" is not a number", "*/x"),
+        ("0,61 * * * *", "minute: there is no minute 61; it goes from 0 to 59", "61"),
+        ("0 24 * * *", "hour: there is no hour 24; midnight is 0", "24"),
+        ("0 0 0 * *", "day of month: there is no day of month 0; it goes from 1 to 31", "0"),
+        ("0 0 * FOO *", "month: \"FOO\" is not a month; it is a number from 1 to 12 or a name, JAN to DEC", "FOO"),
+        ("0 0 * * FRI-MON", "day of week: the range 5-1 runs backwards; write 5-7,0-1", "FRI-MON"),
+        ("0 9- * * *", "hour: a value is missing", "9-"),
+        ("0 0 * * 5W", "has L, W, # or ? where they have no meaning", "0 0 * * 5W"),
+        (
+            "0 * * * * *",
+            "five fields (minute, hour, day of month, month, day of week), not 6; if the first",
+            "0 * * * * *",
+        ),
+        ("* * * *", "five fields", "* * * *"),
+        ("@reboot", "known names", "@reboot"),
+        ("@every 5m", "write \"5m\"", "@every 5m"),
+        ("0s", "out of range", "0s"),
+        ("10ms", "out of range", "10ms"),
     ] {
-        let error = Schedule::parse(text, &TimeZone::UTC).unwrap_err().to_string();
-        assert!(error.contains(part), "{text}: {error}");
+        let (reason, at) = refusal(text);
+        assert!(reason.contains(part), "{text}: {reason}");
+        if !text.contains("0 0 0") {
+            assert_eq!(at, meant, "{text}: {reason}");
+        }
+    }
+    assert_eq!(Schedule::parse("0 0 0 * *", &TimeZone::UTC).unwrap_err().at, 4..5);
+}
+
+#[test]
+fn what_crontab_allows_passes_the_check_of_the_fields() {
+    for text in [
+        "*/59 */23 */30 */11 */7",
+        "0 0 * jan-DEC 1-5",
+        "0,30 8-18/2 1,15 * mon,7",
+        "5 4 L * *",
+        "0 0 * * MON#2",
+        "59 23 31 12 0-7",
+    ] {
+        assert!(Schedule::parse(text, &TimeZone::UTC).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn how_often_a_schedule_comes_in_an_hour() {
+    for (text, expected) in [("15m", 4.0), ("30s", 120.0), ("*/5 * * * *", 12.0), ("0 3 * * *", 1.0), ("@hourly", 1.0)]
+    {
+        assert_eq!(Schedule::parse(text, &TimeZone::UTC).unwrap().per_hour(), expected, "{text}");
     }
 }
 
