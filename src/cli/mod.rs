@@ -2,6 +2,7 @@
 
 mod act;
 mod check;
+mod config_verbs;
 mod deliveries;
 mod history;
 mod image;
@@ -78,13 +79,7 @@ enum Verb {
     Reload(Reload),
     /// Look at the config
     #[command(subcommand)]
-    Config(ConfigVerb),
-}
-
-#[derive(Debug, Subcommand)]
-enum ConfigVerb {
-    /// Say every fault of the config, with its place and remedy
-    Check,
+    Config(config_verbs::Verb),
 }
 
 /// Check watches now, or any image without a config
@@ -218,7 +213,7 @@ pub fn main() -> ExitCode {
         Verb::Resume(pause) => act::pause(cli.config.as_deref(), pause, false),
         Verb::Reload(reload) => reload::run(cli.config.as_deref(), &reload),
         Verb::Prune(prune) => prune::run(cli.config.as_deref(), &prune),
-        Verb::Config(ConfigVerb::Check) => config_check(cli.config.as_deref()),
+        Verb::Config(verb) => config_verbs::run(cli.config.as_deref(), &verb),
     };
     done.unwrap_or_else(Failure::tell)
 }
@@ -314,20 +309,6 @@ fn aloud(loaded: config::Loaded) -> Config {
         anstream::eprintln!("{}", config::render(&loaded.warnings, std::io::stderr().is_terminal()).trim_end());
     }
     loaded.config
-}
-
-fn config_check(explicit: Option<&std::path::Path>) -> Result<ExitCode, Failure> {
-    let path = config::find(explicit)?;
-    let loaded = config::load(&path)?;
-    let warnings = match loaded.warnings.len() {
-        0 => "no faults".to_owned(),
-        count => format!("no errors, {}", text::count(count, "warning", "warnings")),
-    };
-    let config = aloud(loaded);
-    let (watches, hooks) =
-        (text::count(config.watches.len(), "watch", "watches"), text::count(config.hooks.len(), "hook", "hooks"));
-    text::print(&format!("{}: {watches}, {hooks}, {warnings}\n", path.display()))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The database that a reading command is about; `None` while nothing was ever checked.

@@ -152,7 +152,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a config, in the order of the files and their lines; never empty.
+/// Every fault of a config: errors, then warnings, each in the order of the files and their lines. There is an error.
 #[derive(Debug, Clone)]
 pub struct Faults(pub(super) Vec<Fault>);
 
@@ -160,6 +160,11 @@ impl Faults {
     /// The faults.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.0.iter()
+    }
+
+    /// The faults.
+    pub fn as_slice(&self) -> &[Fault] {
+        &self.0
     }
 
     /// The faults for people: the place, the line with what is wrong underlined, and what to write instead.

@@ -28,6 +28,8 @@ pub(super) struct Surroundings {
     pub(super) path: Option<OsString>,
     /// The host's time zone.
     pub(super) zone: Option<TimeZone>,
+    /// Whether we are root, so that what anyone may write is everyone's.
+    pub(super) is_root: bool,
 }
 
 impl Surroundings {
@@ -42,6 +44,7 @@ impl Surroundings {
             home: folder("HOME"),
             path: env::var_os("PATH"),
             zone: Some(TimeZone::system()),
+            is_root: rustix::process::geteuid().is_root(),
         }
     }
 
@@ -85,8 +88,22 @@ fn find_in(explicit: Option<&Path>, system: &Path, around: &Surroundings) -> Res
     }
     let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
     let fault = Fault::error(format!("there is no config; looked for {}", looked.join(" and ")))
-        .help("name one with --config PATH or $TAGHOOK_CONFIG, or start from config.example.toml");
+        .help("name one with --config PATH or $TAGHOOK_CONFIG, or write one with taghook init");
     Err(Faults(vec![fault]))
+}
+
+/// Where a config is written that is not there yet: the explicit place, else root's or the user's own.
+///
+/// # Errors
+///
+/// No place: without `$HOME`, only an explicit one is known.
+pub fn place_for_new(explicit: Option<&Path>) -> Result<PathBuf, Faults> {
+    let around = Surroundings::of_process();
+    let own = if around.is_root { Some(PathBuf::from(SYSTEM)) } else { around.user_config() };
+    explicit.map(Path::to_owned).or(own).ok_or_else(|| {
+        let fault = Fault::error("there is no place for a config: neither $XDG_CONFIG_HOME nor $HOME is set");
+        Faults(vec![fault.help("name one: taghook init PATH")])
+    })
 }
 
 #[cfg(test)]
@@ -114,7 +131,7 @@ mod tests {
         assert_eq!(
             faults.to_string(),
             "error: there is no config; looked for /nowhere/system.toml and /nowhere/taghook/config.toml\n |\n \
-             = help: name one with --config PATH or $TAGHOOK_CONFIG, or start from config.example.toml"
+             = help: name one with --config PATH or $TAGHOOK_CONFIG, or write one with taghook init"
         );
     }
 

@@ -20,15 +20,15 @@ use super::fault::Fault;
 use super::find::Surroundings;
 use super::source::Place;
 use super::suggest::nearest;
-use super::values::{Text, Zero};
+use super::values::{Text, Zero, written};
 use super::walk::{Item, Report, Table};
-use super::{Hook, defaults, names};
+use super::{Hook, defaults, keys, names, trust};
 
 /// The hooks, and the names of all that are defined, well or not.
 pub(super) struct Read<'a> {
     pub(super) hooks: BTreeMap<Arc<str>, Arc<Hook>>,
     pub(super) names: BTreeSet<Arc<str>>,
-    items: BTreeMap<&'a str, Item<'a>>,
+    items: &'a BTreeMap<&'a str, Item<'a>>,
 }
 
 impl Read<'_> {
@@ -36,17 +36,19 @@ impl Read<'_> {
     pub(super) fn warn_of_unused(&self, used: &BTreeSet<Arc<str>>, report: &Report) {
         for (name, item) in self.items.iter().filter(|(name, _)| !used.contains(**name)) {
             let fault = Fault::warning(format!("hook {name:?} is named by no watch, so it never runs"));
-            report.add_missing(fault.at(item.key_place()).help(format!("add hooks = [{name:?}] to a watch")));
+            report.add(fault.at(item.key_place()).help(format!("add hooks = [{name:?}] to a watch")));
         }
     }
 }
 
 /// Reads the hooks.
-pub(super) fn read<'a>(items: BTreeMap<&'a str, Item<'a>>, around: &Surroundings, report: &Report) -> Read<'a> {
+pub(super) fn read<'a>(items: &'a BTreeMap<&'a str, Item<'a>>, around: &Surroundings, report: &Report) -> Read<'a> {
     let mut read = Read { hooks: BTreeMap::new(), names: items.keys().map(|name| Arc::from(*name)).collect(), items };
     for item in read.items.values() {
         let is_named = names::check("hook", *item, report);
-        let Some(mut table) = Table::of(format!("hook {:?}", item.name()), *item, report) else { continue };
+        let Some(mut table) = Table::of(format!("hook {:?}", item.name()), &keys::HOOK, *item, report) else {
+            continue;
+        };
         let hook = read_hook(*item, &mut table, around);
         table.finish();
         if let Some(hook) = hook.filter(|_| is_named) {
@@ -68,15 +70,15 @@ fn read_hook<'a>(item: Item<'a>, table: &mut Table<'a, '_>, around: &Surrounding
         && std::fs::metadata(cwd)
             .map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |found| !found.is_dir())
     {
-        let text = format!("cwd: {} is not a directory, so it cannot be started", cwd.display());
-        table.report.add(Fault::warning(table.says(text)).at(item.place()));
+        let text = format!("cwd: {} is not a directory, so the command cannot be started", cwd.display());
+        table.report.add(Fault::warning(table.says(text)).at(item.place()).help("create it, or name another one"));
     }
     let env = read_env(table);
     let pass_env = read_pass_env(table);
     let concurrency = table.count("concurrency").map_or(defaults::CONCURRENCY, |count| count as usize);
     let command = Command { argv: argv?, timeout, cwd, env, pass_env };
     if let Some(item) = command_at {
-        warn_of_missing_program(&command, item.place(), table, around);
+        warn_of_programs(&command, item.place(), table, around);
     }
     Some(Hook { name: Arc::from(item.name()), command, on, retry, concurrency })
 }
@@ -136,7 +138,7 @@ fn read_retry(table: &mut Table<'_, '_>) -> Retry {
     if let Some(item) = at.filter(|_| first > max) {
         table.fault(
             item.place(),
-            format!("backoff ({first:?}) is longer than backoff_max ({max:?}); raise backoff_max"),
+            format!("backoff ({}) is longer than backoff_max ({}); raise backoff_max", written(first), written(max)),
         );
     }
     Retry { attempts, backoff: Backoff { first, max } }
@@ -173,16 +175,18 @@ fn check_variable(name: &str, place: Place, key: &str, table: &Table<'_, '_>) {
     }
 }
 
-fn warn_of_missing_program(command: &Command, place: Place, table: &Table<'_, '_>, around: &Surroundings) {
+/// Warns of a program that is not there or cannot be run, and of files of the command that anyone may write.
+fn warn_of_programs(command: &Command, place: Place, table: &Table<'_, '_>, around: &Surroundings) {
     let program = &command.argv[0];
     let warn = |reason: &str| {
         table.report.add(Fault::warning(table.says(format!("{program:?} {reason}"))).at(place.clone()));
     };
+    let start = command.cwd.as_deref().unwrap_or(Path::new("/"));
     if program.contains('/') {
-        let path = command.cwd.as_deref().unwrap_or(Path::new("/")).join(program);
-        match std::fs::metadata(&path) {
+        match std::fs::metadata(start.join(program)) {
             Ok(found) if is_executable(&found) => {}
-            Ok(_) => warn("is not an executable file; chmod +x it"),
+            Ok(found) if found.is_dir() => warn("is a directory, not a program"),
+            Ok(_) => warn("is not executable; chmod +x it"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => warn("does not exist"),
             // Another user may well see it.
             Err(_) => {}
@@ -193,6 +197,14 @@ fn warn_of_missing_program(command: &Command, place: Place, table: &Table<'_, '_
         let has = |folder: &Path| std::fs::metadata(folder.join(program)).is_ok_and(|found| is_executable(&found));
         if !std::env::split_paths(folders).any(|folder| has(&folder)) {
             warn("is not in $PATH; write its whole path");
+        }
+    }
+    // The script may be an argument of its interpreter, or the first word of a shell command.
+    let words = command.argv.iter().flat_map(|word| word.split_whitespace()).filter(|word| word.contains('/'));
+    for path in words.map(|word| start.join(word)) {
+        let found = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file);
+        if let Some(fault) = found.and_then(|found| trust::fault_of(&table.says(""), &path, &found, around)) {
+            table.report.add(fault.at(place.clone()));
         }
     }
 }

@@ -1,23 +1,30 @@
 //! The config: the file as written → what it means; every fault at once, with places.
 //!
-//! [`find()`] says which file it is; [`load()`] reads it with the fragments beside it. Relative paths start at the folder of
+//! [`find()`] says which file it is; [`load()`] reads it with the fragments beside it; [`effective()`] says what is in force. Relative paths start at the folder of
 //! the file that they are written in.
 //!
 //! *Invariant:* a config either is returned whole and checked, or is refused with all of its faults.
 
 pub mod defaults;
+mod demand;
+mod effective;
 mod fault;
 mod find;
 mod hooks;
+mod keys;
 mod load;
 mod names;
 mod read;
 mod registries;
 mod retention;
+mod schema;
 mod source;
 mod suggest;
+mod syntax;
 #[cfg(test)]
 mod tests;
+mod trust;
+mod unknown;
 mod values;
 mod walk;
 mod watches;
@@ -33,10 +40,12 @@ use crate::domain::gate::Limits;
 use crate::domain::{ChangeSet, Watch};
 use crate::{hook, registry, store};
 
+pub use effective::{Effective, Origin, Setting, Table, effective};
 pub use fault::{Fault, Faults, Level, render};
-pub use find::find;
+pub use find::{find, place_for_new};
 pub use load::{load, state_of};
 pub use read::edited;
+pub use schema::schema;
 pub use suggest::nearest;
 
 /// A config that can be used, and what is probably not meant in it.

@@ -2,30 +2,46 @@
 //!
 //! *Invariant:* nothing that stands in the place of a file makes this wait, or fill the memory.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fault::Fault;
+use super::find::Surroundings;
 use super::source::{Place, Source};
+use super::trust;
 use super::walk::Report;
 
 /// No config is larger: 100,000 watches fit in.
 const LARGEST: u64 = 16 << 20;
 
 /// Reads the file at `path` and the fragments beside it; what cannot be read is reported.
-pub(super) fn read_all(path: &Path, report: &Report) -> Vec<Arc<Source>> {
+pub(super) fn read_all(path: &Path, around: &Surroundings, report: &Report) -> Vec<Arc<Source>> {
     let fragments = list_fragments(path).unwrap_or_else(|fault| {
         report.add_syntax(fault);
         Vec::new()
     });
     let paths = std::iter::once((path.to_owned(), true)).chain(fragments.into_iter().map(|path| (path, false)));
+    let folders = [path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))];
+    for folder in folders.iter().map(|folder| folder.to_path_buf()).chain([path.with_file_name("conf.d")]) {
+        // In a folder with the sticky bit, as in /tmp, nobody replaces what is another's.
+        let found = fs::metadata(&folder).ok().filter(|found| found.is_dir() && found.mode() & 0o1000 == 0);
+        if let Some(fault) = found.and_then(|found| trust::fault_of("the folder ", &folder, &found, around)) {
+            report.add(fault);
+        }
+    }
     let mut sources = Vec::new();
     for (order, (path, is_main)) in paths.enumerate() {
         match read(&path, order, is_main) {
-            Ok(source) => sources.push(Arc::new(source)),
+            Ok(source) => {
+                let found = fs::metadata(&path).ok().filter(Metadata::is_file);
+                if let Some(fault) = found.and_then(|found| trust::fault_of("the config ", &path, &found, around)) {
+                    report.add(fault);
+                }
+                sources.push(Arc::new(source));
+            }
             Err(fault) => report.add_syntax(fault),
         }
     }
@@ -96,7 +112,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
     let shown = path.display();
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Fault::error(format!("there is no file {shown}"))
-            .help("name another one with --config PATH, or start from config.example.toml"),
+            .help(format!("name another one with --config PATH, or write it: taghook init {shown}")),
         ErrorKind::PermissionDenied => {
             let user = rustix::process::geteuid();
             let fault = Fault::error(format!("permission denied: user {user} may not read {shown}{}", mode(path)));

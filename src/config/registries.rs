@@ -2,24 +2,56 @@
 //!
 //! *Invariant:* no password is ever in the config, nor in a message about it: not in an endpoint either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::domain::Watch;
 use crate::domain::gate::Limits;
 use crate::domain::reference::canonical_host;
 use crate::registry::{Account, Identity, Options, Password};
 
-use super::Registry;
 use super::fault::Fault;
+use super::suggest::nearest;
 use super::values::Zero;
 use super::walk::{Item, Report, Table};
+use super::{Registry, keys};
+
+/// The registries by canonical host, and where their tables stand.
+pub(super) struct Read<'a> {
+    pub(super) registries: BTreeMap<String, Registry>,
+    pub(super) items: BTreeMap<String, Item<'a>>,
+}
+
+impl Read<'_> {
+    /// Warns of tables for hosts that no watch asks, such as one whose port was forgotten. An empty table says nothing,
+    /// so nothing of it is lost.
+    pub(super) fn warn_of_unused(&self, watches: &BTreeMap<Arc<str>, Watch>, report: &Report) {
+        let asked: BTreeSet<&str> = watches.values().map(|watch| watch.key.reference.registry()).collect();
+        let is_empty = |item: &Item<'_>| item.value.get_ref().as_table().is_none_or(|table| table.is_empty());
+        let name = |host: &str| host.split(':').next().unwrap_or_default().to_owned();
+        for (host, item) in self.items.iter().filter(|(host, item)| !asked.contains(host.as_str()) && !is_empty(item)) {
+            let help = match asked.iter().find(|other| name(other) == name(host)) {
+                Some(other) => format!("watches ask {other:?}; the port is a part of the name: [registry.{other:?}]"),
+                None => match nearest(host, asked.iter().copied()) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => "watch an image of it, or remove the table".to_owned(),
+                },
+            };
+            let fault = Fault::warning(format!("registry {:?} is asked by no watch", item.name()));
+            report.add(fault.at(item.key_place()).help(help));
+        }
+    }
+}
 
 /// Reads the registries' tables.
-pub(super) fn read<'a>(items: BTreeMap<&'a str, Item<'a>>, report: &Report) -> BTreeMap<String, Registry> {
+pub(super) fn read<'a>(items: &BTreeMap<&'a str, Item<'a>>, report: &Report) -> Read<'a> {
     let mut read: BTreeMap<String, (Item<'a>, Registry)> = BTreeMap::new();
-    for item in items.into_values() {
+    for item in items.values().copied() {
         let host = read_host(item, report);
-        let Some(mut table) = Table::of(format!("registry {:?}", item.name()), item, report) else { continue };
+        let Some(mut table) = Table::of(format!("registry {:?}", item.name()), &keys::REGISTRY, item, report) else {
+            continue;
+        };
         let registry = read_registry(&mut table, host.as_deref().unwrap_or_default());
         table.finish();
         let Some(host) = host else { continue };
@@ -32,7 +64,10 @@ pub(super) fn read<'a>(items: BTreeMap<&'a str, Item<'a>>, report: &Report) -> B
         }
         read.insert(host, (item, registry));
     }
-    read.into_iter().map(|(host, (_, registry))| (host, registry)).collect()
+    Read {
+        items: read.iter().map(|(host, (item, _))| (host.clone(), *item)).collect(),
+        registries: read.into_iter().map(|(host, (_, registry))| (host, registry)).collect(),
+    }
 }
 
 fn read_host(item: Item<'_>, report: &Report) -> Option<String> {

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use crate::store::{Keep, Retention};
 
 use super::defaults;
+use super::keys::RETENTION;
 use super::values::Zero;
 use super::walk::{Item, Report, Table};
 
 /// Reads the table.
-pub(super) fn read<'a>(items: BTreeMap<&'a str, Item<'a>>, report: &Report) -> Retention {
-    let mut table = Table::new("retention".to_owned(), items, report);
+pub(super) fn read<'a>(items: &BTreeMap<&'a str, Item<'a>>, report: &Report) -> Retention {
+    let mut table = Table::new("retention".to_owned(), &RETENTION, items.clone(), report);
     let mut keep = |count, age, default: Keep| Keep {
         count: table.count(count).unwrap_or(default.count),
         age: table.duration(age, Zero::Refused).or(default.age),

@@ -100,7 +100,7 @@ impl Place {
         let cut = boundary_from(text, end.saturating_add(TAIL)).min(line_end);
         let line = text[start..cut].trim_end_matches('\r');
         let clip = |at: usize| (at - start).min(line.len());
-        Excerpt { line: mask(line), span: clip(self.start)..clip(end) }
+        mask(line, clip(self.start)..clip(end))
     }
 
     fn line_start(&self) -> usize {
@@ -113,20 +113,102 @@ fn boundary_from(text: &str, at: usize) -> usize {
     (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
 
-/// Puts stars for all that follows the key of a line that looks as if it held a secret; as long as what they cover.
-fn mask(line: &str) -> String {
-    let lower = line.to_ascii_lowercase().replace("password_file", "");
-    let userinfo =
+/// Whether a line looks as if it held a secret.
+pub(super) fn looks_secret(line: &str) -> bool {
+    let lower = line.to_ascii_lowercase().replace("password_file", "").replace("password_credential", "");
+    let has_user =
         lower.split("://").skip(1).any(|rest| rest.split(['/', '"', '\'']).next().unwrap_or("").contains('@'));
-    if !userinfo && (names_things(line) || !SECRETS.iter().any(|word| lower.contains(word))) {
-        return line.to_owned();
+    has_user || !names_things(line) && SECRETS.iter().any(|word| lower.contains(word))
+}
+
+/// Where a value begins that probably is a secret: behind the first of the words, and what joins them.
+pub(super) fn after_secret_word(text: &str) -> Option<usize> {
+    let lower = text.to_ascii_lowercase();
+    let ends = SECRETS.iter().filter_map(|word| Some(lower.find(word)? + word.len()));
+    let end = ends.min()?;
+    let rest = &text[end..];
+    let rest = rest.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    Some(text.len() - rest.trim_start_matches([':', '=', ' ']).len())
+}
+
+/// Puts `***` for the values of a line that looks as if it held a secret, and moves the span along.
+fn mask(line: &str, span: Range<usize>) -> Excerpt {
+    if !looks_secret(line) {
+        return Excerpt { line: line.to_owned(), span };
     }
-    let (key, value) = line.split_at(line.find('=').map_or(0, |at| at + 1));
-    let covered = value.chars().flat_map(|c| {
-        let cover = if matches!(c, ' ' | '\t' | '[' | ']' | '{' | '}' | ',') { c } else { '*' };
-        std::iter::repeat_n(cover, c.len_utf8())
-    });
-    key.chars().chain(covered).collect()
+    let mut masked = String::new();
+    let (mut start, mut end) = (None, None);
+    let first = line.find('=').map_or(0, |at| at + 1);
+    let kept = std::iter::once((0..first, false)).filter(|(kept, _)| !kept.is_empty());
+    for (piece, is_secret) in kept.chain(pieces(line, first)) {
+        let at = masked.len();
+        let within = |place: usize| at + if is_secret { 0 } else { place - piece.start };
+        if piece.contains(&span.start) {
+            start = Some(within(span.start));
+        }
+        let begins = piece.start < span.end;
+        masked.push_str(if is_secret { "***" } else { &line[piece.clone()] });
+        if begins {
+            end = Some(if is_secret || span.end >= piece.end { masked.len() } else { within(span.end) });
+        }
+    }
+    let start = start.unwrap_or(masked.len());
+    let end = end.unwrap_or(masked.len()).max(start);
+    Excerpt { line: masked, span: start..end }
+}
+
+/// The pieces of a line from `first` on, and whether each may be secret: what stands in quotes, and bare values.
+fn pieces(line: &str, first: usize) -> Vec<(Range<usize>, bool)> {
+    let mut pieces = Vec::new();
+    let mut at = first;
+    while let Some(c) = line[at..].chars().next() {
+        let rest = &line[at + c.len_utf8()..];
+        let length = match c {
+            '"' | '\'' => {
+                let inside = closing(rest, c).unwrap_or(rest.len());
+                let has_end = inside < rest.len();
+                let after = &rest[(inside + usize::from(has_end)).min(rest.len())..];
+                pieces.push((at..at + 1, false));
+                pieces.push((at + 1..at + 1 + inside, !after.trim_start().starts_with('=')));
+                at += 1 + inside;
+                if has_end {
+                    pieces.push((at..at + 1, false));
+                    at += 1;
+                }
+                continue;
+            }
+            '#' => line.len() - at,
+            c if is_mark(c) => {
+                pieces.push((at..at + c.len_utf8(), false));
+                at += c.len_utf8();
+                continue;
+            }
+            _ => line[at..].find(|c: char| is_mark(c) || matches!(c, '"' | '\'')).unwrap_or(line.len() - at),
+        };
+        let is_key = line[at + length..].trim_start().starts_with('=');
+        pieces.push((at..at + length, !is_key));
+        at += length;
+    }
+    pieces.retain(|(piece, _)| !piece.is_empty());
+    pieces
+}
+
+fn is_mark(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '=' | '[' | ']' | '{' | '}' | ',')
+}
+
+/// Where the string ends that has begun before `rest`.
+fn closing(rest: &str, quote: char) -> Option<usize> {
+    let mut is_escaped = false;
+    for (at, c) in rest.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if quote == '"' => is_escaped = true,
+            c if c == quote => return Some(at),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Headers, and keys whose values are names: a watch may well be called "token-service".
@@ -144,16 +226,34 @@ mod tests {
     #[test]
     fn what_looks_like_a_secret_is_masked() {
         for (line, masked) in [
-            (r#"password = "hunter2""#, r#"password = *********"#),
-            (r#"env = { API_TOKEN = "a b" }"#, r#"env = { ********* * ** ** }"#),
-            (r#"endpoint = "https://u:p@h/x""#, r#"endpoint = *****************"#),
+            (r#"password = "hunter2""#, r#"password = "***""#),
+            (r#"env = { API_TOKEN = "a b", B = 1 }"#, r#"env = { API_TOKEN = "***", B = *** }"#),
+            (r#"endpoint = "https://u:p@h/x""#, r#"endpoint = "***""#),
+            (r#"token = 'a"b' # hunter2"#, r#"token = '***' ***"#),
+            (r#"secret = "a\"b"#, r#"secret = "***"#),
+            ("password = hunter2", "password = ***"),
             (r#"image = "ghcr.io/acme/Token""#, r#"image = "ghcr.io/acme/Token""#),
             (r#"[watch."token.x"]"#, r#"[watch."token.x"]"#),
-            (r#""Authorization: x","#, r#"*************** **,"#),
+            (r#""Authorization: x","#, r#""***","#),
             (r#"password_file = "/run/x""#, r#"password_file = "/run/x""#),
             (r#"endpoint = "https://h/x@y""#, r#"endpoint = "https://h/x@y""#),
         ] {
-            assert_eq!(mask(line), masked);
+            assert_eq!(mask(line, 0..0).line, masked);
+        }
+    }
+
+    #[test]
+    fn what_is_underlined_stays_underlined_when_it_is_masked() {
+        for (line, meant, underlined) in [
+            (r#"password = "hunter2""#, "password", "password"),
+            (r#"password = "hunter2""#, r#""hunter2""#, r#""***""#),
+            (r#"env = { TOKEN = "a", B = 17 }"#, "17", "***"),
+            (r#"endpoint = "https://u:p@h/x""#, "u:p", "***"),
+            (r#"token = ["a", "bc"]"#, r#""bc""#, r#""***""#),
+        ] {
+            let at = line.find(meant).unwrap();
+            let Excerpt { line: masked, span } = mask(line, at..at + meant.len());
+            assert_eq!(&masked[span], underlined, "{line}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! The loader over real files.
 
 mod example;
+mod in_force;
 mod loading;
 mod refusals;
 mod rules;
+mod snapshots;
 
 use std::path::{Path, PathBuf};
 

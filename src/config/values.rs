@@ -102,7 +102,9 @@ impl<'a> Table<'a, '_> {
         };
         let count = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|count| *count >= 1);
         if count.is_none() {
-            self.fault(item.place(), format!("{key} {number} is out of range; it is at least 1"));
+            let limit =
+                if number.as_str().starts_with('-') || number.as_str() == "0" { "least 1" } else { "most 4294967295" };
+            self.fault(item.place(), format!("{key} {number} is out of range; it is at {limit}"));
         }
         count
     }
@@ -158,4 +160,20 @@ pub(super) fn about(key: &str, reason: impl Display) -> String {
     let reason = reason.to_string();
     let joint = if reason.starts_with('"') { " " } else { ": " };
     format!("{key}{joint}{reason}")
+}
+
+/// A duration as people write it: `1h 30m`.
+pub(super) fn written(duration: Duration) -> String {
+    let whole = duration.as_millis();
+    if whole == 0 {
+        return "0s".to_owned();
+    }
+    let mut left = whole;
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    let parts = units.iter().filter_map(|(unit, length)| {
+        let count = left / length;
+        left %= length;
+        (count > 0).then(|| format!("{count}{unit}"))
+    });
+    parts.collect::<Vec<_>>().join(" ")
 }

@@ -12,8 +12,9 @@ use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
 use super::fault::{Fault, Level};
+use super::keys::Section;
 use super::source::{Place, Source};
-use super::suggest::nearest;
+use super::unknown;
 
 /// Gathers the faults of all files.
 #[derive(Default)]
@@ -56,6 +57,11 @@ impl Report {
         }
     }
 
+    /// Whether nothing was refused so far.
+    pub(super) fn is_clean(&self) -> bool {
+        self.faults.borrow().iter().all(|fault| fault.level() == Level::Warning)
+    }
+
     /// The faults in the order of the files: errors, and warnings.
     pub(super) fn finish(self) -> (Vec<Fault>, Vec<Fault>) {
         let mut faults = self.faults.into_inner();
@@ -87,17 +93,38 @@ impl<'a> Item<'a> {
 
     /// The place of the character at byte `at` of the string value.
     pub(super) fn character(&self, at: usize) -> Place {
-        character(self.source, self.value.span(), self.value.get_ref().as_str().unwrap_or_default(), at)
+        let length = self.text().get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+        self.part(at..at + length)
+    }
+
+    /// The place of a part of the string value.
+    pub(super) fn part(&self, part: Range<usize>) -> Place {
+        if part == (0..self.text().len()) {
+            return self.place();
+        }
+        place_in(self.source, self.value.span(), self.text(), part)
     }
 
     /// The place of the character at byte `at` of the key.
     pub(super) fn key_character(&self, at: usize) -> Place {
-        character(self.source, self.key.span(), self.name(), at)
+        let length = self.name().get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+        place_in(self.source, self.key.span(), self.name(), at..at + length)
+    }
+
+    /// A key of the table that is the value.
+    pub(super) fn key_of(&self, name: &str) -> Option<Item<'a>> {
+        let DeValue::Table(table) = self.value.get_ref() else { return None };
+        let (key, value) = table.get_key_value(name)?;
+        Some(Item { key, value, ..*self })
+    }
+
+    fn text(&self) -> &'a str {
+        self.value.get_ref().as_str().unwrap_or_default()
     }
 }
 
-/// The place of a character of `text`, which stands at `span`; all of it where escapes hide which one is meant.
-fn character(source: &Arc<Source>, span: Range<usize>, text: &str, at: usize) -> Place {
+/// The place of a part of `text`, which stands at `span`; all of it where escapes hide which part is meant.
+fn place_in(source: &Arc<Source>, span: Range<usize>, text: &str, part: Range<usize>) -> Place {
     let written = source.text.get(span.clone()).unwrap_or_default();
     let quoted = |quote: char| written.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) == Some(text);
     let first = match () {
@@ -105,37 +132,41 @@ fn character(source: &Arc<Source>, span: Range<usize>, text: &str, at: usize) ->
         () if written == text => span.start,
         () => return Place::new(source, span),
     };
-    let length = text.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
-    Place::new(source, first + at..first + at + length)
+    Place::new(source, first + part.start..first + part.end)
 }
 
 /// A table of which each key is taken once; what is left over is unknown.
 pub(super) struct Table<'a, 'r> {
     /// How messages call it: `watch "web"`; empty for the top of the files.
     title: String,
+    section: &'static Section,
     items: BTreeMap<&'a str, Item<'a>>,
-    known: Vec<&'static str>,
     pub(super) report: &'r Report,
 }
 
 impl<'a, 'r> Table<'a, 'r> {
-    pub(super) fn new(title: String, items: BTreeMap<&'a str, Item<'a>>, report: &'r Report) -> Self {
-        Self { title, items, known: Vec::new(), report }
+    pub(super) fn new(
+        title: String,
+        section: &'static Section,
+        items: BTreeMap<&'a str, Item<'a>>,
+        report: &'r Report,
+    ) -> Self {
+        Self { title, section, items, report }
     }
 
     /// The table that is the value of `item`; reports one that is not a table, with the remedy.
-    pub(super) fn of(title: String, item: Item<'a>, report: &'r Report) -> Option<Self> {
+    pub(super) fn of(title: String, section: &'static Section, item: Item<'a>, report: &'r Report) -> Option<Self> {
         let DeValue::Table(table) = item.value.get_ref() else {
             report.add(not_a_table(item, &title));
             return None;
         };
         let items = table.iter().map(|(key, value)| (&**key.get_ref(), Item { source: item.source, key, value }));
-        Some(Self::new(title, items.collect(), report))
+        Some(Self::new(title, section, items.collect(), report))
     }
 
     /// Takes a key out, whatever its value is.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Item<'a>> {
-        self.known.push(key);
+        debug_assert!(self.section.has(key), "{key} is not among the keys of {}", self.section.header);
         self.items.remove(key)
     }
 
@@ -163,25 +194,10 @@ impl<'a, 'r> Table<'a, 'r> {
     /// Reports the keys that nobody took.
     pub(super) fn finish(self) {
         for item in self.items.values() {
-            let help = match nearest(item.name(), self.known.iter().copied()) {
-                Some("password_file") if item.name().eq_ignore_ascii_case("password") => {
-                    "write the password to a file of its own and name it with password_file".to_owned()
-                }
-                Some(near) => format!("did you mean {near:?}?"),
-                None if item.value.get_ref().is_table() && !self.title.is_empty() => {
-                    format!("a name with a dot in it is quoted, as in {}", quoted_example(&self.title, item.name()))
-                }
-                None => format!("known keys are {}", self.known.join(", ")),
-            };
+            let help = unknown::help(*item, self.section, &self.title);
             self.fault_with(item.key_place(), format!("unknown key {:?}", item.name()), help);
         }
     }
-}
-
-/// `[registry."ghcr.io"]` for the key `io` in `registry "ghcr"`.
-fn quoted_example(title: &str, key: &str) -> String {
-    let (kind, name) = title.split_once(' ').unwrap_or((title, "\"\""));
-    format!("[{kind}.\"{}.{key}\"]", name.trim_matches('"'))
 }
 
 /// That something is no table, and how one is written.

@@ -17,7 +17,7 @@ use super::find::Surroundings;
 use super::suggest::nearest;
 use super::values::{Text, Zero, about};
 use super::walk::{Item, Table};
-use super::{defaults, names, zones};
+use super::{defaults, keys, names, zones};
 
 /// So many names are compared in search of suggestions; then a fault goes without.
 const COMPARISONS: usize = 1_000_000;
@@ -30,7 +30,7 @@ pub(super) struct Read {
 
 /// Reads the watches; `hooks` are the names of the hooks that are defined.
 pub(super) fn read<'a>(
-    watches: BTreeMap<&'a str, Item<'a>>,
+    watches: &BTreeMap<&'a str, Item<'a>>,
     mut defaults: Table<'a, '_>,
     hooks: BTreeSet<Arc<str>>,
     around: &Surroundings,
@@ -42,9 +42,11 @@ pub(super) fn read<'a>(
     let base = Base { schedule: base_schedule(&common, &zone, &defaults, &mut pool), common, zone };
     defaults.finish();
     let mut found = BTreeMap::new();
-    for item in watches.into_values() {
+    for item in watches.values().copied() {
         let is_named = names::check("watch", item, report);
-        let Some(mut table) = Table::of(format!("watch {:?}", item.name()), item, report) else { continue };
+        let Some(mut table) = Table::of(format!("watch {:?}", item.name()), &keys::WATCH, item, report) else {
+            continue;
+        };
         let watch = read_watch(item, &mut table, &base, &mut pool);
         table.finish();
         if let Some(watch) = watch.filter(|_| is_named) {
@@ -216,8 +218,11 @@ impl Pool {
         let read = self.schedules.entry(key).or_insert_with(|| Schedule::parse(text, &zone.zone).map(Arc::new));
         match (&*read, blame) {
             (Ok(schedule), _) => return Some(Arc::clone(schedule)),
-            (Err(reason), Some(blame)) => table.fault(blame.item.place(), about("schedule", reason)),
-            (Err(reason), None) => table.report.add(Fault::error(about("the default schedule", reason))),
+            (Err(wrong), Some(blame)) if blame.text.trim() == text.trim() => {
+                table.fault(blame.item.part(wrong.at.clone()), about("schedule", wrong));
+            }
+            (Err(wrong), Some(blame)) => table.fault(blame.item.place(), about("schedule", wrong)),
+            (Err(wrong), None) => table.report.add(Fault::error(about("the default schedule", wrong))),
         }
         None
     }

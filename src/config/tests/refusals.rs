@@ -14,23 +14,34 @@ fn several_syntax_errors_are_told_in_one_pass() {
     refused(
         "state = \"/x\nsocket = /y\n[watch.a]\nimage = \"nginx\"\nimage = \"redis\"\n",
         r#"
-error: this is not TOML: invalid basic string, expected `"`
+error: this is not TOML: this string has no closing quote
  --> config.toml:1:12
   |
 1 | state = "/x
   |            ^
+  |
+  = help: end it with "
 
-error: this is not TOML: string values must be quoted, expected literal string
+error: this is not TOML: text must stand in quotes
  --> config.toml:2:10
   |
 2 | socket = /y
   |          ^^
+  |
+  = help: write socket = "/y"
 
-error: this is not TOML: duplicate key
+error: image is set twice
  --> config.toml:5:1
   |
 5 | image = "redis"
-  | ^^^^^
+  | ^^^^^ defined again here
+  |
+ ::: config.toml:4:1
+  |
+4 | image = "nginx"
+  | ----- first defined here
+  |
+  = help: remove one of the two
 "#,
     );
 }
@@ -111,11 +122,11 @@ error: watch "web": settle "3x" is not a duration; write for example "30s", "15m
 3 | settle = "3x"
   |          ^^^^
 
-error: watch "web": schedule "0 0 31 2 *" never comes: no date matches it
- --> config.toml:4:12
+error: watch "web": schedule "0 0 31 2 *": it never comes: no month of "2" has a day of "31"
+ --> config.toml:4:17
   |
 4 | schedule = "0 0 31 2 *"
-  |            ^^^^^^^^^^^^
+  |                 ^^^^
 
 error: watch "web": timezone "Berlin" is not known
  --> config.toml:5:12

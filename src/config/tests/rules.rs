@@ -42,7 +42,7 @@ fn a_hook_has_a_command_and_sensible_limits() {
             "4:6 hook \"b\": on is empty, so the hook would never run; write for example [\"moved\"]",
             "5:11 hook \"b\": timeout \"0s\" is too short; write for example \"30s\"",
             "6:12 hook \"b\": attempts 0 is out of range; it is at least 1",
-            "7:11 hook \"b\": backoff (7200s) is longer than backoff_max (3600s); raise backoff_max",
+            "7:11 hook \"b\": backoff (2h) is longer than backoff_max (1h); raise backoff_max",
             "9:11 hook \"c\": command names no program; write for example [\"/bin/echo\", \"moved\"]",
             "10:7 hook \"c\": on: there is no change \"mvoed\"; did you mean \"moved\"?",
             "10:16 hook \"c\": on: there is no change \"x\"; changes are first, moved, removed, restored, failing, recovered",
@@ -84,6 +84,7 @@ fn a_registry_is_checked_too() {
             "11:17 registry \"https://c\": a registry is named by its host alone, as in [registry.\"registry.example.com:5000\"]",
             "13:1 registry \"d\": plain_http has no effect beside endpoint, whose scheme says it; remove plain_http",
             "15:13 registry \"e:0\": `0` is not a port number",
+            "7:17 registry \"b\": password_file: /x does not exist",
         ]
     );
 }
@@ -125,7 +126,7 @@ fn no_secret_is_shown() {
 #[test]
 fn what_may_stand_in_an_unreadable_part_is_not_called_missing() {
     let config = "[watch.a]\nhooks = [\"h\"]\nimage = \"nginx\n";
-    assert_eq!(messages(config), ["3:15 this is not TOML: invalid basic string, expected `\"`"]);
+    assert_eq!(messages(config), ["3:15 this is not TOML: this string has no closing quote; end it with \""]);
 }
 
 #[test]

@@ -1,0 +1,151 @@
+//! `taghook config`: what is wrong with the config, what is in force, and what may be written.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use crate::config::{self, Effective, Fault, Level, Origin, Table};
+
+use super::{Failure, text};
+
+/// What to look at.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Say every fault of the config, with its place and remedy
+    Check {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what is in force, defaults included, and where each value comes from
+    ///
+    /// The output is a config itself, and each line ends in the place of its value. Variables of hooks and what looks
+    /// secret in their commands are shown as "***".
+    Show {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the config, for editors
+    Schema,
+}
+
+pub(super) fn run(explicit: Option<&Path>, verb: &Verb) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Check { json } => check(&config::find(explicit)?, *json),
+        Verb::Show { json } => show(&config::find(explicit)?, *json),
+        Verb::Schema => {
+            text::print(&config::schema())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn check(path: &Path, is_json: bool) -> Result<ExitCode, Failure> {
+    let loaded = config::load(path);
+    let (faults, counts) = match &loaded {
+        Ok(loaded) => (loaded.warnings.as_slice(), Some((loaded.config.watches.len(), loaded.config.hooks.len()))),
+        Err(faults) => (faults.as_slice(), None),
+    };
+    if is_json {
+        let faults: Vec<Value> = faults.iter().map(fault_json).collect();
+        let (watches, hooks) = counts.unzip();
+        let found = json!({ "config": path.display().to_string(), "ok": counts.is_some(), "watches": watches, "hooks": hooks, "faults": faults });
+        text::print(&format!("{found}\n"))?;
+    } else {
+        if !faults.is_empty() {
+            anstream::eprintln!("{}\n", config::render(faults, std::io::stderr().is_terminal()).trim_end());
+        }
+        let mut parts = Vec::new();
+        if let Some((watches, hooks)) = counts {
+            parts = vec![text::count(watches, "watch", "watches"), text::count(hooks, "hook", "hooks")];
+        }
+        parts.push(summary(faults));
+        let line = format!("{}: {}\n", path.display(), parts.join(", "));
+        if counts.is_some() { text::print(&line)? } else { anstream::eprint!("{line}") }
+    }
+    Ok(if counts.is_some() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// How many faults there are of which kind.
+fn summary(faults: &[Fault]) -> String {
+    let errors = faults.iter().filter(|fault| fault.level() == Level::Error).count();
+    match (errors, faults.len() - errors) {
+        (0, 0) => "no faults".to_owned(),
+        (0, warnings) => format!("no errors, {}", text::count(warnings, "warning", "warnings")),
+        (errors, 0) => text::count(errors, "error", "errors"),
+        (errors, warnings) => {
+            format!("{}, {}", text::count(errors, "error", "errors"), text::count(warnings, "warning", "warnings"))
+        }
+    }
+}
+
+fn fault_json(fault: &Fault) -> Value {
+    let first = fault.first_defined().map(|(file, line)| json!({ "file": file.display().to_string(), "line": line }));
+    json!({
+        "level": fault.level().as_str(),
+        "message": fault.message(),
+        "remedy": fault.remedy(),
+        "file": fault.file().map(|file| file.display().to_string()),
+        "line": fault.line(),
+        "column": fault.column(),
+        "first_defined": first,
+    })
+}
+
+fn show(path: &Path, is_json: bool) -> Result<ExitCode, Failure> {
+    let shown = config::effective(path)?;
+    if !shown.warnings.is_empty() {
+        anstream::eprintln!("{}", config::render(&shown.warnings, std::io::stderr().is_terminal()).trim_end());
+    }
+    text::print(&if is_json { format!("{}\n", show_json(&shown)) } else { show_toml(&shown) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A config that means the same, each line with where its value comes from.
+fn show_toml(shown: &Effective) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for table in &shown.tables {
+        if !table.kind.is_empty() {
+            lines.extend([String::new(), table.header()]);
+        }
+        for setting in table.meaningful() {
+            let line = format!("{} = {}", setting.key, setting.value);
+            lines.push(format!("{line:<50}  # {}", origin(&setting.origin)));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Table { file, line } => format!("{}:{line}", text::printable(file)),
+        Origin::Defaults { file, line } => {
+            format!("{}:{line} [defaults]", text::printable(file))
+        }
+        Origin::Default => "default".to_owned(),
+    }
+}
+
+/// The tables by kind and name; for each key its value, and from where.
+fn show_json(shown: &Effective) -> Value {
+    let settings = |table: &Table| -> Map<String, Value> {
+        table.meaningful().map(|setting| (setting.key.to_owned(), json!(setting))).collect()
+    };
+    let mut all = Map::new();
+    for kind in ["watch", "hook", "registry"] {
+        let tables = shown.tables.iter().filter(|table| table.kind == kind);
+        let named: Map<String, Value> = tables.map(|table| (table.name.clone(), settings(table).into())).collect();
+        all.insert(kind.to_owned(), named.into());
+    }
+    for table in shown.tables.iter().filter(|table| table.name.is_empty()) {
+        match table.kind {
+            "" => all.extend(settings(table)),
+            kind => drop(all.insert(kind.to_owned(), settings(table).into())),
+        }
+    }
+    all.into()
+}

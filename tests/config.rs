@@ -1,0 +1,119 @@
+//! `taghook config` and `taghook init`: what people and editors are told of a config.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::sandbox::{Sandbox, Who, chmod};
+
+/// The smallest useful config; the README shows it.
+const SMALLEST: &str = "[watch.web]\nimage = \"ghcr.io/acme/web:stable\"\nhooks = [\"redeploy\"]\n[hook.redeploy]\ncommand = \"docker compose --project-directory /srv/web up -d --pull always\"\n";
+
+fn write(sandbox: &Sandbox, text: &str) {
+    std::fs::write(sandbox.config_path(), text).unwrap();
+    chmod(&sandbox.config_path(), 0o644);
+}
+
+#[test]
+fn five_lines_are_a_config_and_the_readme_shows_them() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, SMALLEST);
+    assert_eq!(SMALLEST.lines().count(), 5);
+    let said = sandbox.run(&["config", "check"]).expect(0);
+    assert!(said.stdout.ends_with("config.toml: 1 watch, 1 hook, no faults\n"), "{said:?}");
+    assert_eq!(said.stderr, "");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    assert!(readme.contains(SMALLEST));
+}
+
+#[test]
+fn faults_of_all_files_are_told_at_once_and_counted() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "[watch.web]\nimage = 'nginx'\nschedule = '*/100 * * * *'\n[hook.h]\ncommand = ['/nowhere/x']\n");
+    std::fs::create_dir(sandbox.path().join("conf.d")).unwrap();
+    std::fs::write(sandbox.path().join("conf.d/a.toml"), "[watch.web]\nimage = nginx\n").unwrap();
+
+    let said = sandbox.run(&["config", "check"]).expect(2);
+
+    for word in ["config.toml:3:13", "conf.d/a.toml:2:9", "write image = \"nginx\"", "\"/nowhere/x\" does not exist"] {
+        assert!(said.stderr.contains(word), "{word:?} is missing: {}", said.stderr);
+    }
+    assert!(said.stderr.ends_with("config.toml: 3 errors, 1 warning\n"), "{}", said.stderr);
+    assert_eq!(said.stdout, "");
+
+    let found = sandbox.run(&["config", "check", "--json"]).expect(2);
+    assert_eq!(found.stderr, "");
+    let found: Value = serde_json::from_str(&found.stdout).unwrap();
+    assert_eq!(found["ok"], false);
+    let faults = found["faults"].as_array().unwrap();
+    let places: Vec<Value> =
+        faults.iter().map(|fault| json!([fault["level"], fault["line"], fault["column"]])).collect();
+    let expected = [json!(["error", 3, 13]), json!(["error", 1, 8]), json!(["error", 2, 9]), json!(["warning", 5, 11])];
+    assert_eq!(places, expected);
+    assert_eq!(faults[1]["first_defined"]["line"], 1);
+    assert!(faults[2]["file"].as_str().unwrap().ends_with("conf.d/a.toml"));
+    assert_eq!(faults[2]["remedy"], "write image = \"nginx\"");
+}
+
+#[test]
+fn the_config_that_the_variable_names_is_the_one() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, SMALLEST);
+    let mut command = sandbox.bare_command(Who::Us, &["config", "check"]);
+    let output = command.env("TAGHOOK_CONFIG", sandbox.config_path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn what_is_shown_is_a_config_that_means_the_same() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config(
+        "[defaults]\nschedule = '@daily'\ntimezone = 'Asia/Tokyo'\n[watch.web]\nimage = 'nginx'\nhooks = 'h'\n\
+         [watch.\"a.b\"]\nimage = 'localhost:5000/x:1'\nschedule = '90s'\nplatform = 'linux/aarch64'\n\
+         [hook.h]\ncommand = ['/bin/echo', 'a \"quoted\" word']\nbackoff = '90s'\n\
+         [registry.'localhost:5000']\nplain_http = true\nrate = '100/m'\n",
+    );
+    let shown = sandbox.run(&["config", "show"]).expect(0);
+    assert_eq!(shown.stderr, "");
+    let line = shown.stdout.lines().find(|line| line.starts_with("schedule = \"@daily\"")).unwrap();
+    assert!(line.ends_with("config.toml:3 [defaults]"), "{line}");
+    assert!(shown.stdout.contains("platform = \"linux/arm64\""), "{}", shown.stdout);
+
+    let other = Sandbox::new();
+    write(&other, &shown.stdout);
+    let check = other.run(&["config", "check"]).expect(0);
+    assert!(check.stdout.ends_with("2 watches, 1 hook, no faults\n"), "{check:?}");
+    let again = other.run(&["config", "show"]).expect(0).stdout;
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split("  # ").next().unwrap().trim_end().to_owned()).collect()
+    };
+    assert_eq!(values(&again), values(&shown.stdout));
+
+    let json: Value = serde_json::from_str(&sandbox.run(&["config", "show", "--json"]).expect(0).stdout).unwrap();
+    assert_eq!(json["watch"]["web"]["settle"], json!({ "value": "0s", "from": "default" }));
+    let schedule = &json["watch"]["web"]["schedule"];
+    assert_eq!((&schedule["from"], &schedule["line"]), (&json!("defaults"), &json!(3)));
+    assert_eq!(json["registry"]["localhost:5000"]["rate"]["value"], "100/m");
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config(
+        "[watch.web]\nimage = 'nginx'\nhooks = ['a', 'b']\n[hook.a]\ncommand = 'curl -H \"Authorization: hunter2\" x'\n\
+         env = { SLACK = 'hunter2' }\n[hook.b]\ncommand = ['/bin/echo', 'https://hooks.example/hunter2', '--token', 'hunter2']\n",
+    );
+    for args in [&["config", "show"][..], &["config", "show", "--json"]] {
+        let shown = sandbox.run(args).expect(0);
+        assert!(shown.stdout.contains("***") && !shown.stdout.contains("hunter2"), "{}", shown.stdout);
+    }
+}
+
+#[test]
+fn the_schema_is_printed_without_a_config() {
+    let sandbox = Sandbox::new();
+    let schema: Value = serde_json::from_str(&sandbox.run_bare(&["config", "schema"]).expect(0).stdout).unwrap();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    assert_eq!(schema["definitions"]["watch"]["required"], json!(["image"]));
+}
