@@ -117,3 +117,44 @@ fn the_schema_is_printed_without_a_config() {
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
     assert_eq!(schema["definitions"]["watch"]["required"], json!(["image"]));
 }
+
+#[test]
+fn a_config_to_start_from_passes_the_check_and_is_never_overwritten() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.path().join("new/config.toml");
+    let place = path.to_str().unwrap();
+    let said = sandbox.run_bare(&["init", place]).expect(0);
+    assert!(said.stdout.contains(&format!("taghook config check --config {place}")), "{said:?}");
+    let check = sandbox.run_bare(&["config", "check", "--config", place]).expect(0);
+    assert!(check.stdout.ends_with("1 watch, 1 hook, no faults\n") && check.stderr.is_empty(), "{check:?}");
+
+    std::fs::write(&path, "mine").unwrap();
+    let again = sandbox.run_bare(&["init", place]).expect(2);
+    assert!(again.stderr.contains(place) && again.stderr.contains("taghook init PATH"), "{again:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn what_the_start_has_as_comments_works_too() {
+    let sandbox = Sandbox::new();
+    let starter = sandbox.run_bare(&["init", "-"]).expect(0).stdout;
+    let is_setting = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let lines = starter.lines().map(|line| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line));
+    let all = lines.collect::<Vec<_>>().join("\n");
+    write(&sandbox, &all);
+    let said = sandbox.run(&["config", "check"]).expect(0);
+    assert!(all.contains("\nusername = ") && all.contains("\n[registry."), "{all}");
+    assert!(said.stdout.contains("1 watch, 1 hook"), "{said:?}");
+}
+
+#[test]
+fn without_a_path_the_start_is_written_where_configs_are_looked_for() {
+    let sandbox = Sandbox::of_owner();
+    let said = {
+        let output = sandbox.bare_command(Who::Owner, &["init"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let path = sandbox.path().join("home/.config/taghook/config.toml");
+    assert!(said.starts_with(&format!("wrote {}\n", path.display())), "{said}");
+    assert!(path.exists());
+}

@@ -6,6 +6,7 @@ mod config_verbs;
 mod deliveries;
 mod history;
 mod image;
+mod init;
 mod log;
 mod prune;
 mod reload;
@@ -37,6 +38,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   taghook check --image nginx:1.27      which digest does this tag point at?
+  taghook init                          write a config to start from
   taghook config check                  is my config right?
   taghook check                         check all watches now, run the hooks that are due
   taghook run                           the agent, in the foreground
@@ -80,6 +82,7 @@ enum Verb {
     /// Look at the config
     #[command(subcommand)]
     Config(config_verbs::Verb),
+    Init(init::Init),
 }
 
 /// Check watches now, or any image without a config
@@ -214,6 +217,7 @@ pub fn main() -> ExitCode {
         Verb::Reload(reload) => reload::run(cli.config.as_deref(), &reload),
         Verb::Prune(prune) => prune::run(cli.config.as_deref(), &prune),
         Verb::Config(verb) => config_verbs::run(cli.config.as_deref(), &verb),
+        Verb::Init(init) => init::run(cli.config.as_deref(), &init),
     };
     done.unwrap_or_else(Failure::tell)
 }
