@@ -199,7 +199,10 @@ fn warn_of_programs(command: &Command, place: Place, table: &Table<'_, '_>, arou
             warn("is not in $PATH; write its whole path");
         }
     }
-    // The script may be an argument of its interpreter, or the first word of a shell command.
+    if !around.is_root {
+        return;
+    }
+    // The script may be an argument of its interpreter, or a word of a shell command.
     let words = command.argv.iter().flat_map(|word| word.split_whitespace()).filter(|word| word.contains('/'));
     for path in words.map(|word| start.join(word)) {
         let found = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file);

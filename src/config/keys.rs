@@ -2,7 +2,8 @@
 //!
 //! *Invariant:* this is the one list of keys. A table takes no key that is not in it; the remedies for unknown keys, the
 //! JSON Schema and the order of `config show` follow it, and a test holds `config.example.toml` to its sentences. The
-//! defaults are not here: they are those of the types ([`effective`](super::effective) reads them there).
+//! defaults are not here: they are those of the types ([`effective`](super::effective) reads them there). A new key
+//! stands here, where it is read, in `effective` and in the example; the tests name what is still missing.
 
 /// A key of one section.
 #[derive(Debug, Clone, Copy)]

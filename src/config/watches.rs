@@ -128,7 +128,7 @@ impl<'a> Settings<'a> {
             zone: timezone.map(|text| pool.zone(text, table)),
             jitter_at: table.peek("jitter"),
             jitter: table.duration("jitter", Zero::Allowed),
-            platform: table.parsed("platform", Platform::parse),
+            platform: read_platform(table),
             settle: table.duration("settle", Zero::Allowed),
             confirm_after: table.duration("confirm_after", Zero::Allowed),
             absent_after: table.duration("absent_after", Zero::Allowed),
@@ -136,6 +136,28 @@ impl<'a> Settings<'a> {
             enabled: table.flag("enabled"),
         }
     }
+}
+
+/// Architectures that images are built for.
+const ARCHITECTURES: [&str; 14] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
+    "s390x", "wasm",
+];
+
+fn read_platform(table: &mut Table<'_, '_>) -> Option<Platform> {
+    let item = table.peek("platform");
+    let platform = table.parsed("platform", Platform::parse)?;
+    let text = platform.to_string();
+    let architecture = text.split('/').nth(1).unwrap_or_default();
+    if let Some(item) = item.filter(|_| !ARCHITECTURES.contains(&architecture)) {
+        let message = table.says(format!("platform {text:?}: hardly any image is built for {architecture:?}"));
+        let fault = Fault::warning(message).at(item.place());
+        table.report.add(match nearest(architecture, ARCHITECTURES) {
+            Some(near) => fault.help(format!("did you mean {near:?}?")),
+            None => fault.help(format!("usual are {}", ARCHITECTURES.join(", "))),
+        });
+    }
+    Some(platform)
 }
 
 /// What holds for a watch that does not say otherwise.

@@ -8,6 +8,12 @@ pub(super) fn help(name: &str) -> String {
     if zones.is_empty() {
         return "this host has no time zones; install the package tzdata".to_owned();
     }
+    let offset = name.trim_start_matches(|c: char| c.is_ascii_alphabetic()).trim_start();
+    if offset.starts_with(['+', '-']) && offset.contains(|c: char| c.is_ascii_digit()) {
+        return "an offset is not the name of a zone; write a city's zone, such as \"Europe/Berlin\", or, with the sign \
+                turned round, \"Etc/GMT-2\" for UTC+2"
+            .to_owned();
+    }
     let city = |zone: &str| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name));
     let known = || zones.iter().map(String::as_str);
     match known().find(|zone| city(zone)).or_else(|| nearest(name, known())) {
