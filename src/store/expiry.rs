@@ -77,7 +77,7 @@ impl Store {
 
     /// When [`Store::expire`] last came to its end.
     pub async fn last_expiry(&self) -> Result<Option<Timestamp>, Error> {
-        self.write(|connection| {
+        self.read(|connection| {
             let at = connection.query_row("SELECT at FROM expiry", [], |row| row.get(0)).optional()?;
             record::time(at)
         })

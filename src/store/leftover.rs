@@ -33,7 +33,7 @@ impl Store {
 
     /// What is left over.
     pub async fn leftovers(&self, fed: Fed) -> Result<Vec<DeliveryRow>, Error> {
-        self.write(move |connection| {
+        self.read(move |connection| {
             let ids = leftover(connection, &fed)?.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
             reader::deliveries(connection, &ids)
         })
