@@ -1,0 +1,158 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{config_verbs, init, text};
+
+/// Webhooks for container registries that have none: runs your hooks when a tag moves.
+#[derive(Debug, Parser)]
+#[command(name = "taghook", version, about, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// The config file [default: /etc/taghook/config.toml, else $XDG_CONFIG_HOME/taghook/config.toml]
+    #[arg(long, global = true, value_name = "PATH", env = "TAGHOOK_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  taghook check --image nginx:1.27      which digest does this tag point at?
+  taghook init                          write a config to start from
+  taghook config check                  is my config right?
+  taghook check                         check all watches now, run the hooks that are due
+  taghook run                           the agent, in the foreground
+  taghook status                        what is known, what is owed, what fails
+
+Exit status: 0 all is well; 1 something checked or run has failed, or is still owed; 2 arguments or config.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Run the agent, in the foreground
+    ///
+    /// Checks each watch on its schedule and runs its hooks when the tag moves, until SIGTERM or SIGINT. Running hooks
+    /// are then given `shutdown_grace` (a second signal ends them at once); what is still owed is owed at the next start.
+    Run,
+    Check(Check),
+    /// Show every watch: state, digest, last good check, next check, what is owed
+    Status(Read),
+    /// Show the changes, newest first
+    History(Read),
+    /// Show what hooks were owed and what was done about it, newest first
+    Deliveries(Read),
+    /// Owe deliveries again that have failed or succeeded
+    ///
+    /// The watch and hook of each is owed the newest digest, in a new delivery with new attempts. A delivery that is no
+    /// longer the newest of its watch and hook is refused.
+    Retry(Retry),
+    /// Keep checking watches, and hold their hooks
+    Pause(Pause),
+    /// Let the hooks of paused watches go: what is owed by now is the newest digest only
+    Resume(Pause),
+    /// Give up what is owed to hooks that the config does not feed any more
+    ///
+    /// What was owed to a hook when it left the config is held until it returns. This tells what is held or has failed,
+    /// asks, and discards it. Nothing else is touched.
+    Prune(Prune),
+    /// Have the running agent read its config again
+    ///
+    /// All of it takes effect, or nothing: with a fault in it, the agent goes on by the config that it had, and this fails
+    /// with the faults. SIGHUP does the same.
+    Reload(Reload),
+    /// Look at the config
+    #[command(subcommand)]
+    Config(config_verbs::Verb),
+    Init(init::Init),
+}
+
+/// Check watches now, or any image without a config
+///
+/// With an agent on this state, the agent is asked to check, and this command waits for the result. Without one, it
+/// checks by itself and gives each due delivery of these watches one attempt. A registry that is held off is not asked.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Watches to check [default: all that are enabled]
+    #[arg(value_name = "WATCH", conflicts_with = "image")]
+    pub(super) watches: Vec<String>,
+    /// Ask for these images; needs no config
+    #[arg(long, value_name = "REF", num_args = 1..)]
+    pub(super) image: Vec<String>,
+    /// With --image: the platform whose digest is wanted, for example linux/arm64
+    #[arg(long, value_name = "OS/ARCH", requires = "image")]
+    pub(super) platform: Option<String>,
+    /// With --image: speak plain HTTP
+    #[arg(long, requires = "image")]
+    pub(super) plain_http: bool,
+    /// Ask only: record nothing, run nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What is to be owed again.
+#[derive(Debug, Args)]
+pub(super) struct Retry {
+    /// Deliveries, by their ids or the ends of these
+    #[arg(value_name = "ID", required_unless_present = "failed", conflicts_with = "failed")]
+    pub(super) ids: Vec<String>,
+    /// All deliveries that have failed
+    #[arg(long)]
+    pub(super) failed: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Which watches.
+#[derive(Debug, Args)]
+pub(super) struct Pause {
+    /// Watches, by name
+    #[arg(value_name = "WATCH", required = true)]
+    pub(super) watches: Vec<String>,
+}
+
+/// What is left over from an earlier config.
+#[derive(Debug, Args)]
+pub(super) struct Prune {
+    /// Discard without asking
+    #[arg(long, short)]
+    pub(super) yes: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    /// What has changed, as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What the reading commands have in common.
+#[derive(Debug, Args)]
+pub(super) struct Read {
+    /// Only this watch
+    #[arg(value_name = "WATCH")]
+    pub(super) watch: Option<String>,
+    /// At most so many lines [default: 50 on a terminal, all in a pipe]
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: Option<u32>,
+    /// Read the state in this directory, whatever the config says
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+    /// JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Read {
+    pub(super) fn limit(&self) -> usize {
+        let unbounded = if text::is_terminal() && !self.json { 50 } else { i32::MAX as usize };
+        self.limit.map_or(unbounded, |limit| limit as usize)
+    }
+}
