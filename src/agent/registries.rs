@@ -123,6 +123,11 @@ impl Registries {
         Some(index)
     }
 
+    /// All of them, in no order that matters.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Registry> {
+        self.all.iter()
+    }
+
     /// Why a registry's watches wait, and for how long, if it is held off.
     pub(super) fn held_off(&self, index: usize, now: Instant) -> Option<(FailureKind, Duration)> {
         let gate = &self.all[index].gate;

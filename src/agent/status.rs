@@ -1,21 +1,27 @@
 //! What is known of all watches, from the agent's memory or from the database.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::clock;
 use super::lines::held_off;
 use super::scheduler::Scheduler;
 use crate::config::Config;
-use crate::control::wire::{ConfigStatus, Owed, Problem, Status, WatchStatus};
+use crate::control::wire::{ConfigStatus, FailedDelivery, HeldOff, Owed, Problem, RegistryStatus, Status, WatchStatus};
 use crate::domain::judge::{Record, State};
 use crate::domain::{Digest, Watch};
-use crate::store::{self, OwedCounts, Reader, WatchRow};
+use crate::store::{self, DeliveryRow, OwedCounts, Reader, WatchRow};
 
-/// What a running agent knows, but for what hooks are owed.
-pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatus)> {
+/// What a running agent has in memory: all but what hooks are owed.
+pub(super) struct InMemory {
+    watches: Vec<(store::WatchId, WatchStatus)>,
+    registries: Vec<RegistryStatus>,
+}
+
+/// Looks at the loop.
+pub(super) fn of_agent(scheduler: &Scheduler) -> InMemory {
     let now = Instant::now();
     let one = |watched: &super::watched::Watched| {
         let mut status = of_record(&watched.watch, &watched.record);
@@ -26,7 +32,7 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatu
         if let Some((cause, pause)) = scheduler.registries.held_off(watched.registry, now)
             && watched.due.is_none()
         {
-            status.next_check = clock::now().checked_add(SignedDuration::from_secs(pause.as_secs().cast_signed())).ok();
+            status.next_check = Some(from_now(pause));
             status.state = State::Failing.as_str().to_owned();
             status.error = Some(held_off(watched, cause));
         }
@@ -34,15 +40,36 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> Vec<(store::WatchId, WatchStatu
     };
     let mut watches: Vec<_> = scheduler.live().map(one).collect();
     watches.sort_by(|(_, a), (_, b)| a.watch.cmp(&b.watch));
-    watches
+    let registry = |registry: &super::registries::Registry| {
+        let usage = registry.gate.usage(now);
+        let held = registry.gate.held_off().filter(|_| registry.gate.is_closed(now));
+        RegistryStatus {
+            registry: registry.host.clone(),
+            held_off: held.map(|(cause, until)| HeldOff {
+                kind: cause.as_str().to_owned(),
+                until: from_now(until.saturating_duration_since(now)),
+            }),
+            under_way: usage.under_way,
+            waiting: registry.queue.len(),
+            concurrency: usage.limits.concurrency,
+            rate: usage.limits.rate,
+            allowance: usage.allowance,
+        }
+    };
+    InMemory { watches, registries: scheduler.registries.iter().map(registry).collect() }
+}
+
+fn from_now(pause: Duration) -> Timestamp {
+    let now = clock::now();
+    now.checked_add(SignedDuration::from_secs(pause.as_secs().cast_signed())).unwrap_or(now)
 }
 
 /// What the database knows of the configured watches.
 pub fn of_database(config: &Config) -> Result<Status, store::Error> {
-    let (rows, as_of) = match Reader::open(&config.state) {
-        Ok(reader) => (reader.watches()?, reader.last_heartbeat()?),
+    let (rows, as_of, failed) = match Reader::open(&config.state) {
+        Ok(reader) => (reader.watches()?, reader.last_heartbeat()?, reader.failed()?),
         // Nothing was ever checked: that is known, too.
-        Err(store::Error::Missing(_)) => (Vec::new(), None),
+        Err(store::Error::Missing(_)) => (Vec::new(), None, Vec::new()),
         Err(error) => return Err(error),
     };
     let by_key: std::collections::HashMap<_, _> =
@@ -55,14 +82,22 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     };
     let watches: Vec<_> = config.watches.values().map(one).collect();
     let last_checked = watches.iter().filter_map(|watch| watch.last_checked).max();
-    Ok(Status { source: "database".into(), as_of: as_of.max(last_checked), config: None, store: None, watches })
+    let failed = failed.into_iter().map(FailedDelivery::from).collect();
+    Ok(Status { as_of: as_of.max(last_checked), watches, failed, ..nobodys() })
 }
 
 /// What the database of a state directory knows, whatever the config says now.
 pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
     let reader = Reader::open(dir)?;
     let watches = reader.watches()?.into_iter().map(of_row).collect();
-    Ok(Status { source: "database".into(), as_of: reader.last_heartbeat()?, config: None, store: None, watches })
+    let failed = reader.failed()?.into_iter().map(FailedDelivery::from).collect();
+    Ok(Status { as_of: reader.last_heartbeat()?, watches, failed, ..nobodys() })
+}
+
+/// What is known without an agent, before anything is read.
+fn nobodys() -> Status {
+    let (watches, failed, registries) = (Vec::new(), Vec::new(), Vec::new());
+    Status { source: "database".into(), as_of: None, config: None, store: None, watches, failed, registries }
 }
 
 fn of_row(row: WatchRow) -> WatchStatus {
@@ -112,10 +147,11 @@ fn of_anything(record: &Record) -> WatchStatus {
 
 /// Completes the agent's knowledge by what hooks are owed.
 pub(super) async fn complete(
-    mut watches: Vec<(store::WatchId, WatchStatus)>,
+    known: InMemory,
     config: Option<ConfigStatus>,
     store: &store::Store,
 ) -> Result<Status, store::Error> {
+    let InMemory { mut watches, registries } = known;
     let owed: std::collections::HashMap<_, _> = store.owed().await?.into_iter().collect();
     let paused: HashSet<_> = store.paused().await?.into_iter().collect();
     for (id, status) in &mut watches {
@@ -124,7 +160,23 @@ pub(super) async fn complete(
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
     let trouble = store.trouble().map(|trouble| Problem { kind: trouble.kind.to_owned(), message: trouble.message });
-    Ok(Status { source: "agent".into(), as_of: Some(clock::now()), config, store: trouble, watches })
+    let failed = store.failed_deliveries().await?.into_iter().map(FailedDelivery::from).collect();
+    Ok(Status {
+        source: "agent".into(),
+        as_of: Some(clock::now()),
+        config,
+        store: trouble,
+        watches,
+        failed,
+        registries,
+    })
+}
+
+impl From<DeliveryRow> for FailedDelivery {
+    fn from(row: DeliveryRow) -> Self {
+        let DeliveryRow { id, watch, hook, change, attempts, exit_code, error, ended, .. } = row;
+        Self { id, watch, hook, change, attempts, exit_code, error, ended }
+    }
 }
 
 impl From<OwedCounts> for Owed {

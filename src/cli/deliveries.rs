@@ -25,12 +25,7 @@ fn human(deliveries: &[DeliveryRow]) -> String {
     let row = |delivery: &DeliveryRow| {
         let due = delivery.due.map(|due| format!("due {}", text::distance(Some(due), now)));
         vec![
-            // `retry` takes the end of an id; the start of all of one minute is the same.
-            if text::is_terminal() {
-                delivery.id[delivery.id.len().saturating_sub(12)..].to_owned()
-            } else {
-                delivery.id.clone()
-            },
+            text::id(&delivery.id).to_owned(),
             delivery.watch.clone(),
             delivery.hook.clone(),
             delivery.change.clone(),
@@ -41,5 +36,6 @@ fn human(deliveries: &[DeliveryRow]) -> String {
         ]
     };
     let head = ["ID", "WATCH", "HOOK", "CHANGE", "TO", "STATE", "TRIES", "REMARK"];
-    text::table(&head, deliveries.iter().map(row).collect())
+    let fit = text::Fit { spare: &["TRIES", "TO", "CHANGE"], cut: &["REMARK", "WATCH", "HOOK"] };
+    text::fitted(&head, deliveries.iter().map(row).collect(), &fit)
 }

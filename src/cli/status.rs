@@ -1,4 +1,8 @@
-//! `taghook status`: every watch, the worst first.
+//! `taghook status`: every watch, the worst first; or all about one.
+
+mod one;
+
+pub(super) use one::{result, took};
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +12,7 @@ use jiff::Timestamp;
 use super::{Failure, Read, find_watch, load, runtime, text};
 use crate::agent::{self, status};
 use crate::config::{self, Config};
-use crate::control::wire::{ConfigStatus, Status, WatchStatus};
+use crate::control::wire::{ConfigStatus, FailedDelivery, Status, WatchStatus};
 use crate::control::{Client, Error};
 
 pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
@@ -29,17 +33,14 @@ pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Fail
             }
         },
     };
-    let mut status = match runtime()?.block_on(of_agent(&dir))? {
-        Some(status) => status,
-        None => of_database(config.as_ref(), &dir)?,
-    };
+    let mut status = gather(config.as_ref(), &dir)?;
     if let Some(name) = &read.watch {
         keep_only(&mut status, name)?;
     }
-    let text = if read.json {
-        serde_json::to_string(&status).unwrap_or_default() + "\n"
-    } else {
-        human(&status, read.limit.map(|limit| limit as usize))
+    let text = match &read.watch {
+        _ if read.json => serde_json::to_string(&status).unwrap_or_default() + "\n",
+        Some(name) => one::tell(&status, config.as_ref().and_then(|config| config.watches.get(name.as_str())), &dir)?,
+        None => human(&status, read.limit.map(|limit| limit as usize)),
     };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -48,6 +49,14 @@ pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Fail
 /// The state that a config with faults names, if an agent works on it: that goes by the config that it had.
 fn agent_despite_faults(explicit: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     Ok(config::state_of(&config::find(explicit)?).filter(|dir| agent::socket_of(dir).is_some()))
+}
+
+/// What the agent knows or, without one, the database. Without a config: of every watch that was ever checked.
+pub(super) fn gather(config: Option<&Config>, dir: &Path) -> Result<Status, Failure> {
+    match runtime()?.block_on(of_agent(dir))? {
+        Some(status) => Ok(status),
+        None => of_database(config, dir),
+    }
 }
 
 async fn of_agent(dir: &Path) -> Result<Option<Status>, Failure> {
@@ -70,44 +79,77 @@ fn of_database(config: Option<&Config>, dir: &Path) -> Result<Status, Failure> {
 fn keep_only(status: &mut Status, name: &str) -> Result<(), Failure> {
     find_watch(name, status.watches.iter().map(|watch| watch.watch.as_str()))?;
     status.watches.retain(|watch| watch.watch == name);
+    status.failed.retain(|failed| failed.watch == name);
+    let of_registry = |registry: &str| status.watches.iter().any(|watch| is_of(&watch.image, registry));
+    status.registries.retain(|registry| of_registry(&registry.registry));
     Ok(())
+}
+
+fn is_of(image: &str, registry: &str) -> bool {
+    image.strip_prefix(registry).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn human(status: &Status, limit: Option<usize>) -> String {
     let now = Timestamp::now();
     let mut watches: Vec<&WatchStatus> = status.watches.iter().collect();
     watches.sort_by_key(|watch| (rank(watch), watch.watch.clone()));
-    let shown = limit.unwrap_or(usize::MAX).min(watches.len());
-    let rows = watches.iter().take(shown).map(|watch| row(watch, now)).collect();
-    let held = status.store.iter().map(|problem| format!("hooks are held: {}\n", problem.message));
+    watches.truncate(limit.unwrap_or(usize::MAX));
+    let rows = watches.iter().map(|watch| row(watch, now)).collect();
+    let head = ["WATCH", "STATE", "DIGEST", "CHANGED", "LAST OK", "NEXT", "OWED"];
+    let held = status.store.iter().map(|problem| text::wrapped(&format!("hooks are held: {}", problem.message), 2));
     let mut all = held.collect::<String>();
-    all += &text::table(&["WATCH", "STATE", "DIGEST", "CHANGED", "LAST OK", "NEXT", "OWED"], rows);
-    for watch in watches.iter().take(shown) {
-        if let Some(error) = &watch.error {
-            all += &format!("{}: {}: {}: {}\n", watch.watch, watch.image, error.kind, error.message);
-        }
+    all += &text::fitted(&head, rows, &text::Fit { spare: &["LAST OK", "CHANGED"], cut: &["WATCH"] });
+    for watch in &watches {
+        all.extend(watch.error.is_some().then(|| text::wrapped(&trouble(watch, now), 2)));
+        let failed = status.failed.iter().filter(|failed| failed.watch == watch.watch);
+        all.extend(failed.map(|failed| text::wrapped(&failed_delivery(failed, now), 2)));
     }
-    all += &summary(status, now);
-    if let Some(config) = &status.config {
-        all += &about_config(config, now).unwrap_or_default();
-    }
+    all += &text::wrapped(&summary(status, now), 2);
+    let config = status.config.as_ref().and_then(|config| about_config(config, now));
+    all.extend(config.map(|config| text::wrapped(&config, 2)));
     all
+}
+
+/// Why a watch is failing, since when, and the remedy where the error has one.
+pub(super) fn trouble(watch: &WatchStatus, now: Timestamp) -> String {
+    let Some(error) = &watch.error else { return watch.watch.clone() };
+    let checks = match watch.consecutive_failures {
+        0 => String::new(),
+        count => format!("{}, ", text::count(count as usize, "check", "checks")),
+    };
+    let last_ok = watch.last_ok.map_or("never ok".into(), |at| format!("last ok {}", text::distance(Some(at), now)));
+    let (kind, message) = (&error.kind, text::printable(&error.message));
+    format!("{}: {}: {kind}: {message} ({checks}{last_ok})", watch.watch, watch.image)
+}
+
+/// What has failed, why, and what to do about it.
+pub(super) fn failed_delivery(failed: &FailedDelivery, now: Timestamp) -> String {
+    let FailedDelivery { watch, hook, change, .. } = failed;
+    let (id, error) = (text::id(&failed.id), failed.error.as_deref().unwrap_or("unknown"));
+    let attempts = text::count(failed.attempts as usize, "attempt", "attempts");
+    let when = text::distance(failed.ended, now);
+    let error = text::printable(error);
+    format!(
+        "{watch}: hook {hook} failed for `{change}` {when} after {attempts}: {error}; see `taghook log {id}`, then \
+         `taghook retry {id}`"
+    )
 }
 
 /// What an operator must know of the config that the agent goes by.
 fn about_config(config: &ConfigStatus, now: Timestamp) -> Option<String> {
     if let Some(error) = &config.error {
-        return Some(format!("the config was changed, and refused, so the earlier one goes on: {error}\n"));
+        return Some(format!("the config was changed, and refused, so the earlier one goes on: {error}"));
     }
     let edited = Timestamp::try_from(config::edited(&config.path)?).ok().filter(|edited| *edited > config.loaded)?;
     let (path, ago) = (config.path.display(), text::distance(Some(edited), now));
-    Some(format!("{path} was edited {ago}, and the agent has not read it since: `taghook reload`\n"))
+    Some(format!("{path} was edited {ago}, and the agent has not read it since: `taghook reload`"))
 }
 
 fn rank(watch: &WatchStatus) -> u8 {
     match (watch.state.as_str(), watch.owed.failed > 0, watch.enabled) {
         (_, _, false) => 9,
-        ("failing", ..) => 0,
+        ("failing", true, _) => 0,
+        ("failing", ..) => 1,
         (_, true, _) => 1,
         ("absent", ..) => 2,
         ("settling", ..) => 3,
@@ -159,5 +201,5 @@ fn summary(status: &Status, now: Timestamp) -> String {
     };
     let total = text::count(status.watches.len(), "watch", "watches");
     let failed = text::count(usize::try_from(failed).unwrap_or(usize::MAX), "failed delivery", "failed deliveries");
-    format!("{total}: {states}; {failed}; {source}\n")
+    format!("{total}: {states}; {failed}; {source}")
 }

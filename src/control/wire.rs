@@ -153,6 +153,61 @@ pub struct Status {
     pub store: Option<Problem>,
     /// The watches, by name.
     pub watches: Vec<WatchStatus>,
+    /// What was given up, the latest first.
+    #[serde(default)]
+    pub failed: Vec<FailedDelivery>,
+    /// The registries as the agent sees them; none without an agent.
+    #[serde(default)]
+    pub registries: Vec<RegistryStatus>,
+}
+
+/// A delivery that was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedDelivery {
+    /// Globally unique.
+    pub id: String,
+    /// The watch's name.
+    pub watch: String,
+    /// The hook's name.
+    pub hook: String,
+    /// What happened.
+    pub change: String,
+    /// Starts.
+    pub attempts: u32,
+    /// Of the last attempt.
+    pub exit_code: Option<i32>,
+    /// Of the last attempt.
+    pub error: Option<String>,
+    /// When the last attempt ended.
+    pub ended: Option<Timestamp>,
+}
+
+/// How a registry's gate stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegistryStatus {
+    /// Its canonical name.
+    pub registry: String,
+    /// Why and until when it is not asked, if it is not.
+    pub held_off: Option<HeldOff>,
+    /// Checks under way.
+    pub under_way: u32,
+    /// Watches that wait for the gate.
+    pub waiting: usize,
+    /// Checks that may be under way at a time.
+    pub concurrency: u32,
+    /// Requests per second in the long run.
+    pub rate: f64,
+    /// Requests that may be made at once.
+    pub allowance: f64,
+}
+
+/// Why and until when a registry is not asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldOff {
+    /// The stable word for what went wrong.
+    pub kind: String,
+    /// When one watch may ask again.
+    pub until: Timestamp,
 }
 
 /// The config that an agent goes by.

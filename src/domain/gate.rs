@@ -89,6 +89,17 @@ pub enum Report {
     Broken(u64),
 }
 
+/// How much of what a gate allows is in use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// What it allows.
+    pub limits: Limits,
+    /// Checks under way.
+    pub under_way: u32,
+    /// Requests that may be made at once; less than nothing where checks have cost more than one request.
+    pub allowance: f64,
+}
+
 impl Gate {
     /// An open gate with a full burst.
     pub fn new(limits: Limits, now: Instant) -> Self {
@@ -178,6 +189,11 @@ impl Gate {
         self.held.as_ref().is_some_and(|hold| hold.probing || now < hold.until)
     }
 
+    /// How much of what it allows is in use.
+    pub fn usage(&self, now: Instant) -> Usage {
+        Usage { limits: self.limits, under_way: self.in_flight, allowance: self.tokens_at(now) }
+    }
+
     fn hold(&mut self, permit: Permit, cause: FailureKind, asked: Option<Duration>, now: Instant, chance: f64) {
         // Checks that were under way together fail together: that is one piece of news, not several.
         let tries = match &self.held {
@@ -198,9 +214,13 @@ impl Gate {
     }
 
     fn refill(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.refilled).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * self.limits.rate).min(burst(self.limits));
+        self.tokens = self.tokens_at(now);
         self.refilled = now;
+    }
+
+    fn tokens_at(&self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.refilled).as_secs_f64();
+        (self.tokens + elapsed * self.limits.rate).min(burst(self.limits))
     }
 }
 

@@ -61,7 +61,7 @@ impl Store {
         self.write(move |connection| {
             let mut found = Vec::new();
             for id in &ids {
-                match find(connection, id)? {
+                match find_newest(connection, id)? {
                     Ok(delivery) => found.push(delivery),
                     Err(refused) => return Ok(Err(refused)),
                 }
@@ -136,16 +136,24 @@ fn delivery(row: &rusqlite::Row<'_>) -> rusqlite::Result<Delivery> {
     })
 }
 
-/// The delivery of this id, if it is the newest of its kind and may be tried again.
-fn find(connection: &Connection, id: &str) -> Result<Result<Delivery, Refused>, Error> {
+/// The number of the delivery with this id, or with an id that ends so.
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Result<i64, Refused>, Error> {
     let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    let mut query = connection.prepare(&format!("{DELIVERY} WHERE d.id = ?1 OR d.id LIKE '%' || ?1 LIMIT 2"))?;
-    let rows = if is_id { query.query_map([id], delivery)?.collect::<Result<Vec<_>, _>>()? } else { Vec::new() };
-    let mut rows = rows.into_iter();
-    let asked = match (rows.next(), rows.next()) {
-        (Some(delivery), None) => delivery,
-        (Some(_), Some(_)) => return Ok(Err(Refused::Ambiguous(id.to_owned()))),
-        _ => return Ok(Err(Refused::Unknown(id.to_owned()))),
+    let mut query = connection.prepare("SELECT number FROM deliveries WHERE id = ?1 OR id LIKE '%' || ?1 LIMIT 2")?;
+    let rows =
+        if is_id { query.query_map([id], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()? } else { Vec::new() };
+    Ok(match *rows {
+        [number] => Ok(number),
+        [] => Err(Refused::Unknown(id.to_owned())),
+        _ => Err(Refused::Ambiguous(id.to_owned())),
+    })
+}
+
+/// The delivery of this id, if it is the newest of its kind and may be tried again.
+fn find_newest(connection: &Connection, id: &str) -> Result<Result<Delivery, Refused>, Error> {
+    let asked = match find(connection, id)? {
+        Ok(number) => connection.query_row(&format!("{DELIVERY} WHERE d.number = ?1"), [number], delivery)?,
+        Err(refused) => return Ok(Err(refused)),
     };
     let newest = connection
         .query_row(

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
 
 use super::record::{self, COLUMNS};
-use super::{DATABASE, Error, schema};
+use super::{DATABASE, Error, Refused, act, schema};
 use crate::domain::judge::Record;
 
 /// A read-only connection.
@@ -88,11 +88,39 @@ pub struct DeliveryRow {
     pub exit_code: Option<i32>,
     /// Of the latest attempt.
     pub error: Option<String>,
+    /// When the latest attempt ended.
+    #[serde(skip)]
+    pub ended: Option<Timestamp>,
     /// Whether its watch is paused, or does not feed its hook at the moment.
     #[serde(skip)]
     pub held: bool,
     /// What the latest attempt printed, where it was asked for.
     #[serde(skip)]
+    pub output: Option<String>,
+}
+
+/// One attempt, as `log` shows it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct AttemptRow {
+    /// The delivery's id.
+    pub delivery: String,
+    /// The watch's name.
+    pub watch: String,
+    /// The hook's name.
+    pub hook: String,
+    /// What happened.
+    pub change: String,
+    /// 1 for the first start.
+    pub attempt: u32,
+    /// When its command was started.
+    pub started: Timestamp,
+    /// When that ended; `None` while it runs.
+    pub ended: Option<Timestamp>,
+    /// The exit status, where there was one.
+    pub exit_code: Option<i32>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// What it printed, as far as that is kept.
     pub output: Option<String>,
 }
 
@@ -159,6 +187,28 @@ impl Reader {
         rows().map_err(|error| Error::of(&self.path, error))
     }
 
+    /// What was given up, the latest first.
+    pub fn failed(&self) -> Result<Vec<DeliveryRow>, Error> {
+        failed(&self.connection).map_err(|error| error.at(&self.path))
+    }
+
+    /// The latest attempts of a watch's hooks, newest first.
+    pub fn last_attempts(&self, watch: &str, limit: usize) -> Result<Vec<AttemptRow>, Error> {
+        let sql = format!("{ATTEMPT} WHERE w.name = ?1 ORDER BY a.started DESC, a.delivery DESC LIMIT ?2");
+        self.rows(&sql, params![watch, limit as i64], attempt)
+    }
+
+    /// All attempts of a delivery (its whole id, or the end of it), newest first.
+    pub fn attempts_of(&self, id: &str) -> Result<Result<Vec<AttemptRow>, Refused>, Error> {
+        match act::find(&self.connection, id).map_err(|error| error.at(&self.path))? {
+            Err(refused) => Ok(Err(refused)),
+            Ok(number) => {
+                let sql = format!("{ATTEMPT} WHERE a.delivery = ?1 ORDER BY a.attempt DESC");
+                self.rows(&sql, [number], attempt).map(Ok)
+            }
+        }
+    }
+
     /// When an agent was last known to be alive on this state.
     pub fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
         record::last_heartbeat(&self.connection).map_err(|error| error.at(&self.path))
@@ -169,6 +219,11 @@ impl super::Store {
     /// What the hooks of each watch are owed; watches that owe nothing are left out.
     pub async fn owed(&self) -> Result<Vec<(super::WatchId, OwedCounts)>, Error> {
         self.read(owed).await
+    }
+
+    /// What was given up, the latest first.
+    pub async fn failed_deliveries(&self) -> Result<Vec<DeliveryRow>, Error> {
+        self.write(failed).await
     }
 
     /// The deliveries with these ids, and what their latest attempts printed.
@@ -207,7 +262,7 @@ pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<
 }
 
 const DELIVERY: &str = "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due,
-    d.exit_code, d.error, w.paused OR d.held FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
+    d.exit_code, d.error, w.paused OR d.held, d.ended FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     Ok(DeliveryRow {
@@ -223,7 +278,35 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         exit_code: row.get(9)?,
         error: row.get(10)?,
         held: row.get(11)?,
+        ended: timestamp(row, 12)?,
         output: None,
+    })
+}
+
+fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error> {
+    let sql = format!("{DELIVERY} WHERE d.state = 'failed' ORDER BY d.number DESC");
+    let mut query = connection.prepare_cached(&sql)?;
+    let rows = query.query_map([], delivery)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+const ATTEMPT: &str =
+    "SELECT d.id, w.name, d.hook, c.kind, a.attempt, a.started, a.ended, a.exit_code, a.error, a.output
+    FROM attempts a JOIN deliveries d ON d.number = a.delivery JOIN watches w ON w.id = d.watch
+    JOIN changes c ON c.id = d.change";
+
+fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
+    Ok(AttemptRow {
+        delivery: row.get(0)?,
+        watch: row.get(1)?,
+        hook: row.get(2)?,
+        change: row.get(3)?,
+        attempt: row.get(4)?,
+        started: timestamp(row, 5)?.unwrap_or_default(),
+        ended: timestamp(row, 6)?,
+        exit_code: row.get(7)?,
+        error: row.get(8)?,
+        output: row.get(9)?,
     })
 }
 

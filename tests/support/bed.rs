@@ -53,6 +53,21 @@ impl Bed {
         bed
     }
 
+    /// One whose hook has failed twice for the newest digest, and is given up.
+    pub fn given_up() -> Self {
+        let bed = Self::with(Setup { hook: "attempts = 2\nbackoff = '1ms'", ..Setup::default() });
+        bed.push("one");
+        bed.check(0);
+        bed.push("two");
+        bed.hook.exits_with(3);
+        bed.check(1);
+        bed.hook.exits_with(4);
+        // The pause is of a millisecond at most, so the delivery is due.
+        bed.check(1);
+        assert_eq!(bed.deliveries()[0]["state"], "failed");
+        bed
+    }
+
     fn write(&self, setup: &Setup) {
         let Setup { top, watch, hook, registry } = setup;
         let (host, image, command) = (self.registry.host(), self.image(), self.hook.toml());

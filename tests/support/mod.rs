@@ -20,6 +20,7 @@ pub mod process;
 pub mod registry;
 pub mod sandbox;
 pub mod silent;
+pub mod terminal;
 pub mod wall_clock;
 
 use std::time::Duration;

@@ -1,0 +1,141 @@
+//! `taghook status WATCH`: all about one.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::{Failure, text};
+use super::{failed_delivery, is_of, owed, trouble};
+use crate::control::wire::{RegistryStatus, Status, WatchStatus};
+use crate::domain::Watch;
+use crate::store::{self, AttemptRow, ChangeRow, Reader};
+
+/// So many changes, attempts and due times are told.
+const LATEST: usize = 5;
+const NEXT: usize = 3;
+
+/// What is known, what has happened lately, and what will happen next. `configured`: where there is a config.
+pub(super) fn tell(status: &Status, configured: Option<&Watch>, dir: &Path) -> Result<String, Failure> {
+    let now = Timestamp::now();
+    let reader = match Reader::open(dir) {
+        Ok(reader) => Some(reader),
+        Err(store::Error::Missing(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut all = String::new();
+    // Without a config, an earlier image of the same name is told as well.
+    for watch in &status.watches {
+        all += &facts(watch, status, configured, now);
+    }
+    if let (Some(reader), Some(watch)) = (reader, status.watches.first()) {
+        all += &changes(&reader.changes(Some(&watch.watch), LATEST)?, now);
+        all += &attempts(&reader.last_attempts(&watch.watch, LATEST)?, now);
+    }
+    Ok(all)
+}
+
+fn facts(watch: &WatchStatus, status: &Status, configured: Option<&Watch>, now: Timestamp) -> String {
+    let mut facts = vec![("image", watch.image.clone())];
+    let mut fact = |name: &'static str, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    let ago = |at: Timestamp| format!("{} ({})", text::distance(Some(at), now), text::local(at));
+    fact("platform", watch.platform.clone());
+    fact("digest", Some(watch.digest.clone().unwrap_or_else(|| "none yet".into())));
+    fact("of index", watch.index_digest.clone());
+    fact("changed", watch.last_changed.map(ago));
+    fact("last check", watch.last_checked.map(ago));
+    fact("last ok", watch.last_ok.map(ago));
+    fact("next", Some(next(watch, status, configured, now)));
+    let schedule = |watch: &Watch| format!("{}, hooks {}", watch.schedule, watch.hooks.join(", "));
+    fact("schedule", configured.map(schedule));
+    fact("owed", Some(owed(watch)));
+    for registry in status.registries.iter().filter(|registry| is_of(&watch.image, &registry.registry)) {
+        fact("registry", Some(gate(registry, now)));
+    }
+    let paused = if watch.paused { ", paused: its hooks are held until `taghook resume`" } else { "" };
+    let state = if watch.enabled { text::outcome(&watch.state) } else { "disabled".into() };
+    let mut all = text::wrapped(&format!("{}: {state}{paused}", watch.watch), 2);
+    for (name, value) in facts {
+        all += &text::wrapped(&format!("  {name:<11} {value}"), 14);
+    }
+    if watch.error.is_some() {
+        all += &text::wrapped(&trouble(watch, now), 2);
+    }
+    let failed = status.failed.iter().filter(|failed| failed.watch == watch.watch);
+    all.extend(failed.map(|failed| text::wrapped(&failed_delivery(failed, now), 2)));
+    all
+}
+
+/// The next due times: what the agent says, and then what the schedule does.
+fn next(watch: &WatchStatus, status: &Status, configured: Option<&Watch>, now: Timestamp) -> String {
+    if !watch.enabled {
+        return "never: `enabled` is false".into();
+    }
+    let mut times: Vec<Timestamp> = watch.next_check.into_iter().collect();
+    while let Some(configured) = configured.filter(|_| times.len() < NEXT) {
+        times.push(configured.next_due(times.last().copied().unwrap_or(now)));
+    }
+    let times: Vec<_> =
+        times.iter().map(|at| format!("{} ({})", text::distance(Some(*at), now), text::local(*at))).collect();
+    match status.source.as_str() {
+        "agent" => times.join(", "),
+        _ if times.is_empty() => "no agent runs".into(),
+        _ => format!("no agent runs; due by its schedule {}", times.join(", ")),
+    }
+}
+
+fn gate(registry: &RegistryStatus, now: Timestamp) -> String {
+    let RegistryStatus { registry: name, under_way, concurrency, rate, waiting, .. } = registry;
+    let is_open = match &registry.held_off {
+        Some(held) => format!("held off: {}; asked again {}", held.kind, text::distance(Some(held.until), now)),
+        None => "open".to_owned(),
+    };
+    let left = registry.allowance.max(0.0).floor();
+    format!(
+        "{name} {is_open}; {under_way} of {concurrency} checks under way, {waiting} waiting; {left} requests may go at \
+         once, {rate} a second"
+    )
+}
+
+fn changes(changes: &[ChangeRow], now: Timestamp) -> String {
+    if changes.is_empty() {
+        return "no changes yet\n".into();
+    }
+    let row = |change: &ChangeRow| {
+        let (from, to) = (text::digest(change.from.as_deref()), text::digest(change.to.as_deref()));
+        vec![text::distance(Some(change.at), now), text::outcome(&change.change), from, to]
+    };
+    let head = ["LAST CHANGES", "CHANGE", "FROM", "TO"];
+    text::fitted(&head, changes.iter().map(row).collect(), &text::Fit::default())
+}
+
+fn attempts(attempts: &[AttemptRow], now: Timestamp) -> String {
+    if attempts.is_empty() {
+        return "no hook has been started yet\n".into();
+    }
+    let row = |attempt: &AttemptRow| {
+        vec![
+            text::distance(Some(attempt.started), now),
+            attempt.hook.clone(),
+            text::id(&attempt.delivery).to_owned(),
+            attempt.attempt.to_string(),
+            took(attempt).map_or("-".into(), text::length),
+            result(attempt),
+        ]
+    };
+    let head = ["LAST ATTEMPTS", "HOOK", "DELIVERY", "TRY", "TOOK", "RESULT"];
+    text::fitted(&head, attempts.iter().map(row).collect(), &text::Fit { spare: &["TRY"], cut: &["RESULT", "HOOK"] })
+}
+
+/// How long an attempt took, once it has ended.
+pub(in super::super) fn took(attempt: &AttemptRow) -> Option<SignedDuration> {
+    attempt.ended.map(|ended| ended.duration_since(attempt.started))
+}
+
+/// How an attempt ended.
+pub(in super::super) fn result(attempt: &AttemptRow) -> String {
+    match (&attempt.error, attempt.ended) {
+        (Some(error), _) => text::printable(error),
+        (None, Some(_)) => text::outcome("succeeded"),
+        (None, None) => text::outcome("running"),
+    }
+}
