@@ -42,6 +42,7 @@ pub(super) enum Verb {
     History(Read),
     /// Show what hooks were owed and what was done about it, newest first
     Deliveries(Read),
+    Log(Log),
     /// Owe deliveries again that have failed or succeeded
     ///
     /// The watch and hook of each is owed the newest digest, in a new delivery with new attempts. A delivery that is no
@@ -88,6 +89,34 @@ pub(super) struct Check {
     /// Ask only: record nothing, run nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Show what an attempt of a delivery has printed, and how it ended
+///
+/// The newest attempt, unless told otherwise. A hook's first and last 32 KiB are kept, with the count of what was not.
+#[derive(Debug, Args)]
+pub(super) struct Log {
+    /// The delivery, by its id or the end of it
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// The attempt of this number
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    pub(super) attempt: Option<u32>,
+    /// All attempts, oldest first
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Only so many lines of the beginning (and of the end, with --tail)
+    #[arg(long, value_name = "LINES")]
+    pub(super) head: Option<usize>,
+    /// Only so many lines of the end
+    #[arg(long, value_name = "LINES")]
+    pub(super) tail: Option<usize>,
+    /// Read the state in this directory, whatever the config says
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
     pub(super) json: bool,

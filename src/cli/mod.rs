@@ -9,6 +9,7 @@ mod history;
 mod image;
 mod init;
 mod log;
+mod output;
 mod prune;
 mod reload;
 mod run;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
         Verb::Status(read) => status::run(cli.config.as_deref(), &read),
         Verb::History(read) => history::run(cli.config.as_deref(), &read),
         Verb::Deliveries(read) => deliveries::run(cli.config.as_deref(), &read),
+        Verb::Log(log) => output::run(cli.config.as_deref(), &log),
         Verb::Retry(retry) => act::retry(cli.config.as_deref(), retry),
         Verb::Pause(pause) => act::pause(cli.config.as_deref(), pause, true),
         Verb::Resume(pause) => act::pause(cli.config.as_deref(), pause, false),

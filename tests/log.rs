@@ -1,0 +1,92 @@
+//! `taghook log`: what a hook has printed, and how it ended.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
+mod support;
+
+use serde_json::{Value, json};
+
+use support::bed::Bed;
+use support::registry::Registry;
+use support::sandbox::Sandbox;
+use support::terminal::{on_terminal, without_colours};
+
+#[test]
+fn status_leads_to_what_a_failed_hook_printed_and_to_its_retry() {
+    let bed = Bed::given_up();
+    let id = bed.deliveries()[0]["id"].as_str().unwrap().to_owned();
+    let short = &id[id.len() - 12..];
+
+    let status = bed.run(&["status", "--json"]).expect(0).json();
+    let failed = &status["failed"][0];
+    assert_eq!((&failed["id"], &failed["hook"], &failed["attempts"]), (&json!(id), &json!("redeploy"), &json!(2)));
+    let said = without_colours(&on_terminal(&bed, 500, "", "status").expect(0).stdout);
+    let line = said.lines().find(|line| line.starts_with("web: hook redeploy failed")).unwrap();
+    assert!(line.contains("after 2 attempts: exit status 4"), "{line}");
+    assert!(line.contains(&format!("`taghook log {short}`, then `taghook retry {short}`")), "{line}");
+
+    let log = bed.run(&["log", short]).expect(0).stdout;
+    assert!(log.starts_with(&format!("web: hook redeploy for `moved`, delivery {id}\n")), "{log}");
+    assert!(log.contains("attempt 2, started ") && log.contains(": exit status 4 after "), "{log}");
+    assert!(log.ends_with("  | the hook was run\n"), "{log}");
+    bed.run(&["retry", short]).expect(0);
+}
+
+#[test]
+fn an_attempt_is_chosen_by_its_number_and_all_are_told_in_order() {
+    let bed = Bed::given_up();
+    let id = bed.deliveries()[0]["id"].as_str().unwrap().to_owned();
+
+    let first = bed.run(&["log", &id, "--attempt", "1", "--json"]).expect(0).json();
+
+    let mut keys: Vec<&str> = first.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let expected =
+        ["attempt", "change", "delivery", "ended", "error", "exit_code", "hook", "output", "started", "watch"];
+    assert_eq!(keys, expected);
+    assert_eq!((&first["attempt"], &first["exit_code"], &first["delivery"]), (&json!(1), &json!(3), &json!(id)));
+    assert_eq!(first["output"], "the hook was run\n");
+    let all = bed.run(&["log", &id, "--all", "--json"]).expect(0).json_lines();
+    let codes: Vec<&Value> = all.iter().map(|attempt| &attempt["exit_code"]).collect();
+    assert_eq!(codes, [&json!(3), &json!(4)]);
+    let none = bed.run(&["log", &id, "--attempt", "7"]).expect(2).stderr;
+    assert!(none.contains("has 2 attempts, and no attempt 7"), "{none}");
+}
+
+#[test]
+fn a_delivery_is_found_by_the_end_of_its_id_if_that_is_the_end_of_one() {
+    let (sandbox, registry) = (Sandbox::new(), Registry::start());
+    let host = registry.host();
+    // Two of seventeen must have the same last digit.
+    let names: Vec<String> = (0..17).map(|number| format!("h{number}")).collect();
+    let hooks: String = names
+        .iter()
+        .map(|name| format!("[hook.{name}]\ncommand = 'for i in 1 2 3 4 5 6; do echo line $i; done; exit 75'\n"))
+        .collect();
+    sandbox.write_whole_config(&format!(
+        "[watch.web]\nimage = '{host}/acme/web:stable'\nhooks = {names:?}\n{hooks}\
+         [registry.'{host}']\nplain_http = true\n"
+    ));
+    registry.push_image("acme/web", "stable", "1");
+    sandbox.run(&["check"]).expect(0);
+    registry.push_image("acme/web", "stable", "2");
+    sandbox.run(&["check"]).expect(1);
+    let ids = sandbox.run(&["deliveries", "--json"]).expect(0).json_lines();
+    let last = |row: &Value| row["id"].as_str().unwrap()[35..].to_owned();
+    let twice = ids.iter().map(last).find(|digit| ids.iter().filter(|row| last(row) == *digit).count() > 1).unwrap();
+
+    let ambiguous = sandbox.run(&["log", &twice]).expect(2).stderr;
+    assert!(
+        ambiguous.contains(&format!("more than one delivery ends in {twice:?}; give more of its id")),
+        "{ambiguous}"
+    );
+    for unknown in ["ffffffffffff", "%"] {
+        let said = sandbox.run(&["log", unknown]).expect(2).stderr;
+        assert!(said.contains(&format!("there is no delivery {unknown:?}; `taghook deliveries` lists them")), "{said}");
+    }
+
+    let id = ids[0]["id"].as_str().unwrap();
+    let cut = sandbox.run(&["log", id, "--head", "1", "--tail", "2"]).expect(0).stdout;
+    assert!(cut.ends_with("  | line 1\n  | [3 lines not shown]\n  | line 5\n  | line 6\n"), "{cut}");
+    assert!(cut.contains("exit status 75 (try later)"), "{cut}");
+}
