@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use registry::Registry;
-use taghook::store::Reader;
+use taghook::store::{Filter, Reader};
 use taghook::{agent, config};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::unix::pipe;
@@ -236,7 +236,7 @@ impl Stage<'_> {
         };
 
         heading("The history, oldest first");
-        let mut changes = reader.changes(None, 100)?;
+        let mut changes = reader.changes(&Filter::default())?;
         changes.reverse();
         for change in &changes {
             let (from, to) = (version(change.from.as_deref()), version(change.to.as_deref()));
@@ -247,7 +247,7 @@ impl Stage<'_> {
             );
         }
         heading("The deliveries, oldest first");
-        let mut deliveries = reader.deliveries(None, 100)?;
+        let mut deliveries = reader.deliveries(&Filter::default())?;
         deliveries.reverse();
         for row in &deliveries {
             let (from, to) = (version(row.from.as_deref()), version(row.to.as_deref()));

@@ -2,9 +2,16 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{config_verbs, init, text};
+use crate::domain::ChangeKind;
+use crate::domain::schedule::parse_duration;
+use crate::store::Filter;
 
 /// Webhooks for container registries that have none: runs your hooks when a tag moves.
 #[derive(Debug, Parser)]
@@ -38,10 +45,10 @@ pub(super) enum Verb {
     Check(Check),
     /// Show every watch: state, digest, last good check, next check, what is owed
     Status(Read),
-    /// Show the changes, newest first
-    History(Read),
+    /// Show the changes, newest first: how long each digest stood, and what hooks did about it
+    History(History),
     /// Show what hooks were owed and what was done about it, newest first
-    Deliveries(Read),
+    Deliveries(Deliveries),
     Log(Log),
     /// Owe deliveries again that have failed or succeeded
     ///
@@ -180,8 +187,83 @@ pub(super) struct Read {
 }
 
 impl Read {
-    pub(super) fn limit(&self) -> usize {
-        let unbounded = if text::is_terminal() && !self.json { 50 } else { i32::MAX as usize };
-        self.limit.map_or(unbounded, |limit| limit as usize)
+    fn limit(&self) -> Option<usize> {
+        self.limit.or((text::is_terminal() && !self.json).then_some(50)).map(|limit| limit as usize)
     }
+}
+
+/// What has happened.
+#[derive(Debug, Args)]
+pub(super) struct History {
+    #[command(flatten)]
+    pub(super) read: Read,
+    #[command(flatten)]
+    past: Past,
+}
+
+/// What hooks were owed.
+#[derive(Debug, Args)]
+pub(super) struct Deliveries {
+    #[command(flatten)]
+    pub(super) read: Read,
+    #[command(flatten)]
+    past: Past,
+    /// Only for this hook
+    #[arg(long, value_name = "HOOK")]
+    hook: Option<String>,
+    /// Only what is in this state
+    #[arg(long, value_name = "STATE", value_parser = ["pending", "running", "succeeded", "failed", "superseded"])]
+    only: Option<String>,
+}
+
+/// Which part of the past.
+#[derive(Debug, Args)]
+struct Past {
+    /// Only changes since then: a time ago ("2d"), a date, or a time as in RFC 3339
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    since: Option<Timestamp>,
+    /// Only changes before that
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    until: Option<Timestamp>,
+    /// Only changes of this kind
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(ChangeKind::ALL.map(ChangeKind::as_str)))]
+    change: Option<String>,
+}
+
+impl Past {
+    fn filter(&self, read: &Read) -> Filter {
+        Filter {
+            watch: read.watch.clone(),
+            since: self.since,
+            until: self.until,
+            change: self.change.clone(),
+            limit: read.limit(),
+            ..Filter::default()
+        }
+    }
+}
+
+impl History {
+    pub(super) fn filter(&self) -> Filter {
+        self.past.filter(&self.read)
+    }
+}
+
+impl Deliveries {
+    pub(super) fn filter(&self) -> Filter {
+        Filter { hook: self.hook.clone(), state: self.only.clone(), ..self.past.filter(&self.read) }
+    }
+}
+
+/// A time as people write it; a date is its beginning, here.
+fn when(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = parse_duration(text) {
+        let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
+        return Ok(Timestamp::now().checked_sub(ago).unwrap_or(Timestamp::MIN));
+    }
+    let here = |date: DateTime| date.to_zoned(TimeZone::system()).ok().map(|zoned| zoned.timestamp());
+    let found = text.parse().ok().or_else(|| text.parse().ok().and_then(here));
+    found.ok_or_else(|| {
+        "it is neither a time ago, as \"2d\", nor a date, as \"2026-01-31\" or \"2026-01-31T12:00:00Z\"".into()
+    })
 }

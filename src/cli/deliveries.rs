@@ -5,21 +5,21 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Failure, Read, reader, text};
+use super::args::Deliveries;
+use super::{Failure, reader, text};
 use crate::store::DeliveryRow;
 
-pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
-    let reader = reader(explicit, read)?;
-    let deliveries =
-        reader.map(|reader| reader.deliveries(read.watch.as_deref(), read.limit())).transpose()?.unwrap_or_default();
-    let text = if read.json { text::json_lines(&deliveries) } else { human(&deliveries) };
+pub(super) fn run(explicit: Option<&Path>, wanted: &Deliveries) -> Result<ExitCode, Failure> {
+    let reader = reader(explicit, &wanted.read)?;
+    let deliveries = reader.map(|reader| reader.deliveries(&wanted.filter())).transpose()?.unwrap_or_default();
+    let text = if wanted.read.json { text::json_lines(&deliveries) } else { human(&deliveries) };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn human(deliveries: &[DeliveryRow]) -> String {
     if deliveries.is_empty() {
-        return "no hook has been owed anything yet\n".into();
+        return "no hook has been owed any such thing yet\n".into();
     }
     let now = Timestamp::now();
     let row = |delivery: &DeliveryRow| {

@@ -61,8 +61,8 @@ pub fn main() -> ExitCode {
         }
         Verb::Check(check) => check::run(cli.config.as_deref(), check),
         Verb::Status(read) => status::run(cli.config.as_deref(), &read),
-        Verb::History(read) => history::run(cli.config.as_deref(), &read),
-        Verb::Deliveries(read) => deliveries::run(cli.config.as_deref(), &read),
+        Verb::History(history) => history::run(cli.config.as_deref(), &history),
+        Verb::Deliveries(deliveries) => deliveries::run(cli.config.as_deref(), &deliveries),
         Verb::Log(log) => output::run(cli.config.as_deref(), &log),
         Verb::Retry(retry) => act::retry(cli.config.as_deref(), retry),
         Verb::Pause(pause) => act::pause(cli.config.as_deref(), pause, true),

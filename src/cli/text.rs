@@ -106,13 +106,13 @@ pub(super) fn wrapped(text: &str, indent: usize) -> String {
 fn wrapped_to(width: Option<usize>, text: &str, indent: usize) -> String {
     let Some(width) = width else { return text.to_owned() + "\n" };
     let (mut all, mut column) = (String::new(), 0);
-    for word in text.split(' ') {
+    for (number, word) in text.split(' ').enumerate() {
         let length = seen(word);
         if column > indent && column + 1 + length > width {
             all += "\n";
             all += &" ".repeat(indent);
             column = indent;
-        } else if !all.is_empty() {
+        } else if number > 0 {
             all.push(' ');
             column += 1;
         }
@@ -234,6 +234,7 @@ mod tests {
     fn a_line_is_broken_between_words() {
         assert_eq!(wrapped_to(None, "one two three", 2), "one two three\n");
         assert_eq!(wrapped_to(Some(7), "one two three four", 2), "one two\n  three\n  four\n");
+        assert_eq!(wrapped_to(Some(9), "  one two three", 4), "  one two\n    three\n");
         assert_eq!(wrapped_to(Some(3), "\x1b[31mone\x1b[0m two", 0), "\x1b[31mone\x1b[0m\ntwo\n");
     }
 

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
 
 use super::record::{self, COLUMNS};
 use super::{DATABASE, Error, Refused, act, schema};
+use crate::domain::ChangeKind;
 use crate::domain::judge::Record;
 
 /// A read-only connection.
@@ -46,6 +47,25 @@ pub struct OwedCounts {
     pub failed: u64,
 }
 
+/// What is looked for among changes and deliveries; `None` is everything.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// The watch's name.
+    pub watch: Option<String>,
+    /// Accepted then or later.
+    pub since: Option<Timestamp>,
+    /// Accepted earlier than that.
+    pub until: Option<Timestamp>,
+    /// What happened.
+    pub change: Option<String>,
+    /// The hook's name; for deliveries.
+    pub hook: Option<String>,
+    /// The state; for deliveries.
+    pub state: Option<String>,
+    /// At most so many, of the newest.
+    pub limit: Option<usize>,
+}
+
 /// One change, as `history` shows it.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct ChangeRow {
@@ -61,6 +81,9 @@ pub struct ChangeRow {
     pub to: Option<String>,
     /// When it was accepted.
     pub at: Timestamp,
+    /// The watch's reference then.
+    #[serde(skip)]
+    pub image: String,
 }
 
 /// One delivery, as `deliveries` shows it.
@@ -154,27 +177,56 @@ impl Reader {
         self.rows("SELECT DISTINCT name FROM watches ORDER BY name", (), |row| row.get(0))
     }
 
-    /// The changes, newest first, of one watch or of all.
-    pub fn changes(&self, watch: Option<&str>, limit: usize) -> Result<Vec<ChangeRow>, Error> {
-        let sql = "SELECT c.id, w.name, c.kind, c.from_digest, c.to_digest, c.at
+    /// The changes that are looked for, newest first.
+    pub fn changes(&self, filter: &Filter) -> Result<Vec<ChangeRow>, Error> {
+        let sql = "SELECT c.id, w.name, c.kind, c.from_digest, c.to_digest, c.at, w.reference
              FROM changes c JOIN watches w ON w.id = c.watch
-             WHERE ?1 IS NULL OR w.name = ?1 ORDER BY c.id DESC LIMIT ?2";
-        self.rows(sql, params![watch, limit as i64], |row| {
+             WHERE (?1 IS NULL OR w.name = ?1) AND (?2 IS NULL OR c.at >= ?2) AND (?3 IS NULL OR c.at < ?3)
+             AND (?4 IS NULL OR c.kind = ?4) ORDER BY c.id DESC LIMIT ?5";
+        let Filter { watch, since, until, change, limit, .. } = filter;
+        let params =
+            params![watch, milliseconds(since), milliseconds(until), change, limit.map_or(-1, |limit| limit as i64)];
+        self.rows(sql, params, |row| {
             Ok(ChangeRow {
                 id: row.get(0)?,
                 watch: row.get(1)?,
                 change: row.get(2)?,
                 from: row.get(3)?,
                 to: row.get(4)?,
-                at: timestamp(row, 5)?.unwrap_or(Timestamp::UNIX_EPOCH),
+                at: timestamp(row, 5)?.unwrap_or_default(),
+                image: row.get(6)?,
             })
         })
     }
 
-    /// The deliveries, newest first, of one watch or of all.
-    pub fn deliveries(&self, watch: Option<&str>, limit: usize) -> Result<Vec<DeliveryRow>, Error> {
-        let sql = format!("{DELIVERY} WHERE ?1 IS NULL OR w.name = ?1 ORDER BY d.number DESC LIMIT ?2");
-        self.rows(&sql, params![watch, limit as i64], delivery)
+    /// When the next change of the same lane came, if one did: until then the tag stood where this change had led.
+    pub fn until(&self, change: &ChangeRow) -> Result<Option<Timestamp>, Error> {
+        let lane = ChangeKind::parse(&change.change).map(ChangeKind::lane);
+        let lane: Vec<&str> =
+            ChangeKind::ALL.iter().filter(|kind| Some(kind.lane()) == lane).map(|kind| kind.as_str()).collect();
+        let lane = serde_json::to_string(&lane).map_err(|error| Error::Value(error.to_string()))?;
+        let sql = "SELECT n.at FROM changes n WHERE n.watch = (SELECT watch FROM changes WHERE id = ?1) AND n.id > ?1
+             AND n.kind IN (SELECT value FROM json_each(?2)) ORDER BY n.id LIMIT 1";
+        let found = self.rows(sql, params![change.id, lane], |row| timestamp(row, 0))?;
+        Ok(found.into_iter().flatten().next())
+    }
+
+    /// What a change has owed to hooks, in the order in which it was owed.
+    pub fn deliveries_of(&self, change: &ChangeRow) -> Result<Vec<DeliveryRow>, Error> {
+        self.rows(&format!("{DELIVERY} WHERE d.change = ?1 ORDER BY d.number"), [change.id], delivery)
+    }
+
+    /// The deliveries that are looked for, newest first.
+    pub fn deliveries(&self, filter: &Filter) -> Result<Vec<DeliveryRow>, Error> {
+        let sql = format!(
+            "{DELIVERY} WHERE (?1 IS NULL OR w.name = ?1) AND (?2 IS NULL OR c.at >= ?2) AND (?3 IS NULL OR c.at < ?3)
+             AND (?4 IS NULL OR c.kind = ?4) AND (?5 IS NULL OR d.hook = ?5) AND (?6 IS NULL OR d.state = ?6)
+             ORDER BY d.number DESC LIMIT ?7"
+        );
+        let Filter { watch, since, until, change, hook, state, limit } = filter;
+        let limit = limit.map_or(-1, |limit| limit as i64);
+        let params = params![watch, milliseconds(since), milliseconds(until), change, hook, state, limit];
+        self.rows(&sql, params, delivery)
     }
 
     fn rows<T>(
@@ -308,6 +360,10 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         error: row.get(8)?,
         output: row.get(9)?,
     })
+}
+
+fn milliseconds(at: &Option<Timestamp>) -> Option<i64> {
+    at.map(Timestamp::as_millisecond)
 }
 
 fn timestamp(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {

@@ -8,7 +8,7 @@ use super::super::{Failure, text};
 use super::{failed_delivery, is_of, owed, trouble};
 use crate::control::wire::{RegistryStatus, Status, WatchStatus};
 use crate::domain::Watch;
-use crate::store::{self, AttemptRow, ChangeRow, Reader};
+use crate::store::{self, AttemptRow, ChangeRow, Filter, Reader};
 
 /// So many changes, attempts and due times are told.
 const LATEST: usize = 5;
@@ -28,7 +28,8 @@ pub(super) fn tell(status: &Status, configured: Option<&Watch>, dir: &Path) -> R
         all += &facts(watch, status, configured, now);
     }
     if let (Some(reader), Some(watch)) = (reader, status.watches.first()) {
-        all += &changes(&reader.changes(Some(&watch.watch), LATEST)?, now);
+        let latest = Filter { watch: Some(watch.watch.clone()), limit: Some(LATEST), ..Filter::default() };
+        all += &changes(&reader.changes(&latest)?, now);
         all += &attempts(&reader.last_attempts(&watch.watch, LATEST)?, now);
     }
     Ok(all)
