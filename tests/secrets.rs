@@ -92,6 +92,25 @@ fn no_secret_is_said_or_kept_at_any_level() {
         registry.push_image("acme/web", "stable", "2");
         sandbox.run(&["check"]).expect(0);
         let call = hook.call();
+        let explain = |code: i32| {
+            for form in ["--json", "--config"] {
+                let mut command = sandbox.bare_command(Who::Us, &["explain", "web", form]);
+                if form == "--json" {
+                    command.arg("--config");
+                }
+                command.arg(sandbox.config_path()).env("RUST_LOG", "trace");
+                command.env("PATH", format!("{}/bin:/usr/bin:/bin", sandbox.path().display()));
+                let told = Running::start(command).finish().expect(code);
+                assert!(told.stdout.contains("***") && told.stdout.contains("credentials: "), "{}", told.stdout);
+                assert_no_secret("explain", format!("{} {}", told.stdout, told.stderr).as_bytes());
+            }
+        };
+        // A server may say anything, also what it was told.
+        registry.rule(|seen, reply| {
+            let sent = seen.header("authorization").unwrap_or("nothing").to_owned();
+            reply.with("server", &sent).with("x-request-id", &sent)
+        });
+        explain(0);
         assert_no_secret("the hook's environment", format!("{:?} {}", call.env, call.stdin).as_bytes());
         let sent = registry.log().iter().any(|seen| {
             let whole = format!("{seen:?} {}", String::from_utf8_lossy(&seen.body));
@@ -103,6 +122,7 @@ fn no_secret_is_said_or_kept_at_any_level() {
         registry.rule(|seen, reply| if seen.path == "/token" || seen.is_manifest() { refuse(reply) } else { reply });
         let told = sandbox.run(&["check", "--json"]).expect(1);
         assert_eq!(one(&told)["error"]["kind"], "unauthorized", "{kind:?}");
+        explain(1);
         assert_no_secret("check", told.stdout.as_bytes());
         for verb in ["status", "history", "deliveries"] {
             assert_no_secret(verb, sandbox.run(&[verb, "--json"]).expect(0).stdout.as_bytes());

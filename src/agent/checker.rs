@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::{clock, failpoint};
+use crate::domain::delivery::news;
 use crate::domain::gate::Report;
 use crate::domain::judge::{Outcome, Persist, Record, Verdict, judge};
-use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Platform, Reference, Watch};
+use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Lane, Platform, Reference, Watch};
 use crate::registry::{self, Client};
 use crate::store::{Owed, Store, Subscription, WatchId};
 
@@ -113,6 +114,7 @@ impl Question {
         let mut asked = self.asked(found.result, found.requests);
         let verdicts: Vec<_> = self.checks.iter().map(|(_, check)| check.judge(&asked.seen, asked.at)).collect();
         if let Some(digest) = verdicts.iter().find_map(Verdict::to_verify) {
+            debug!(digest = digest.as_str(), "another digest: does it resolve by itself?");
             let resolved = client.resolve(&self.reference, digest).await;
             failpoint::step("check: verified");
             asked.requests += resolved.requests;
@@ -204,12 +206,38 @@ impl Check {
         }
     }
 
+    /// By the change alone: a hook that stands elsewhere than the record does is told of its own way.
+    fn tell_what_would_be_owed(&self, verdict: &Verdict) {
+        for subscription in &*self.subscriptions {
+            let lanes = [Lane::Content, Lane::Health];
+            let news = lanes.into_iter().filter_map(|lane| news(&verdict.changes, subscription.on, lane));
+            let mut news = news.filter_map(|index| verdict.changes.get(index)).peekable();
+            let on: Vec<&str> = subscription.on.iter().map(ChangeKind::as_str).collect();
+            if news.peek().is_none() {
+                debug!(hook = &*subscription.hook, on = on.join(","), "nothing would be owed");
+            }
+            for change in news {
+                let (from, to) = (change.from.as_ref().map(Digest::as_str), change.to.as_ref().map(Digest::as_str));
+                debug!(hook = &*subscription.hook, change = change.kind.as_str(), from, to, "would be owed");
+            }
+        }
+    }
+
     /// One line for what matters, none at `info` for an unchanged tag.
     fn tell(&self, verdict: &Verdict, elapsed: Duration) {
         let watch = self.watch.name();
-        debug!(watch, outcome = verdict.outcome.as_str(), ?elapsed, "checked");
+        debug!(
+            watch,
+            outcome = verdict.outcome.as_str(),
+            recorded = self.record.digest().map(Digest::as_str),
+            failures = verdict.record.trouble.as_ref().map(|trouble| trouble.failures.count),
+            recheck = verdict.recheck.map(tracing::field::display),
+            ?elapsed,
+            "checked: {}",
+            verdict.because
+        );
         if self.dry_run {
-            return;
+            return self.tell_what_would_be_owed(verdict);
         }
         for change in &verdict.changes {
             let (from, to) = (text(change.from.as_ref()), text(change.to.as_ref()));

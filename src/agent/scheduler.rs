@@ -191,6 +191,7 @@ impl Scheduler {
                 queue.pop_front();
             }
             let Some((index, permit)) = self.registries.admit(registry, Instant::now()) else { break };
+            debug!(registry = self.registries.get_mut(registry).host, "the gate lets a check through");
             let twins = self.watches[index].twins.clone();
             let others = twins.iter().flat_map(|twins| twins.iter().copied()).filter(|twin| *twin != index);
             let indices: Vec<usize> = std::iter::once(index)

@@ -50,6 +50,7 @@ pub(super) enum Verb {
     /// Show what hooks were owed and what was done about it, newest first
     Deliveries(Deliveries),
     Log(Log),
+    Explain(Explain),
     /// Owe deliveries again that have failed or succeeded
     ///
     /// The watch and hook of each is owed the newest digest, in a new delivery with new attempts. A delivery that is no
@@ -124,6 +125,29 @@ pub(super) struct Log {
     /// Read the state in this directory, whatever the config says
     #[arg(long, value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Perform one check aloud: every request and answer, every decision and its reason
+///
+/// Nothing is recorded and no hook is run. Credentials are masked, so that all of it can stand in a bug report. A
+/// registry that a running agent has been told to leave alone is not asked.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The watch
+    #[arg(value_name = "WATCH", required_unless_present = "image", conflicts_with = "image")]
+    pub(super) watch: Option<String>,
+    /// Any image; needs no config
+    #[arg(long, value_name = "REF")]
+    pub(super) image: Option<String>,
+    /// With --image: the platform whose digest is wanted, for example linux/arm64
+    #[arg(long, value_name = "OS/ARCH", requires = "image")]
+    pub(super) platform: Option<String>,
+    /// With --image: speak plain HTTP
+    #[arg(long, requires = "image")]
+    pub(super) plain_http: bool,
     /// One JSON object a line
     #[arg(long)]
     pub(super) json: bool,

@@ -70,7 +70,7 @@ async fn through(
 }
 
 /// One line for the check, one for each delivery, one for an error.
-fn human(line: &CheckLine) -> String {
+pub(super) fn human(line: &CheckLine) -> String {
     let short = |digest: &Option<String>| digest.as_deref().map(text::short_digest).unwrap_or("-").to_owned();
     let digests = match &line.previous {
         Some(_) => format!("{} → {}", short(&line.previous), short(&line.digest)),

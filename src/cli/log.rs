@@ -3,9 +3,9 @@
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Sets it up once, for the agent.
 pub(super) fn start() {
@@ -15,6 +15,14 @@ pub(super) fn start() {
 /// Sets it up once, for a command that prints its results itself: events are for the journal, under a timer.
 pub(super) fn start_quietly() {
     start_at(if stderr_is_the_journal() { "info" } else { "off" });
+}
+
+/// Sets it up once, for a command that tells the story of a check itself.
+pub(super) fn start_telling<L>(story: L)
+where
+    L: Layer<tracing_subscriber::Registry> + Send + Sync,
+{
+    tracing_subscriber::registry().with(story).init();
 }
 
 /// `level` is what is told where `RUST_LOG` says nothing.

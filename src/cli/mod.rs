@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod config_verbs;
 mod deliveries;
+mod explain;
 mod history;
 mod image;
 mod init;
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         Verb::History(history) => history::run(cli.config.as_deref(), &history),
         Verb::Deliveries(deliveries) => deliveries::run(cli.config.as_deref(), &deliveries),
         Verb::Log(log) => output::run(cli.config.as_deref(), &log),
+        Verb::Explain(explain) => explain::run(cli.config.as_deref(), explain),
         Verb::Retry(retry) => act::retry(cli.config.as_deref(), retry),
         Verb::Pause(pause) => act::pause(cli.config.as_deref(), pause, true),
         Verb::Resume(pause) => act::pause(cli.config.as_deref(), pause, false),

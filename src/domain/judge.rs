@@ -146,6 +146,8 @@ pub struct Verdict {
     pub changes: Vec<Change>,
     /// In one word.
     pub outcome: Outcome,
+    /// Why, for people.
+    pub because: &'static str,
     /// An extra check that is wanted at this time.
     pub recheck: Option<Timestamp>,
     /// How soon the record must be on disk.
@@ -217,8 +219,14 @@ impl Verdict {
 /// Judges one check of a watch.
 pub fn judge(known: &Record, seen: Result<&Answer, &Failure>, policy: &Policy, now: Timestamp) -> Verdict {
     let record = Record { last_checked: Some(now), ..known.clone() };
-    let verdict =
-        Verdict { record, changes: Vec::new(), outcome: Outcome::Unchanged, recheck: None, persist: Persist::Hourly };
+    let verdict = Verdict {
+        record,
+        changes: Vec::new(),
+        outcome: Outcome::Unchanged,
+        because: "the registry has what is recorded",
+        recheck: None,
+        persist: Persist::Hourly,
+    };
     match seen {
         Ok(Answer::Present(sighting)) => present(verdict, sighting, policy, now),
         Ok(Answer::Absent) => absent(verdict, policy, now),
@@ -234,6 +242,7 @@ fn present(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Time
         record.standing = Some(Standing { sighting: sighting.clone(), since: now });
         accept(&mut verdict, ChangeKind::First, None, sighting, now);
         verdict.outcome = Outcome::First;
+        verdict.because = "nothing was recorded: this is the baseline";
         return verdict;
     };
     if standing.sighting.digest != sighting.digest {
@@ -246,10 +255,12 @@ fn present(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Time
     }
     if record.candidate.take().is_some() {
         verdict.persist = Persist::Now;
+        verdict.because = "the registry has what is recorded again: the new digest has not held";
     }
     if record.absent_since.take().is_some() {
         accept(&mut verdict, ChangeKind::Restored, Some(sighting.digest.clone()), sighting, now);
         verdict.outcome = Outcome::Restored;
+        verdict.because = "the tag is back, with the digest that it had";
     }
     verdict
 }
@@ -269,10 +280,20 @@ fn weigh(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Timest
     // Registries that convert, and mirrors that ignore what is asked for, answer with another kind of manifest now and
     // then. Where the kind really changes, nobody minds a second look.
     let reshaped = |known: &Standing| known.sighting.media_type != sighting.media_type;
-    let doubtful = returns || verdict.record.standing.as_ref().is_some_and(reshaped);
+    let is_reshaped = verdict.record.standing.as_ref().is_some_and(reshaped);
+    let doubtful = returns || is_reshaped;
     let must_hold = if doubtful { policy.settle.max(policy.confirm_after) } else { policy.settle };
     let confirmed = !doubtful || candidate.sightings >= 2;
+    verdict.because = match (returns, is_reshaped) {
+        (true, _) => "a digest that was left lately: perhaps a stale mirror's, so it is looked at again",
+        (_, true) => "another digest with another kind of manifest, so it is looked at again",
+        _ if policy.settle.is_zero() => "another digest than the recorded one",
+        _ => "another digest, which must hold for `settle`",
+    };
     if confirmed && has_passed(candidate.first_seen, now, must_hold) {
+        if !is_new {
+            verdict.because = "another digest, which has held for as long as it must";
+        }
         return moved(verdict, sighting, now);
     }
     let due = candidate.first_seen.checked_add(signed(must_hold)).unwrap_or(Timestamp::MAX);
@@ -308,6 +329,7 @@ fn absent(mut verdict: Verdict, policy: &Policy, now: Timestamp) -> Verdict {
             verdict.persist = Persist::Now;
         }
         verdict.outcome = Outcome::Absent;
+        verdict.because = "the tag is still gone";
         return verdict;
     }
     let streak = longer(verdict.record.missing, now);
@@ -327,11 +349,13 @@ fn absent(mut verdict: Verdict, policy: &Policy, now: Timestamp) -> Verdict {
             });
             verdict.persist = Persist::Now;
             verdict.outcome = Outcome::Absent;
+            verdict.because = "not found, for as often and as long as it takes: the tag is gone";
             verdict
         }
         _ => {
             verdict.record.missing = Some(streak);
-            failed(verdict, &Failure::absent(), now)
+            let verdict = failed(verdict, &Failure::absent(), now);
+            Verdict { because: "not found; that counts only once it has repeated over `absent_after`", ..verdict }
         }
     }
 }
@@ -358,6 +382,7 @@ fn failed(mut verdict: Verdict, failure: &Failure, now: Timestamp) -> Verdict {
     let failures = longer(before.map(|trouble| trouble.failures), now);
     verdict.record.trouble = Some(Trouble { failure: failure.clone(), failures, counted, announced });
     verdict.outcome = Outcome::Failed;
+    verdict.because = "a failed check knows nothing: what is recorded stays";
     verdict
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
+use tracing::debug;
 
 use super::manifest::{self, Index, Kind, MediaType};
 use super::session::Session;
@@ -110,7 +111,10 @@ impl Client {
     pub async fn resolve(&self, reference: &Reference, digest: &Digest) -> Asked<()> {
         let mut tally = Tally::default();
         let result = match self.look(reference.repository(), digest.as_str(), &mut tally).await {
-            Ok(Some(found)) => self.expect(digest, found.digest),
+            Ok(Some(found)) => {
+                debug!(digest = digest.as_str(), "the new digest resolves by itself");
+                self.expect(digest, found.digest)
+            }
             Ok(None) => Err(Error::Unresolvable { host: self.session.host().to_owned(), digest: digest.clone() }),
             Err(error) => Err(error),
         };
@@ -132,6 +136,7 @@ impl Client {
             && *known.tag_digest() == found.digest
             && known.index_digest.is_some() == platform.is_some()
         {
+            debug!(digest = found.digest.as_str(), "the tag has what is recorded");
             return Ok(Answer::Present(known.clone()));
         }
         let sighting = match platform {
@@ -150,8 +155,14 @@ impl Client {
         let no = match head {
             Head::Found(found) => return Ok(Some(found)),
             Head::No(no) if !self.may_ask_for_a_second_opinion() => return no,
-            Head::No(no) => Some(no),
-            Head::Silent => None,
+            Head::No(no) => {
+                debug!("HEAD says no; GET is asked whether that is so");
+                Some(no)
+            }
+            Head::Silent => {
+                debug!("HEAD tells no digest here; GET does");
+                None
+            }
         };
         match (self.read(repository, which, tally).await, no) {
             // It takes a GET to learn what HEAD does not tell; from now on that comes first. Where HEAD has told it
@@ -173,6 +184,11 @@ impl Client {
         match head.status() {
             StatusCode::OK => Ok(judge(&head)?.map_or(Head::Silent, |found| {
                 self.head_is_honest.store(true, Relaxed);
+                debug!(
+                    digest = found.digest.as_str(),
+                    media_type = found.media_type.as_str(),
+                    "digest from the header"
+                );
                 Head::Found(found)
             })),
             StatusCode::NOT_FOUND => must_be_a_registry(&head).map(|()| Head::No(Ok(None))),
@@ -232,6 +248,14 @@ impl Client {
             }
             None => Digest::sha256(&body),
         };
+        let told = expected.is_some();
+        debug!(
+            digest = digest.as_str(),
+            media_type = media_type.as_str(),
+            told,
+            bytes = body.len(),
+            "digest of the content"
+        );
         Ok(Some(Found { digest, media_type, body: Some(body) }))
     }
 
@@ -274,6 +298,7 @@ impl Client {
             let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
             return Err(Error::PlatformMissing { platform: platform.clone(), offered });
         };
+        debug!(%platform, digest = digest.as_str(), indexes = MOST_INDEXES - left, "the index has it");
         Ok(Sighting { digest, index_digest: Some(found.digest), media_type: media_type.shared() })
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
+use tracing::debug;
 
 use super::docker::{self, Found};
 use super::helper::{Helper, PATIENCE};
@@ -89,7 +90,10 @@ impl Credentials {
         let Some(login) = self.read(repository).await? else { return Ok(None) };
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match &*refused {
-            Some(refused) if *refused.login == login && Instant::now() < refused.until => Ok(None),
+            Some(refused) if *refused.login == login && Instant::now() < refused.until => {
+                debug!(username = login.username, "credentials: refused a short while ago, so they rest");
+                Ok(None)
+            }
             _ => Ok(Some(Arc::new(login))),
         }
     }
@@ -125,17 +129,25 @@ impl Credentials {
         let wrong = |reason| Error::Credentials { host: self.registry.clone(), reason };
         if let Some(Account { username, password }) = &self.own {
             let password = password.read().map_err(wrong)?;
+            debug!(registry = self.registry, username, "credentials: the config's own");
             return Ok(Some(Login::new(username.clone(), password)));
         }
         for found in docker::find_all(self.auth_file.as_deref(), &self.registry, repository).map_err(wrong)? {
             let login = match found {
                 Found::Login(login) => Some(login),
-                Found::Helper(helper, login) => self.helped(helper).await.map_err(wrong)?.or(login),
+                Found::Helper(helper, login) => {
+                    let name = helper.name.clone();
+                    let helped = self.helped(helper).await.map_err(wrong)?;
+                    debug!(helper = name, found = helped.is_some(), "credentials: a helper was asked");
+                    helped.or(login)
+                }
             };
-            if login.is_some() {
-                return Ok(login);
+            if let Some(login) = login {
+                debug!(registry = self.registry, username = login.username, "credentials: found");
+                return Ok(Some(login));
             }
         }
+        debug!(registry = self.registry, "credentials: none, so anonymously");
         Ok(None)
     }
 

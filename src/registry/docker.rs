@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use tracing::debug;
 
 use super::credentials::Login;
 use super::helper::Helper;
@@ -68,9 +69,19 @@ pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &s
     let mut all = Vec::new();
     let configured = configured.map(|path| Source { path: path.to_owned(), named_by: Namer::Config });
     for source in configured.into_iter().chain(sources()) {
-        let Some(text) = read(&source)? else { continue };
-        let found = find(&text, registry, repository);
-        all.extend(found.map_err(|error| format!("{}: {error}", source.path.display()))?);
+        let file = source.path.display().to_string();
+        let Some(text) = read(&source)? else {
+            debug!(file, "credentials: no such file");
+            continue;
+        };
+        let found = find(&text, registry, repository).map_err(|error| format!("{file}: {error}"))?;
+        let what = match &found {
+            Some(Found::Login(_)) => "a login",
+            Some(Found::Helper(..)) => "a helper",
+            None => "nothing",
+        };
+        debug!(file, "credentials: the file has {what} for {registry}");
+        all.extend(found);
     }
     Ok(all)
 }

@@ -109,6 +109,9 @@ impl Session {
         let url = self.endpoint.manifest(repository, which);
         let slot = self.slots.find(repository);
         let mut sent = slot.as_ref().and_then(|slot| slot.grant());
+        if sent.is_some() {
+            debug!(repository, "what was granted before is shown again");
+        }
         let mut fresh = false;
         if sent.is_none() {
             if let Some((slot, bearer)) = slot.and_then(|slot| Some((Arc::clone(&slot), slot.bearer()?))) {
@@ -188,12 +191,22 @@ impl Session {
             challenges.bearer = challenges.bearer.or_else(|| Some((*bearer).clone()));
         }
         if challenges.is_empty() && !talk.foreign {
+            debug!(host = self.host(), "refused without a challenge; the registry's root may have one");
             let root = self.send(&Method::GET, self.endpoint.root(), None, talk.tally).await?;
             if root.status() == StatusCode::TOO_MANY_REQUESTS {
                 return Err(root.error().await);
             }
             challenges = Challenges::read(root.headers(), root.url());
         }
+        let bearer = challenges.bearer.as_ref();
+        debug!(
+            foreign = talk.foreign,
+            basic = challenges.basic,
+            bearer = bearer.map(|bearer| host_of(&bearer.realm)),
+            service = bearer.and_then(|bearer| bearer.service.as_deref()),
+            repository = bearer.and_then(|bearer| bearer.repository.as_deref()),
+            "challenged"
+        );
         Ok(challenges)
     }
 

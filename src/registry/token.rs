@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use serde::Deserialize;
+use tracing::debug;
 
 use super::Error;
 use super::challenge::Bearer;
@@ -42,6 +43,7 @@ pub(super) async fn mint(
     tally: &mut Tally,
 ) -> Result<Token, Error> {
     let asked = Instant::now();
+    debug!(realm = host_of(&bearer.realm), service = bearer.service, scope, "a token is asked for, by {}", whom(login));
     let mut response = None;
     if let Some(secret) = login.and_then(Login::identity_token) {
         response = exchange(transport, bearer, scope, secret, tally).await?;
@@ -63,7 +65,10 @@ pub(super) async fn mint(
         _ => return Err(response.error().await),
     }
     let body = response.body(LONGEST_ANSWER).await?.unwrap_or_default();
-    read(&body, asked).ok_or_else(|| Error::Protocol { host, reason: "its token endpoint gave no token".into() })
+    let token = read(&body, asked)
+        .ok_or_else(|| Error::Protocol { host, reason: "its token endpoint gave no token".into() })?;
+    debug!(used_for = ?token.expires.saturating_duration_since(asked), "a token is granted");
+    Ok(token)
 }
 
 /// Gives an identity token for an access token; `None` where the endpoint does not know that way: GCR says 404,

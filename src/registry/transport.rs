@@ -5,10 +5,11 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+    WWW_AUTHENTICATE,
 };
 use reqwest::{Method, StatusCode, Url};
 use tracing::{debug, warn};
@@ -27,6 +28,9 @@ const REDIRECTS: usize = 5;
 const LONGEST_LOCATION: usize = 8 << 10;
 /// How long the explanation of a refusal is waited for, and how large it may be.
 const EXPLANATION: (Duration, usize) = (Duration::from_secs(2), 16 << 10);
+
+/// So much of an answer's header is told at most.
+const LONGEST_SHOWN: usize = 200;
 
 /// Pooled connections to one registry and whatever it sends us to.
 pub(super) struct Transport {
@@ -165,7 +169,9 @@ impl Transport {
         let mut request = request;
         for _ in 0..REDIRECTS {
             request.url = redirected(&request.url, &response)?;
-            if request.url.origin() != origin {
+            let is_home = request.url.origin() == origin;
+            debug!(to = bare(&request.url), same_origin = is_home, "redirected");
+            if !is_home {
                 request.authorization = None;
             }
             response = self.send_once(&request, tally).await?;
@@ -180,6 +186,8 @@ impl Transport {
     async fn send_once(&self, request: &Request, tally: &mut Tally) -> Result<reqwest::Response, Error> {
         let http = self.http()?;
         tally.0 += 1;
+        request.tell();
+        let began = Instant::now();
         let response = match http.execute(request.to_reqwest()).await {
             // The kept connection may have been closed while the request was on its way. Asking twice does no harm.
             Err(error) if is_broken_connection(&error) => {
@@ -189,22 +197,78 @@ impl Transport {
             }
             result => result,
         };
-        let response =
-            response.map_err(|error| classify(error, &host_of(&request.url), self.limit, Some(&self.remedies)))?;
-        debug!(
-            method = request.method.as_str(),
-            host = request.url.host_str(),
-            path = request.url.path(),
-            authorized = request.authorization.is_some(),
-            status = response.status().as_u16(),
-            digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok()),
-            "asked"
-        );
+        let response = response.map_err(|error| {
+            let error = classify(error, &host_of(&request.url), self.limit, Some(&self.remedies));
+            debug!(elapsed = ?began.elapsed(), kind = error.kind().as_str(), "no answer: {error}");
+            error
+        })?;
+        request.tell_answer(&response, began.elapsed());
         Ok(response)
     }
 }
 
 impl Request {
+    fn tell(&self) {
+        debug!(
+            method = self.method.as_str(),
+            url = bare(&self.url),
+            accept = self.accept.to_str().ok(),
+            authorization = self.shown().map_or("none".into(), |(scheme, _)| format!("{scheme} ***")),
+            form = self.form.as_ref().map(|_| "***"),
+            "request"
+        );
+    }
+
+    /// The headers that tell registries, and what stands before them, apart.
+    fn tell_answer(&self, answer: &reqwest::Response, elapsed: Duration) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let header = |name: &str| self.masked(answer.headers().get(name)?);
+        let schemes = answer.headers().get_all(WWW_AUTHENTICATE).iter();
+        let schemes = schemes
+            .filter_map(|value| self.masked(value)?.split_whitespace().next().map(str::to_owned))
+            .collect::<Vec<_>>();
+        debug!(
+            ?elapsed,
+            status = answer.status().as_u16(),
+            http = ?answer.version(),
+            content_type = header("content-type"),
+            content_length = header("content-length"),
+            docker_content_digest = header("docker-content-digest"),
+            docker_distribution_api_version = header("docker-distribution-api-version"),
+            www_authenticate = (!schemes.is_empty()).then(|| schemes.join(", ")),
+            retry_after = header("retry-after"),
+            ratelimit_limit = header("ratelimit-limit"),
+            ratelimit_remaining = header("ratelimit-remaining"),
+            x_ratelimit_remaining = header("x-ratelimit-remaining"),
+            date = header("date"),
+            age = header("age"),
+            server = header("server"),
+            via = header("via"),
+            x_cache = header("x-cache"),
+            x_request_id = header("x-request-id"),
+            "answer"
+        );
+    }
+
+    /// A header of the answer, without what we have shown: a server may say anything.
+    fn masked(&self, value: &HeaderValue) -> Option<String> {
+        let value = value.to_str().ok()?;
+        let masked = match self.shown() {
+            // Where a secret is in the body, nothing that comes back is told.
+            _ if self.form.is_some() => return None,
+            Some((_, secret)) if !secret.is_empty() => value.replace(secret, "***"),
+            _ => value.to_owned(),
+        };
+        Some(masked.chars().take(LONGEST_SHOWN).collect())
+    }
+
+    /// The scheme of our authorization, and the secret.
+    fn shown(&self) -> Option<(&str, &str)> {
+        std::str::from_utf8(self.authorization.as_ref()?.as_bytes()).ok()?.split_once(' ')
+    }
+
     fn to_reqwest(&self) -> reqwest::Request {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
         let headers = request.headers_mut();
@@ -294,6 +358,11 @@ impl Response {
             }
         }
     }
+}
+
+/// A URL without what may be secret in it.
+fn bare(url: &Url) -> String {
+    format!("{}://{}{}", url.scheme(), host_of(url), url.path())
 }
 
 fn of_no_use(host: &str, key: &str, path: &Path, reason: String) -> Error {
