@@ -42,6 +42,15 @@ pub(super) fn held_off(watched: &Watched, cause: FailureKind) -> Problem {
 
 /// Names the nearest watch, where one is near.
 pub fn unknown_watch<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    unknown("watch", name, known)
+}
+
+/// Names the nearest hook, where one is near.
+pub(super) fn unknown_hook<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    unknown("hook", name, known)
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let near = crate::config::nearest(name, known).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-    format!("there is no watch {name:?}{near}")
+    format!("there is no {what} {name:?}{near}")
 }

@@ -18,6 +18,7 @@ mod registries;
 mod reload;
 mod scheduler;
 pub mod status;
+mod trial;
 mod watched;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ use tracing::{error, info, warn};
 pub use act::{pause_once, prune_once, retry_once};
 pub use lines::unknown_watch;
 pub use once::check_once;
+pub use trial::{Sample, Trial};
 
 use crate::config::Config;
 use crate::control;

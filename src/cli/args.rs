@@ -70,10 +70,38 @@ pub(super) enum Verb {
     /// All of it takes effect, or nothing: with a fault in it, the agent goes on by the config that it had, and this fails
     /// with the faults. SIGHUP does the same.
     Reload(Reload),
+    /// Try a hook
+    #[command(subcommand)]
+    Hook(HookVerb),
     /// Look at the config
     #[command(subcommand)]
     Config(config_verbs::Verb),
     Init(init::Init),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HookVerb {
+    Test(HookTest),
+}
+
+/// Run a hook now with a sample change, and show what it prints and how it ends
+///
+/// It runs by this user and from this shell, but as the agent runs it: with its clean environment, its directory, its
+/// time limit. It does what it does in earnest. Nothing is recorded, and what is owed to it stays owed.
+#[derive(Debug, Args)]
+pub(super) struct HookTest {
+    /// The hook
+    #[arg(value_name = "HOOK")]
+    pub(super) hook: String,
+    /// The watch whose image and digests it is told [default: the first that feeds it]
+    #[arg(value_name = "WATCH")]
+    pub(super) watch: Option<String>,
+    /// What it is told to have happened [default: moved, or the first that it subscribes to]
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(ChangeKind::ALL.map(ChangeKind::as_str)))]
+    pub(super) change: Option<String>,
+    /// One JSON object, at the end
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Check watches now, or any image without a config

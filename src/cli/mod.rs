@@ -7,6 +7,7 @@ mod config_verbs;
 mod deliveries;
 mod explain;
 mod history;
+mod hook;
 mod image;
 mod init;
 mod log;
@@ -26,7 +27,7 @@ use crate::config::{self, Config, Faults};
 use crate::store::{self, Reader};
 use crate::{agent, control};
 pub use args::Cli;
-use args::{Check, Pause, Prune, Read, Reload, Retry, Verb};
+use args::{Check, HookVerb, Pause, Prune, Read, Reload, Retry, Verb};
 
 /// Why a command has failed.
 enum Failure {
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
         Verb::Resume(pause) => act::pause(cli.config.as_deref(), pause, false),
         Verb::Reload(reload) => reload::run(cli.config.as_deref(), &reload),
         Verb::Prune(prune) => prune::run(cli.config.as_deref(), &prune),
+        Verb::Hook(HookVerb::Test(test)) => hook::test(cli.config.as_deref(), test),
         Verb::Config(verb) => config_verbs::run(cli.config.as_deref(), &verb),
         Verb::Init(init) => init::run(cli.config.as_deref(), &init),
     };

@@ -1,0 +1,111 @@
+//! One run of a hook with a sample change, of which nothing is recorded.
+//!
+//! The change goes through a ledger as any other does, but through one in memory: the hook is told exactly what it would
+//! be told in earnest.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::contract::Message;
+use super::lines::{unknown_hook, unknown_watch};
+use super::{Error, clock, known};
+use crate::config::{Config, Hook};
+use crate::domain::judge::Record;
+use crate::domain::{Change, ChangeKind, Digest, Reference, Sighting, WatchKey};
+use crate::hook::{self, Run, Stream};
+use crate::store::{Claimed, Room, Store, Subscription};
+
+/// What a hook is tried with.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// The hook's name.
+    pub hook: String,
+    /// The watch's; `None`: one that feeds the hook, or a made-up one.
+    pub watch: Option<String>,
+    /// What happened; `None`: `moved`, or the first that the hook subscribes to.
+    pub change: Option<ChangeKind>,
+}
+
+/// A run that is about to start.
+#[derive(Debug)]
+pub struct Trial {
+    /// The hook.
+    pub hook: Arc<Hook>,
+    /// What it is told.
+    pub told: Claimed,
+    /// Whether the digests are those of the watch; else made up.
+    pub is_real: bool,
+}
+
+impl Trial {
+    /// Makes up what is not known.
+    pub async fn new(config: &Config, sample: &Sample) -> Result<Self, Error> {
+        let names = || config.hooks.keys().map(|name| &**name);
+        let hook = config.hooks.get(sample.hook.as_str());
+        let hook = hook.ok_or_else(|| Error::Refused(unknown_hook(&sample.hook, names())))?;
+        let key = key(config, hook, sample)?;
+        let record = known(config, std::slice::from_ref(&key))?.pop().unwrap_or_default();
+        let kind = sample.change.or_else(|| hook.on.iter().find(|kind| *kind == ChangeKind::Moved));
+        let kind = kind.or_else(|| hook.on.iter().next()).unwrap_or(ChangeKind::Moved);
+        let told = claim(key, &record, kind, hook).await?;
+        Ok(Self { hook: hook.clone(), told, is_real: record.standing.is_some() })
+    }
+
+    /// Runs the hook, under its own limits, to its end or to `stop`; each line that it prints is handed on.
+    pub async fn run(&self, stop: impl Future<Output = ()>, line: impl Fn(Stream, &str) + Sync) -> (Run, Duration) {
+        let began = Instant::now();
+        let message = Message::of(&self.told);
+        let run = hook::run(&self.hook.command, &message.vars(), &message.json(), stop, line).await;
+        (run, began.elapsed())
+    }
+}
+
+/// The watch that was named; else the first that feeds the hook; else a made-up one.
+fn key(config: &Config, hook: &Hook, sample: &Sample) -> Result<WatchKey, Error> {
+    if let Some(name) = &sample.watch {
+        let names = || config.watches.keys().map(|name| &**name);
+        let watch = config.watches.get(name.as_str());
+        return watch.map(|watch| watch.key.clone()).ok_or_else(|| Error::Refused(unknown_watch(name, names())));
+    }
+    if let Some(watch) = config.watches.values().find(|watch| watch.hooks.contains(&hook.name)) {
+        return Ok(watch.key.clone());
+    }
+    let reference = Reference::parse("registry.example/sample:latest");
+    let reference = reference.map_err(|error| Error::Refused(error.to_string()))?;
+    Ok(WatchKey { name: "sample".into(), reference, platform: None })
+}
+
+/// Owes the hook a sample, in a ledger that nothing outlives, and claims it.
+async fn claim(key: WatchKey, record: &Record, kind: ChangeKind, hook: &Hook) -> Result<Claimed, Error> {
+    let store = Store::in_memory()?;
+    let Some((watch, _)) = store.open_watches(vec![key]).await?.pop() else { return Err(Error::Broken) };
+    let subscription = Subscription { hook: hook.name.clone(), on: [kind].into_iter().collect() };
+    let change = change(record, kind);
+    store.commit(watch, record.clone(), vec![change], Arc::new([subscription])).await?;
+    let room = Room { hook: hook.name.clone(), free: 1, longest_pause: Duration::ZERO };
+    store.claim(clock::now(), vec![room], None).await?.pop().ok_or(Error::Broken)
+}
+
+fn change(record: &Record, kind: ChangeKind) -> Change {
+    let made_up = || Sighting {
+        digest: Digest::sha256(b"a sample"),
+        index_digest: None,
+        media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+    };
+    let now = record.standing.as_ref().map_or_else(made_up, |standing| standing.sighting.clone());
+    let before = || record.recent.last().map_or_else(|| Digest::sha256(b"a sample before"), |past| past.digest.clone());
+    let from = match kind {
+        ChangeKind::First => None,
+        ChangeKind::Moved => Some(before()),
+        _ => Some(now.digest.clone()),
+    };
+    let is_there = kind != ChangeKind::Removed;
+    Change {
+        kind,
+        from,
+        to: is_there.then(|| now.digest.clone()),
+        index_digest: now.index_digest.filter(|_| is_there),
+        media_type: is_there.then_some(now.media_type),
+        at: clock::now(),
+    }
+}
