@@ -43,9 +43,9 @@ pub(super) enum Verb {
     /// are then given `shutdown_grace` (a second signal ends them at once); what is still owed is owed at the next start.
     Run,
     Check(Check),
-    /// Show every watch: state, digest, last good check, next check, what is owed
+    /// Show every watch, the worst first, or all about one
     Status(Read),
-    /// Show the changes, newest first: how long each digest stood, and what hooks did about it
+    /// Show the changes, newest first, how long each stood, and what hooks did
     History(History),
     /// Show what hooks were owed and what was done about it, newest first
     Deliveries(Deliveries),
@@ -70,6 +70,7 @@ pub(super) enum Verb {
     /// All of it takes effect, or nothing: with a fault in it, the agent goes on by the config that it had, and this fails
     /// with the faults. SIGHUP does the same.
     Reload(Reload),
+    Health(Health),
     /// Try a hook
     #[command(subcommand)]
     Hook(HookVerb),
@@ -100,6 +101,17 @@ pub(super) struct HookTest {
     #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(ChangeKind::ALL.map(ChangeKind::as_str)))]
     pub(super) change: Option<String>,
     /// One JSON object, at the end
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Say whether all is well, for monitoring
+///
+/// Exit status 1 if a watch is failing or stale, a delivery has failed, or no agent runs. One line for each problem, the worst first. Without a running agent everything is stale. A watch whose tag was removed is
+/// no problem: that is known, and told to hooks.
+#[derive(Debug, Args)]
+pub(super) struct Health {
+    /// One JSON object
     #[arg(long)]
     pub(super) json: bool,
 }

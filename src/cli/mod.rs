@@ -6,6 +6,7 @@ mod check;
 mod config_verbs;
 mod deliveries;
 mod explain;
+mod health;
 mod history;
 mod hook;
 mod image;
@@ -72,6 +73,7 @@ pub fn main() -> ExitCode {
         Verb::Resume(pause) => act::pause(cli.config.as_deref(), pause, false),
         Verb::Reload(reload) => reload::run(cli.config.as_deref(), &reload),
         Verb::Prune(prune) => prune::run(cli.config.as_deref(), &prune),
+        Verb::Health(health) => health::run(cli.config.as_deref(), &health),
         Verb::Hook(HookVerb::Test(test)) => hook::test(cli.config.as_deref(), test),
         Verb::Config(verb) => config_verbs::run(cli.config.as_deref(), &verb),
         Verb::Init(init) => init::run(cli.config.as_deref(), &init),
