@@ -22,7 +22,7 @@ fn status_leads_to_what_a_failed_hook_printed_and_to_its_retry() {
     assert_eq!((&failed["id"], &failed["hook"], &failed["attempts"]), (&json!(id), &json!("redeploy"), &json!(2)));
     let said = without_colours(&on_terminal(&bed, 500, "", "status").expect(0).stdout);
     let line = said.lines().find(|line| line.starts_with("web: hook redeploy failed")).unwrap();
-    assert!(line.contains("after 2 attempts: exit status 4"), "{line}");
+    assert!(line.contains("after 2 attempts: exit status 4: the hook was run; see"), "{line}");
     assert!(line.contains(&format!("`taghook log {short}`, then `taghook retry {short}`")), "{line}");
 
     let log = bed.run(&["log", short]).expect(0).stdout;

@@ -172,10 +172,16 @@ pub(super) async fn complete(
     })
 }
 
+/// The last line of an output that says something: mostly it is the reason.
+pub fn last_line(output: &str) -> Option<&str> {
+    output.lines().rev().map(str::trim).find(|line| !line.is_empty())
+}
+
 impl From<DeliveryRow> for FailedDelivery {
     fn from(row: DeliveryRow) -> Self {
-        let DeliveryRow { id, watch, hook, change, attempts, exit_code, error, ended, .. } = row;
-        Self { id, watch, hook, change, attempts, exit_code, error, ended }
+        let DeliveryRow { id, watch, hook, change, attempts, exit_code, error, ended, output, .. } = row;
+        let last_line = output.as_deref().and_then(last_line).map(str::to_owned);
+        Self { id, watch, hook, change, attempts, exit_code, error, last_line, ended }
     }
 }
 

@@ -128,7 +128,10 @@ pub(super) fn failed_delivery(failed: &FailedDelivery, now: Timestamp) -> String
     let (id, error) = (text::id(&failed.id), failed.error.as_deref().unwrap_or("unknown"));
     let attempts = text::count(failed.attempts as usize, "attempt", "attempts");
     let when = text::distance(failed.ended, now);
-    let error = text::printable(error);
+    let error = match &failed.last_line {
+        Some(line) => format!("{}: {}", text::printable(error), text::printable(line)),
+        None => text::printable(error),
+    };
     format!(
         "{watch}: hook {hook} failed for `{change}` {when} after {attempts}: {error}; see `taghook log {id}`, then \
          `taghook retry {id}`"
@@ -149,12 +152,12 @@ fn rank(watch: &WatchStatus) -> u8 {
     match (watch.state.as_str(), watch.owed.failed > 0, watch.enabled) {
         (_, _, false) => 9,
         ("failing", true, _) => 0,
-        ("failing", ..) => 1,
         (_, true, _) => 1,
-        ("absent", ..) => 2,
-        ("settling", ..) => 3,
-        ("unknown", ..) => 4,
-        _ => 5,
+        ("failing", ..) => 2,
+        ("absent", ..) => 3,
+        ("settling", ..) => 4,
+        ("unknown", ..) => 5,
+        _ => 6,
     }
 }
 

@@ -109,6 +109,7 @@ fn wrapped_to(width: Option<usize>, text: &str, indent: usize) -> String {
     for (number, word) in text.split(' ').enumerate() {
         let length = seen(word);
         if column > indent && column + 1 + length > width {
+            all.truncate(all.trim_end_matches(' ').len());
             all += "\n";
             all += &" ".repeat(indent);
             column = indent;
@@ -235,6 +236,7 @@ mod tests {
         assert_eq!(wrapped_to(None, "one two three", 2), "one two three\n");
         assert_eq!(wrapped_to(Some(7), "one two three four", 2), "one two\n  three\n  four\n");
         assert_eq!(wrapped_to(Some(9), "  one two three", 4), "  one two\n    three\n");
+        assert_eq!(wrapped_to(Some(6), "a=1  b=2", 1), "a=1\n b=2\n");
         assert_eq!(wrapped_to(Some(3), "\x1b[31mone\x1b[0m two", 0), "\x1b[31mone\x1b[0m\ntwo\n");
     }
 

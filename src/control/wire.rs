@@ -178,6 +178,9 @@ pub struct FailedDelivery {
     pub exit_code: Option<i32>,
     /// Of the last attempt.
     pub error: Option<String>,
+    /// The last line that it printed.
+    #[serde(default)]
+    pub last_line: Option<String>,
     /// When the last attempt ended.
     pub ended: Option<Timestamp>,
 }

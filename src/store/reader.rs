@@ -239,7 +239,7 @@ impl Reader {
         rows().map_err(|error| Error::of(&self.path, error))
     }
 
-    /// What was given up, the latest first.
+    /// What was given up, the latest first, and the end of what it printed.
     pub fn failed(&self) -> Result<Vec<DeliveryRow>, Error> {
         failed(&self.connection).map_err(|error| error.at(&self.path))
     }
@@ -273,7 +273,7 @@ impl super::Store {
         self.read(owed).await
     }
 
-    /// What was given up, the latest first.
+    /// What was given up, the latest first, and the end of what it printed.
     pub async fn failed_deliveries(&self) -> Result<Vec<DeliveryRow>, Error> {
         self.write(failed).await
     }
@@ -338,8 +338,16 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
 fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error> {
     let sql = format!("{DELIVERY} WHERE d.state = 'failed' ORDER BY d.number DESC");
     let mut query = connection.prepare_cached(&sql)?;
-    let rows = query.query_map([], delivery)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let rows = query.query_map([], delivery)?.collect::<Result<Vec<_>, _>>()?;
+    let mut printed = connection.prepare_cached(
+        "SELECT substr(a.output, -500) FROM attempts a JOIN deliveries d ON d.number = a.delivery AND d.attempts = a.attempt
+         WHERE d.id = ?1",
+    )?;
+    let one = |row: DeliveryRow| {
+        let output = printed.query_row([&row.id], |row| row.get(0)).optional()?.flatten();
+        Ok(DeliveryRow { output, ..row })
+    };
+    rows.into_iter().map(one).collect()
 }
 
 const ATTEMPT: &str =

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::{Failure, text};
 use super::{failed_delivery, is_of, owed, trouble};
+use crate::agent::status::last_line;
 use crate::control::wire::{RegistryStatus, Status, WatchStatus};
 use crate::domain::Watch;
 use crate::store::{self, AttemptRow, ChangeRow, Filter, Reader};
@@ -120,7 +121,7 @@ fn attempts(attempts: &[AttemptRow], now: Timestamp) -> String {
             text::id(&attempt.delivery).to_owned(),
             attempt.attempt.to_string(),
             took(attempt).map_or("-".into(), text::length),
-            result(attempt),
+            with_reason(attempt),
         ]
     };
     let head = ["LAST ATTEMPTS", "HOOK", "DELIVERY", "TRY", "TOOK", "RESULT"];
@@ -130,6 +131,12 @@ fn attempts(attempts: &[AttemptRow], now: Timestamp) -> String {
 /// How long an attempt took, once it has ended.
 pub(in super::super) fn took(attempt: &AttemptRow) -> Option<SignedDuration> {
     attempt.ended.map(|ended| ended.duration_since(attempt.started))
+}
+
+/// How an attempt ended and, where that was not well, the last line that it printed.
+fn with_reason(attempt: &AttemptRow) -> String {
+    let line = attempt.output.as_deref().filter(|_| attempt.error.is_some()).and_then(last_line);
+    line.map_or_else(|| result(attempt), |line| format!("{}: {}", result(attempt), text::printable(line)))
 }
 
 /// How an attempt ended.
