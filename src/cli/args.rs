@@ -32,6 +32,7 @@ Examples:
   taghook check                         check all watches now, run the hooks that are due
   taghook run                           the agent, in the foreground
   taghook status                        what is known, what is owed, what fails
+  taghook explain web                   what does the registry answer, and what is made of it?
 
 Exit status: 0 all is well; 1 something checked or run has failed, or is still owed; 2 arguments or config.";
 

@@ -19,7 +19,7 @@ pub(super) fn run(explicit: Option<&Path>, wanted: &Deliveries) -> Result<ExitCo
 
 fn human(deliveries: &[DeliveryRow]) -> String {
     if deliveries.is_empty() {
-        return "no hook has been owed any such thing yet\n".into();
+        return "no such delivery yet\n".into();
     }
     let now = Timestamp::now();
     let row = |delivery: &DeliveryRow| {
