@@ -4,6 +4,7 @@ mod one;
 
 pub(super) use one::{result, took};
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -99,9 +100,13 @@ fn human(status: &Status, limit: Option<usize>) -> String {
     let held = status.store.iter().map(|problem| text::wrapped(&format!("hooks are held: {}", problem.message), 2));
     let mut all = held.collect::<String>();
     all += &text::fitted(&head, rows, &text::Fit { spare: &["LAST OK", "CHANGED"], cut: &["WATCH"] });
+    let mut failed: HashMap<&str, Vec<&FailedDelivery>> = HashMap::new();
+    for one in &status.failed {
+        failed.entry(&one.watch).or_default().push(one);
+    }
     for watch in &watches {
         all.extend(watch.error.is_some().then(|| text::wrapped(&trouble(watch, now), 2)));
-        let failed = status.failed.iter().filter(|failed| failed.watch == watch.watch);
+        let failed = failed.get(watch.watch.as_str()).into_iter().flatten();
         all.extend(failed.map(|failed| text::wrapped(&failed_delivery(failed, now), 2)));
     }
     all += &text::wrapped(&summary(status, now), 2);
