@@ -50,6 +50,8 @@ impl<'a> SmallDisk<'a> {
         assert!(store["message"].as_str().unwrap().contains("is full; make room"), "{store}");
         let said = self.bed.run(&["status"]).expect(0).stdout;
         assert!(said.starts_with("hooks are held: the disk of ") && said.contains("make room"), "{said}");
+        let said = self.bed.run(&["health"]).expect(1).stdout;
+        assert!(said.starts_with("held: the disk of "), "{said}");
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod support;
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use support::bed::Bed;
@@ -51,6 +52,17 @@ fn an_attempt_is_chosen_by_its_number_and_all_are_told_in_order() {
     assert_eq!(codes, [&json!(3), &json!(4)]);
     let none = bed.run(&["log", &id, "--attempt", "7"]).expect(2).stderr;
     assert!(none.contains("has 2 attempts, and no attempt 7"), "{none}");
+}
+
+#[test]
+fn what_is_not_kept_any_more_is_not_passed_off_as_nothing() {
+    let bed = Bed::given_up();
+    let id = bed.deliveries()[0]["id"].as_str().unwrap().to_owned();
+    let database = Connection::open(bed.state().join("taghook.db")).unwrap();
+    database.execute("UPDATE attempts SET output = NULL WHERE attempt = 1", ()).unwrap();
+    let told = |attempt: &str| bed.run(&["log", &id, "--attempt", attempt]).expect(0).stdout;
+    assert!(told("1").contains("not kept any more; see [retention]"), "{}", told("1"));
+    assert!(told("2").contains("  | the hook was run"), "{}", told("2"));
 }
 
 #[test]

@@ -42,7 +42,7 @@ struct Answer {
 /// One thing that is wrong.
 #[derive(Serialize)]
 struct Problem {
-    /// `stale`, `failed` or `failing`.
+    /// `stale`, `held`, `failed` or `failing`.
     what: &'static str,
     /// The watch; `None`: all of them.
     watch: Option<String>,
@@ -51,15 +51,16 @@ struct Problem {
     message: String,
 }
 
-/// The worst first: nothing is checked, hooks were given up, checks fail, a check is late.
+/// The worst first: nothing is checked, nothing can be recorded, hooks were given up, checks fail, a check is late.
 fn problems(status: &Status, config: &Config, now: Timestamp) -> Vec<Problem> {
     let no_agent = (status.source != "agent").then(|| no_agent(status, now));
+    let held = status.store.iter().map(|problem| held(&problem.message));
     let failed = status.failed.iter().map(|failed| failed_delivery(failed, now));
     let enabled = || status.watches.iter().filter(|watch| watch.enabled);
     let failing = enabled().filter(|watch| watch.state == "failing").map(|watch| failing(watch, now));
     let stale =
         enabled().filter(|_| no_agent.is_none()).filter_map(|watch| stale(watch, config, now)).collect::<Vec<_>>();
-    no_agent.into_iter().chain(failed).chain(failing).chain(stale).collect()
+    no_agent.into_iter().chain(held).chain(failed).chain(failing).chain(stale).collect()
 }
 
 fn no_agent(status: &Status, now: Timestamp) -> Problem {
@@ -69,6 +70,11 @@ fn no_agent(status: &Status, now: Timestamp) -> Problem {
     };
     let message = format!("no agent answers, so nothing is checked ({since}); start `taghook run`");
     Problem { what: "stale", watch: None, hook: None, delivery: None, message }
+}
+
+/// Nothing can be recorded, so no hook is run.
+fn held(why: &str) -> Problem {
+    Problem { what: "held", watch: None, hook: None, delivery: None, message: why.to_owned() }
 }
 
 fn failed_delivery(failed: &FailedDelivery, now: Timestamp) -> Problem {

@@ -52,6 +52,7 @@ fn human(attempt: &AttemptRow, log: &Log) -> String {
     let lines: Vec<String> = output.lines().map(text::printable).collect();
     match attempt.ended {
         None => all += "  what it prints is in the log; it is kept here once the attempt has ended\n",
+        Some(_) if attempt.output.is_none() => all += "  what it printed is not kept any more; see [retention]\n",
         Some(_) if lines.is_empty() => all += "  it printed nothing\n",
         Some(_) => all.extend(shortened(&lines, log.head, log.tail).iter().map(|line| format!("  | {line}\n"))),
     }
