@@ -78,7 +78,8 @@ fn steps() -> Vec<String> {
         return Vec::new();
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let files = paths.map(|path| std::fs::read_to_string(path).unwrap());
     let names = |source: String| {
         let names = source.split("failpoint::step(\"").skip(1).filter_map(|rest| rest.split('"').next());
         names.map(str::to_owned).collect::<Vec<_>>()
