@@ -17,7 +17,7 @@ pub type Fed = HashMap<WatchId, Vec<Arc<str>>>;
 
 impl Store {
     /// Holds what is owed to a hook that its watch does not feed at the moment, and lets go what was held and is fed
-    /// again; returns the ids of what is held.
+    /// again; returns the ids of what is held. What runs, and what has failed, is held once it is owed again.
     pub async fn hold(&self, fed: Fed) -> Result<Vec<String>, Error> {
         self.write(move |connection| {
             let mut hold = connection.prepare("UPDATE deliveries SET held = ?2 WHERE number = ?1 AND held <> ?2")?;
@@ -25,6 +25,9 @@ impl Store {
             for (number, id, is_fed) in open(connection, &["pending"], &fed)? {
                 hold.execute(params![number, !is_fed])?;
                 held.extend((!is_fed).then_some(id));
+            }
+            for (number, _, is_fed) in open(connection, &["running", "failed"], &fed)? {
+                hold.execute(params![number, !is_fed])?;
             }
             Ok(held)
         })
