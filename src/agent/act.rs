@@ -12,7 +12,7 @@ use crate::store::{DeliveryRow, Fed, Lock, Store, WatchId};
 /// Owes deliveries again, without an agent.
 pub async fn retry_once(config: Config, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
     let (_lock, store) = open(&config).await?;
-    let done = retry(&store, request).await;
+    let done = retry(&store, fed(&store, &config).await?, request).await;
     let _ = store.checkpoint().await;
     done
 }
@@ -31,11 +31,15 @@ pub async fn pause_once(config: Config, request: PauseRequest) -> Result<Paused,
 /// Tells what is left over from an earlier config, or discards it, without an agent.
 pub async fn prune_once(config: Config, request: PruneRequest) -> Result<Vec<Leftover>, Error> {
     let (_lock, store) = open(&config).await?;
-    let opened = store.open_watches(config.watches.values().map(|watch| watch.key.clone()).collect()).await?;
-    let fed = config.watches.values().zip(opened).map(|(watch, (id, _))| (id, watch.hooks.to_vec())).collect();
-    let done = prune(&store, fed, request).await;
+    let done = prune(&store, fed(&store, &config).await?, request).await;
     let _ = store.checkpoint().await;
     done
+}
+
+/// The hooks of each configured watch.
+async fn fed(store: &Store, config: &Config) -> Result<Fed, Error> {
+    let opened = store.open_watches(config.watches.values().map(|watch| watch.key.clone()).collect()).await?;
+    Ok(config.watches.values().zip(opened).map(|(watch, (id, _))| (id, watch.hooks.to_vec())).collect())
 }
 
 async fn open(config: &Config) -> Result<(Lock, Store), Error> {
@@ -43,9 +47,9 @@ async fn open(config: &Config) -> Result<(Lock, Store), Error> {
     Ok((lock, Store::open(&config.state)?))
 }
 
-pub(super) async fn retry(store: &Store, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
-    let ids = if request.failed { store.failed().await? } else { request.ids };
-    let retried = store.retry(ids, clock::now()).await?.map_err(|refused| Error::Refused(refused.to_string()))?;
+pub(super) async fn retry(store: &Store, fed: Fed, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
+    let ids = if request.failed { store.failed(fed.clone()).await? } else { request.ids };
+    let retried = store.retry(ids, fed, clock::now()).await?.map_err(|refused| Error::Refused(refused.to_string()))?;
     Ok(retried.into_iter().map(|one| RetryLine { id: one.id, watch: one.watch, hook: one.hook }).collect())
 }
 
@@ -63,9 +67,10 @@ pub(super) async fn pause(
 }
 
 pub(super) async fn prune(store: &Store, fed: Fed, request: PruneRequest) -> Result<Vec<Leftover>, Error> {
-    let discarded = !request.discard.is_empty();
+    let discarded = request.all || !request.discard.is_empty();
+    let only = (!request.all).then(|| request.discard.into_iter().collect());
     let rows = match discarded {
-        true => store.discard(request.discard, fed, clock::now()).await?,
+        true => store.discard(only, fed, clock::now()).await?,
         false => store.leftovers(fed).await?,
     };
     let leftover = |row: DeliveryRow| Leftover {

@@ -58,7 +58,8 @@ impl Answers {
                         answers.spawn(async move { this.prune(request, reply).await });
                     }
                     Some(Command::Reload(reply)) => {
-                        let _ = this.reload.send(reply).await;
+                        let reload = this.reload.clone();
+                        answers.spawn(async move { drop(reload.send(reply).await) });
                     }
                     None => break,
                 },
@@ -77,7 +78,8 @@ impl Answers {
     }
 
     async fn retry(&self, request: RetryRequest, reply: oneshot::Sender<Result<Vec<RetryLine>, Undone>>) {
-        let done = act::retry(&self.deliverer.store, request).await;
+        let Some(fed) = self.fed().await else { return };
+        let done = act::retry(&self.deliverer.store, fed, request).await;
         self.deliverer.bell.notify_one();
         let _ = reply.send(done.map_err(undone));
     }
@@ -94,13 +96,17 @@ impl Answers {
     }
 
     async fn prune(&self, request: PruneRequest, reply: oneshot::Sender<Result<Vec<Leftover>, Undone>>) {
-        let fed = self.look(|scheduler| {
-            let watches = scheduler.live();
-            watches.map(|watched| (watched.id, watched.watch.hooks.to_vec())).collect::<Fed>()
-        });
-        let Some(fed) = fed.await else { return };
+        let Some(fed) = self.fed().await else { return };
         let done = act::prune(&self.deliverer.store, fed, request).await;
         let _ = reply.send(done.map_err(undone));
+    }
+
+    /// The hooks of each watch.
+    async fn fed(&self) -> Option<Fed> {
+        let fed = |scheduler: &Scheduler| {
+            scheduler.live().map(|watched| (watched.id, watched.watch.hooks.to_vec())).collect::<Fed>()
+        };
+        self.look(fed).await
     }
 
     /// What the loop knows; `None` when it is stopping.

@@ -20,8 +20,9 @@ pub(super) fn run(explicit: Option<&Path>, prune: &Prune) -> Result<ExitCode, Fa
     }
     let shall = !found.is_empty() && (prune.yes || !prune.json && confirmed(found.len())?);
     let done = if shall {
-        let discard = found.iter().map(|one| one.id.clone()).collect();
-        runtime.block_on(ask(config, PruneRequest { discard }))?
+        // What came up since the question is not taken along with its answer.
+        let discard = found.iter().filter(|_| !prune.yes).map(|one| one.id.clone()).collect();
+        runtime.block_on(ask(config, PruneRequest { discard, all: prune.yes }))?
     } else {
         Vec::new()
     };

@@ -64,9 +64,12 @@ pub struct Paused {
 /// Gives up what is owed to hooks, or has failed, where the config does not feed them any more.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PruneRequest {
-    /// The deliveries to discard; empty: discard nothing, tell what could be.
+    /// The deliveries to discard; empty, and not `all`: discard nothing, tell what could be.
     #[serde(default)]
     pub discard: Vec<String>,
+    /// Discard all that is left over.
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// A delivery that is left over; one line of `prune --json`.
@@ -235,6 +238,9 @@ pub struct Reloaded {
     pub changed: usize,
     /// Watches that are gone.
     pub removed: usize,
+    /// Hooks that are new, gone, or different.
+    #[serde(default)]
+    pub hooks: usize,
     /// What is probably not meant in the new config.
     pub warnings: Vec<String>,
 }

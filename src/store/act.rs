@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::leftover::{Fed, feeds};
 use super::record::WatchId;
 use super::rows::{Fresh, cursor, insert, next, optional_word, put_state, word};
 use super::{Error, Store};
@@ -47,6 +48,19 @@ pub enum Refused {
         /// The newest one's state.
         state: String,
     },
+    /// Its watch does not feed its hook any more.
+    #[error(
+        "delivery {id} is of hook {hook:?} and watch {watch:?} as an earlier config had them; put them back into the \
+         config, or give up what they are owed with `taghook prune`"
+    )]
+    Leftover {
+        /// Its id.
+        id: String,
+        /// The watch's name.
+        watch: String,
+        /// The hook's name.
+        hook: String,
+    },
     /// It was taken back, because the tag returned before anything was tried.
     #[error(
         "delivery {0} was taken back: the tag had returned to where the hook stands, so there is nothing to tell it"
@@ -57,15 +71,25 @@ pub enum Refused {
 impl Store {
     /// Owes the newest digest again to the watch and hook of each of these deliveries (whole ids, or their ends): all of
     /// them, or none and the reason.
-    pub async fn retry(&self, ids: Vec<String>, now: Timestamp) -> Result<Result<Vec<Retried>, Refused>, Error> {
+    pub async fn retry(
+        &self,
+        ids: Vec<String>,
+        fed: Fed,
+        now: Timestamp,
+    ) -> Result<Result<Vec<Retried>, Refused>, Error> {
         self.write(move |connection| {
             let mut found = Vec::new();
             for id in &ids {
                 match find_newest(connection, id)? {
+                    Ok(delivery) if !feeds(&fed, delivery.watch.0, &delivery.hook) => {
+                        let (watch, hook) = (delivery.watch.1, delivery.hook);
+                        return Ok(Err(Refused::Leftover { id: delivery.id, watch, hook }));
+                    }
                     Ok(delivery) => found.push(delivery),
                     Err(refused) => return Ok(Err(refused)),
                 }
             }
+            found.sort_by_key(|delivery| delivery.number);
             found.dedup_by_key(|delivery| delivery.number);
             let again = found.into_iter().map(|delivery| owe_again(connection, delivery, now));
             again.collect::<Result<_, _>>().map(Ok)
@@ -73,12 +97,14 @@ impl Store {
         .await
     }
 
-    /// The ids of all deliveries that were given up.
-    pub async fn failed(&self) -> Result<Vec<String>, Error> {
-        self.read(|connection| {
-            let mut query = connection.prepare("SELECT id FROM deliveries WHERE state = 'failed' ORDER BY number")?;
-            let ids = query.query_map([], |row| row.get(0))?;
-            Ok(ids.collect::<Result<_, _>>()?)
+    /// The ids of all deliveries that were given up, and whose watches feed their hooks.
+    pub async fn failed(&self, fed: Fed) -> Result<Vec<String>, Error> {
+        self.read(move |connection| {
+            let sql = "SELECT id, watch, hook FROM deliveries WHERE state = 'failed' ORDER BY number";
+            let mut query = connection.prepare(sql)?;
+            let rows = query.query_map([], |row| Ok((row.get(0)?, WatchId(row.get(1)?), row.get::<_, String>(2)?)))?;
+            let rows = rows.collect::<Result<Vec<(String, _, _)>, _>>()?.into_iter();
+            Ok(rows.filter(|(_, watch, hook)| feeds(&fed, *watch, hook)).map(|(id, ..)| id).collect())
         })
         .await
     }
@@ -86,9 +112,13 @@ impl Store {
     /// Holds the hooks of these watches, or lets them go; tells how many watches this has changed.
     pub async fn pause(&self, watches: Vec<WatchId>, paused: bool) -> Result<usize, Error> {
         self.write(move |connection| {
-            let mut update =
-                connection.prepare_cached("UPDATE watches SET paused = ?2 WHERE id = ?1 AND paused <> ?2")?;
-            watches.iter().try_fold(0, |changed, watch| Ok(changed + update.execute(params![watch.0, paused])?))
+            // With its earlier images: a pause is meant for the watch, and stays when its image is edited.
+            let mut update = connection.prepare_cached(
+                "UPDATE watches SET paused = ?2 WHERE paused <> ?2 AND name = (SELECT name FROM watches WHERE id = ?1)",
+            )?;
+            watches
+                .iter()
+                .try_fold(0, |changed, watch| Ok(changed + usize::from(update.execute(params![watch.0, paused])? > 0)))
         })
         .await
     }
@@ -114,12 +144,11 @@ struct Delivery {
     target: Target,
     change_from: Option<Digest>,
     state: String,
-    held: bool,
 }
 
 const DELIVERY: &str =
-    "SELECT d.number, d.id, d.watch, w.name, d.hook, d.lane, d.change, d.target, c.from_digest, d.state,
-    d.held FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
+    "SELECT d.number, d.id, d.watch, w.name, d.hook, d.lane, d.change, d.target, c.from_digest, d.state
+    FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
 
 fn delivery(row: &rusqlite::Row<'_>) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
@@ -132,7 +161,6 @@ fn delivery(row: &rusqlite::Row<'_>) -> rusqlite::Result<Delivery> {
         target: word(row, 7, Target::parse)?,
         change_from: optional_word(row, 8, |text| Digest::parse(text).ok())?,
         state: row.get(9)?,
-        held: row.get(10)?,
     })
 }
 
@@ -187,7 +215,7 @@ fn owe_again(connection: &Connection, earlier: Delivery, now: Timestamp) -> Resu
         target: &earlier.target,
         from: cursor.origin(&earlier.target, earlier.change_from),
         due: now,
-        held: earlier.held,
+        held: false,
     };
     let id = insert(connection, &fresh)?;
     Ok(Retried { id, watch: earlier.watch.1, hook: earlier.hook })

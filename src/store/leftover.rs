@@ -1,6 +1,6 @@
 //! What is left over from an earlier config: owed to hooks, or failed, where the watch does not feed the hook any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -17,17 +17,14 @@ pub type Fed = HashMap<WatchId, Vec<Arc<str>>>;
 
 impl Store {
     /// Holds what is owed to a hook that its watch does not feed at the moment, and lets go what was held and is fed
-    /// again; returns the ids of what is held. What runs, and what has failed, is held once it is owed again.
+    /// again; returns the ids of what was not held before. What runs, and what has failed, is held once it is owed again.
     pub async fn hold(&self, fed: Fed) -> Result<Vec<String>, Error> {
         self.write(move |connection| {
             let mut hold = connection.prepare("UPDATE deliveries SET held = ?2 WHERE number = ?1 AND held <> ?2")?;
             let mut held = Vec::new();
-            for (number, id, is_fed) in open(connection, &["pending"], &fed)? {
-                hold.execute(params![number, !is_fed])?;
-                held.extend((!is_fed).then_some(id));
-            }
-            for (number, _, is_fed) in open(connection, &["running", "failed"], &fed)? {
-                hold.execute(params![number, !is_fed])?;
+            for (number, id, is_fed) in open(connection, &["pending", "running", "failed"], &fed)? {
+                let is_news = hold.execute(params![number, !is_fed])? > 0;
+                held.extend((is_news && !is_fed).then_some(id));
             }
             Ok(held)
         })
@@ -43,14 +40,19 @@ impl Store {
         .await
     }
 
-    /// Gives up those of these deliveries that are still left over; returns them.
-    pub async fn discard(&self, ids: Vec<String>, fed: Fed, now: Timestamp) -> Result<Vec<DeliveryRow>, Error> {
+    /// Gives up what is left over, of all deliveries or of these; returns what that was.
+    pub async fn discard(
+        &self,
+        ids: Option<HashSet<String>>,
+        fed: Fed,
+        now: Timestamp,
+    ) -> Result<Vec<DeliveryRow>, Error> {
         self.write(move |connection| {
             let mut note = connection.prepare(
                 "UPDATE deliveries SET ended = ?2, error = coalesce(error || '; ', '') || 'discarded by hand' WHERE number = ?1",
             )?;
             let mut discarded = Vec::new();
-            for (number, id) in leftover(connection, &fed)?.into_iter().filter(|(_, id)| ids.contains(id)) {
+            for (number, id) in leftover(connection, &fed)?.into_iter().filter(|(_, id)| ids.as_ref().is_none_or(|ids| ids.contains(id))) {
                 let query = "SELECT state, due FROM deliveries WHERE number = ?1";
                 let (word, due): (String, Option<i64>) =
                     connection.query_row(query, [number], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -62,6 +64,11 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether a watch feeds a hook.
+pub(super) fn feeds(fed: &Fed, watch: WatchId, hook: &str) -> bool {
+    fed.get(&watch).is_some_and(|hooks| hooks.iter().any(|fed| **fed == *hook))
 }
 
 fn leftover(connection: &Connection, fed: &Fed) -> Result<Vec<(i64, String)>, Error> {
@@ -79,8 +86,7 @@ fn open(connection: &Connection, states: &[&str], fed: &Fed) -> Result<Vec<(i64,
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let (watch, hook): (_, String) = (WatchId(row.get(2)?), row.get(3)?);
-            let is_fed = fed.get(&watch).is_some_and(|hooks| hooks.iter().any(|fed| **fed == *hook));
-            found.push((row.get(0)?, row.get(1)?, is_fed));
+            found.push((row.get(0)?, row.get(1)?, feeds(fed, watch, &hook)));
         }
     }
     Ok(found)

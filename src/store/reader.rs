@@ -275,7 +275,7 @@ impl super::Store {
 
     /// What was given up, the latest first, and the end of what it printed.
     pub async fn failed_deliveries(&self) -> Result<Vec<DeliveryRow>, Error> {
-        self.write(failed).await
+        self.read(failed).await
     }
 
     /// The deliveries with these ids, and what their latest attempts printed.

@@ -68,7 +68,10 @@ fn open_watch(connection: &Connection, key: &WatchKey) -> Result<(WatchId, Recor
         return Ok((WatchId(row.get(8)?), read(row)?));
     }
     connection
-        .prepare_cached("INSERT INTO watches (name, reference, platform) VALUES (?1, ?2, ?3)")?
+        .prepare_cached(
+            "INSERT INTO watches (name, reference, platform, paused)
+             VALUES (?1, ?2, ?3, EXISTS (SELECT 1 FROM watches WHERE name = ?1 AND paused))",
+        )?
         .execute(identity)?;
     Ok((WatchId(connection.last_insert_rowid()), Record::default()))
 }
