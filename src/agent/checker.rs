@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::{clock, failpoint};
+use crate::config::Config;
 use crate::domain::delivery::news;
 use crate::domain::gate::Report;
 use crate::domain::judge::{Outcome, Persist, Record, Verdict, judge};
@@ -43,7 +44,7 @@ pub(super) struct Check {
     pub(super) id: WatchId,
     pub(super) watch: Arc<Watch>,
     pub(super) record: Record,
-    pub(super) subscriptions: Arc<[Subscription]>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) dry_run: bool,
 }
 
@@ -175,6 +176,14 @@ impl Check {
         }
     }
 
+    /// Who is subscribed now: the config may have changed while the registry was asked.
+    fn subscriptions(&self) -> Arc<[Subscription]> {
+        let config = self.config.borrow().clone();
+        let watch = config.watches.get(&self.watch.key.name).filter(|watch| watch.key == self.watch.key);
+        let hooks = watch.into_iter().flat_map(|watch| watch.hooks.iter()).filter_map(|name| config.hooks.get(name));
+        hooks.map(|hook| Subscription { hook: hook.name.clone(), on: hook.on }).collect()
+    }
+
     fn judge(&self, seen: &Result<Answer, Failure>, at: Timestamp) -> Verdict {
         judge(&self.record, seen.as_ref(), &self.watch.policy, at)
     }
@@ -186,7 +195,7 @@ impl Check {
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
         failpoint::step("check: judged");
-        match self.store.commit(self.id, record, changes, self.subscriptions.clone()).await {
+        match self.store.commit(self.id, record, changes, self.subscriptions()).await {
             Ok(owed) => {
                 failpoint::step("check: committed");
                 (owed, true)
@@ -208,7 +217,7 @@ impl Check {
 
     /// By the change alone: a hook that stands elsewhere than the record does is told of its own way.
     fn tell_what_would_be_owed(&self, verdict: &Verdict) {
-        for subscription in &*self.subscriptions {
+        for subscription in &*self.subscriptions() {
             let lanes = [Lane::Content, Lane::Health];
             let news = lanes.into_iter().filter_map(|lane| news(&verdict.changes, subscription.on, lane));
             let mut news = news.filter_map(|index| verdict.changes.get(index)).peekable();

@@ -49,6 +49,9 @@ use scheduler::{LastAlive, Scheduler};
 /// How long `run` waits for a one-shot command to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// More than this are counted, not named.
+const MANY: usize = 10;
+
 /// How often it is made sure that the state is still there: what is written into a removed file is lost.
 const LOOK_AFTER_STATE: Duration = Duration::from_secs(60);
 
@@ -122,16 +125,7 @@ impl Parts {
             }
         };
         let fed = config.watches.values().zip(&records).map(|(watch, (id, _))| (*id, watch.hooks.to_vec())).collect();
-        let held = store.hold(fed).await?;
-        for row in store.deliveries(held).await? {
-            let (watch, hook) = (row.watch, row.hook);
-            warn!(
-                watch,
-                hook,
-                delivery = row.id,
-                "held: the config does not name this hook for this image any more; `taghook prune` gives it up"
-            );
-        }
+        hold(&store, fed).await?;
         let failing = records.iter().filter(|(_, record)| record.trouble.is_some()).count();
         if failing > 0 {
             warn!(watches = failing, "watches were failing before this start; see `taghook status`");
@@ -141,21 +135,25 @@ impl Parts {
             Mode::Once | Mode::Dry => None,
         };
         let bell = Arc::new(Notify::new());
-        let scheduler = Scheduler::new(&config, store.clone(), records, bell.clone(), schedule);
+        let (config, current) = watch::channel(Arc::new(config));
+        let scheduler = Scheduler::new(current.clone(), store.clone(), records, bell.clone(), schedule);
         let (cut, was_cut) = watch::channel(false);
         let (ended, _) = watch::channel(0);
-        let (config, current) = watch::channel(Arc::new(config));
         let deliverer = Deliverer { store, config: current, bell, ended: Arc::new(ended), cut: was_cut };
         Ok(Self { scheduler, deliverer, config, cut })
     }
 }
 
-/// Holds what is owed to hooks that their watches do not feed, and says so.
-async fn tell_of_held(store: &Store, fed: Fed) -> Result<(), store::Error> {
+/// Holds what is owed to hooks that their watches do not feed; says what was not held before.
+async fn hold(store: &Store, fed: Fed) -> Result<(), store::Error> {
     let held = store.hold(fed).await?;
+    let why = "the config does not name this hook for this image any more; `taghook prune` gives it up";
+    if held.len() > MANY {
+        warn!(deliveries = held.len(), "held: {why}");
+        return Ok(());
+    }
     for row in store.deliveries(held).await? {
         let (watch, hook, delivery) = (row.watch, row.hook, row.id);
-        let why = "the config does not name this hook for this image any more; `taghook prune` gives it up";
         warn!(watch, hook, delivery, "held: {why}");
     }
     Ok(())

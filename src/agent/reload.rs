@@ -88,8 +88,8 @@ impl Reloader {
     fn tell(&self, done: &Result<Reloaded, Error>) {
         match done {
             Ok(done) => {
-                let Reloaded { watches, added, changed, removed, .. } = done;
-                info!(watches, added, changed, removed, "config reloaded");
+                let Reloaded { watches, added, changed, removed, hooks, .. } = done;
+                info!(watches, added, changed, removed, hooks, "config reloaded");
                 done.warnings.iter().for_each(|warning| warn!("config: {warning}"));
             }
             Err(Error::Faults(faults)) => {
@@ -121,14 +121,18 @@ impl Reloader {
         let opened = self.store.open_watches(keys.clone()).await?;
         let opened: HashMap<_, _> = keys.into_iter().zip(opened).collect();
         rows.extend(opened.iter().map(|(key, (id, _))| (key.clone(), *id)));
+        super::hold(&self.store, fed(&config, &rows)).await?;
         // From here on nothing can fail that would leave us between two configs.
-        super::tell_of_held(&self.store, fed(&config, &rows)).await?;
-        let changes = self.ask(|done| Request::Adopt { config: config.clone(), opened, done }).await?;
         self.config.send_replace(config.clone());
+        let Changes { added, changed, removed, hooks } =
+            self.ask(|done| Request::Adopt { config: config.clone(), opened, done }).await?;
+        // A check may have been on its way to the disk by the earlier config.
+        if let Err(why) = super::hold(&self.store, fed(&config, &rows)).await {
+            warn!(kind = why.kind(), "what is owed to hooks that left the config may not be held: {why}");
+        }
         self.bell.notify_one();
-        let Changes { added, changed, removed } = changes;
         let warnings = warnings.iter().map(ToString::to_string).collect();
-        Ok(Reloaded { watches: config.watches.len(), added, changed, removed, warnings })
+        Ok(Reloaded { watches: config.watches.len(), added, changed, removed, hooks, warnings })
     }
 
     fn refuse_what_needs_a_restart(&self, config: &Config) -> Result<(), Error> {
@@ -149,7 +153,7 @@ impl Reloader {
 
 /// The hooks that each watch of a config feeds, by its row.
 fn fed(config: &Config, rows: &HashMap<WatchKey, WatchId>) -> Fed {
-    let row = |watch: &crate::domain::Watch| Some((*rows.get(&watch.key)?, watch.hooks.to_vec()));
+    let row = |watch: &Arc<crate::domain::Watch>| Some((*rows.get(&watch.key)?, watch.hooks.to_vec()));
     config.watches.values().filter_map(row).collect()
 }
 

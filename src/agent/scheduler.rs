@@ -22,10 +22,10 @@ use super::lines::{held_off_line, line, unknown_watch};
 use super::registries::Registries;
 use super::watched::{Done, Request, Stage, Waiter, Watched};
 use crate::config::Config;
+use crate::domain::FailureKind;
 use crate::domain::gate::{Permit, Report};
 use crate::domain::judge::{Persist, Record};
-use crate::domain::{FailureKind, Watch};
-use crate::store::{Store, Subscription, WatchId};
+use crate::store::{Store, WatchId};
 pub(super) use adopt::Changes;
 
 /// How often it is noted that the agent is alive.
@@ -36,6 +36,9 @@ const BULK: u32 = 60;
 /// When an agent was last known to be alive.
 pub(super) struct LastAlive(pub(super) Option<Timestamp>);
 
+/// A check that has ended: the registry that was asked, the watches it was for, the permit, and what was learnt.
+type Ended = (usize, Vec<usize>, Permit, Option<Answered>);
+
 /// The state of the loop.
 pub(super) struct Scheduler {
     watches: Vec<Watched>,
@@ -45,7 +48,11 @@ pub(super) struct Scheduler {
     pub(super) registries: Registries,
     due: BTreeSet<(Timestamp, usize)>,
     store: Store,
-    checks: JoinSet<(Vec<usize>, Permit, Option<Answered>)>,
+    /// What all go by; this may be a moment ahead of `adopted`.
+    config: watch::Receiver<Arc<Config>>,
+    /// The config that the watches are of.
+    adopted: Arc<Config>,
+    checks: JoinSet<Ended>,
     writes: JoinSet<Vec<usize>>,
     /// Rung when deliveries were owed.
     bell: Arc<tokio::sync::Notify>,
@@ -60,13 +67,13 @@ pub(super) struct Scheduler {
 impl Scheduler {
     /// Works out when each of the configured watches is due; `records`: what is known of them, in the same order.
     pub(super) fn new(
-        config: &Config,
+        config: watch::Receiver<Arc<Config>>,
         store: Store,
         records: Vec<(WatchId, Record)>,
         bell: Arc<tokio::sync::Notify>,
         schedule: Option<LastAlive>,
     ) -> Self {
-        let scheduled = schedule.is_some();
+        let (scheduled, adopted) = (schedule.is_some(), config.borrow().clone());
         let alive = schedule.and_then(|LastAlive(alive)| alive);
         let mut this = Self {
             watches: Vec::with_capacity(records.len()),
@@ -75,6 +82,8 @@ impl Scheduler {
             registries: Registries::new(),
             due: BTreeSet::new(),
             store,
+            config,
+            adopted: adopted.clone(),
             checks: JoinSet::new(),
             writes: JoinSet::new(),
             bell,
@@ -83,8 +92,8 @@ impl Scheduler {
             beats: 0,
             next_beat: scheduled.then(|| Instant::now() + HEARTBEAT),
         };
-        for (watch, (id, record)) in config.watches.values().zip(records) {
-            this.add(watch, id, record, config, alive);
+        for (watch, (id, record)) in adopted.watches.values().zip(records) {
+            this.add(watch, id, record, &adopted, alive);
         }
         this.find_twins();
         this
@@ -185,9 +194,10 @@ impl Scheduler {
 
     fn start_queued(&mut self, registry: usize) {
         loop {
-            // Those that a twin has taken along have left the queue in all but name.
-            let queue = &mut self.registries.get_mut(registry).queue;
-            while queue.front().is_some_and(|index| self.watches[*index].stage != Stage::Queued) {
+            // Those that a twin has taken along, or a reload has taken out, have left the queue in all but name; and
+            // their place may be another watch's by now, that waits elsewhere.
+            let (queue, watches) = (&mut self.registries.get_mut(registry).queue, &self.watches);
+            while queue.front().is_some_and(|index| !watches[*index].waits_at(registry)) {
                 queue.pop_front();
             }
             let Some((index, permit)) = self.registries.admit(registry, Instant::now()) else { break };
@@ -205,7 +215,7 @@ impl Scheduler {
                 checks: indices.iter().map(|index| (*index, self.begin(*index))).collect(),
             };
             let stopping = self.stopping.subscribe();
-            self.checks.spawn(async move { (indices, permit, question.run_guarded(stopping).await) });
+            self.checks.spawn(async move { (registry, indices, permit, question.run_guarded(stopping).await) });
         }
     }
 
@@ -220,7 +230,7 @@ impl Scheduler {
             id: watched.id,
             watch: watched.watch.clone(),
             record: watched.record.clone(),
-            subscriptions: watched.subscriptions.clone(),
+            config: self.config.clone(),
             dry_run: dry,
         }
     }
@@ -234,8 +244,8 @@ impl Scheduler {
         wakes.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 
-    fn checked(&mut self, done: Result<(Vec<usize>, Permit, Option<Answered>), tokio::task::JoinError>) {
-        let (indices, permit, answered) = match done {
+    fn checked(&mut self, done: Result<Ended, tokio::task::JoinError>) {
+        let (registry, indices, permit, answered) = match done {
             Ok(done) => done,
             // Checks are neither aborted, nor do they let a panic out.
             Err(error) => return error!("a check ended unexpectedly: {error}"),
@@ -247,7 +257,6 @@ impl Scheduler {
         }
         // They gave up because we stop, and nothing is known.
         let Some(answered) = answered else { return };
-        let Some(registry) = indices.first().map(|index| self.watches[*index].registry) else { return };
         let Answered { checked, requests, report } = answered;
         for ((index, checked), dry) in checked.into_iter().zip(was_dry) {
             self.conclude(index, checked, dry);
@@ -314,7 +323,7 @@ impl Scheduler {
         let queue = std::mem::take(&mut self.registries.get_mut(registry).queue);
         for index in queue {
             let watched = &mut self.watches[index];
-            if watched.stage != Stage::Queued {
+            if !watched.waits_at(registry) {
                 continue;
             }
             let line = held_off_line(watched, cause);
@@ -334,7 +343,7 @@ impl Scheduler {
         match request {
             Request::Look(look) => look(self),
             Request::Adopt { config, opened, done } => {
-                let _ = done.send(self.adopt(&config, opened));
+                let _ = done.send(self.adopt(config, opened));
             }
             Request::Check { names, waiter, accepted } => {
                 let found = self.find(&names);
@@ -448,9 +457,4 @@ impl Scheduler {
             self.watches[index].unsaved = Some(Persist::Soon);
         }
     }
-}
-
-fn subscriptions(watch: &Watch, config: &Config) -> Arc<[Subscription]> {
-    let hooks = watch.hooks.iter().filter_map(|name| config.hooks.get(name));
-    hooks.map(|hook| Subscription { hook: hook.name.clone(), on: hook.on }).collect()
 }

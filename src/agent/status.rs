@@ -74,7 +74,7 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     };
     let by_key: std::collections::HashMap<_, _> =
         rows.iter().map(|row| ((row.name.as_str(), row.reference.as_str(), row.platform.clone()), row)).collect();
-    let one = |watch: &Watch| {
+    let one = |watch: &std::sync::Arc<Watch>| {
         let key = &watch.key;
         let row = by_key.get(&(&*key.name, key.reference.as_str(), key.platform.as_ref().map(ToString::to_string)));
         let Some(row) = row else { return of_record(watch, &Record::default()) };

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::control::wire::CheckLine;
 use crate::domain::judge::{Persist, Record};
 use crate::domain::{Watch, WatchKey};
-use crate::store::{Subscription, WatchId};
+use crate::store::WatchId;
 
 /// One watch as the loop sees it.
 pub(super) struct Watched {
@@ -19,7 +19,6 @@ pub(super) struct Watched {
     pub(super) watch: Arc<Watch>,
     pub(super) record: Record,
     pub(super) registry: usize,
-    pub(super) subscriptions: Arc<[Subscription]>,
     /// When it is due by itself; `None` from then until its check has ended.
     pub(super) due: Option<Timestamp>,
     pub(super) stage: Stage,
@@ -35,6 +34,13 @@ pub(super) struct Watched {
     pub(super) unsaved: Option<Persist>,
     /// The config does not name it any more; its place is free once nothing is under way.
     pub(super) retired: bool,
+}
+
+impl Watched {
+    /// Whether it waits for the gate of this registry.
+    pub(super) fn waits_at(&self, registry: usize) -> bool {
+        self.stage == Stage::Queued && self.registry == registry
+    }
 }
 
 /// How far a watch is on its way to a check.

@@ -60,8 +60,11 @@ fn tell(done: &Reloaded, json: bool) -> Result<ExitCode, Failure> {
     for warning in &done.warnings {
         anstream::eprintln!("warning: {warning}");
     }
-    let Reloaded { watches, added, changed, removed, .. } = done;
+    let Reloaded { watches, added, changed, removed, hooks, .. } = done;
     let watches = text::count(*watches, "watch", "watches");
-    text::print(&format!("reloaded: {watches}; {added} added, {changed} changed, {removed} removed\n"))?;
+    let hooks = text::count(*hooks, "hook", "hooks");
+    text::print(&format!(
+        "reloaded: {watches}; {added} added, {changed} changed, {removed} removed; {hooks} changed\n"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

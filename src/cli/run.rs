@@ -23,7 +23,8 @@ pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     };
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         let hangup = Arc::new(Notify::new());
         // The same streams for both, so that a second signal that comes at once is not lost.
         let signals = tokio::sync::Mutex::new(Signals::new()?);
@@ -35,7 +36,10 @@ pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
         let world = agent::World { ready, reload: hangup.clone(), stop, hurry };
         agent::run(path, config, world).await?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // What hangs in a file system must not keep us: all that matters is on disk by now.
+    runtime.shutdown_background();
+    done
 }
 
 /// SIGTERM, SIGINT and SIGHUP.

@@ -40,7 +40,11 @@ pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Fail
     }
     let text = match &read.watch {
         _ if read.json => serde_json::to_string(&status).unwrap_or_default() + "\n",
-        Some(name) => one::tell(&status, config.as_ref().and_then(|config| config.watches.get(name.as_str())), &dir)?,
+        Some(name) => one::tell(
+            &status,
+            config.as_ref().and_then(|config| config.watches.get(name.as_str()).map(|watch| &**watch)),
+            &dir,
+        )?,
         None => human(&status, read.limit.map(|limit| limit as usize)),
     };
     text::print(&text)?;

@@ -33,7 +33,7 @@ struct Demand<'w> {
 
 /// Warns of every registry that is asked for too much.
 pub(super) fn warn(
-    watches: &BTreeMap<Arc<str>, Watch>,
+    watches: &BTreeMap<Arc<str>, Arc<Watch>>,
     items: &BTreeMap<&str, Item<'_>>,
     registries: &BTreeMap<String, Registry>,
     report: &Report,

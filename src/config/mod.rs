@@ -69,7 +69,7 @@ pub struct Config {
     /// What is kept of the past.
     pub retention: store::Retention,
     /// The watches by name.
-    pub watches: BTreeMap<Arc<str>, Watch>,
+    pub watches: BTreeMap<Arc<str>, Arc<Watch>>,
     /// The hooks by name.
     pub hooks: BTreeMap<Arc<str>, Arc<Hook>>,
     /// The registries with a table of their own, by canonical host.

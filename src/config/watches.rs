@@ -24,7 +24,7 @@ const COMPARISONS: usize = 1_000_000;
 
 /// The watches, and which hooks they name.
 pub(super) struct Read {
-    pub(super) watches: BTreeMap<Arc<str>, Watch>,
+    pub(super) watches: BTreeMap<Arc<str>, Arc<Watch>>,
     pub(super) used: BTreeSet<Arc<str>>,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn read<'a>(
         let watch = read_watch(item, &mut table, &base, &mut pool);
         table.finish();
         if let Some(watch) = watch.filter(|_| is_named) {
-            found.insert(Arc::clone(&watch.key.name), watch);
+            found.insert(Arc::clone(&watch.key.name), Arc::new(watch));
         }
     }
     Read { watches: found, used: pool.used }

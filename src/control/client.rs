@@ -18,6 +18,8 @@ use super::wire::{
 
 /// An agent answers this fast, or it hangs.
 const ANSWER: Duration = Duration::from_secs(10);
+/// To reload takes as long as the agent gives its disk, twice: another reload may be under way.
+const RELOAD: Duration = Duration::from_secs(130);
 /// A status of 100,000 watches has about 60 MB.
 const LARGEST: usize = 256 * 1024 * 1024;
 
@@ -106,7 +108,7 @@ impl Client {
 
     /// Has the agent go by the config as it is now.
     pub async fn reload(&mut self) -> Result<Reloaded, Error> {
-        self.act("/v1/reload", &()).await
+        whole(self.ask_within(RELOAD, Method::POST, "/v1/reload", Vec::new()).await?).await
     }
 
     async fn act<T: serde::de::DeserializeOwned>(
@@ -139,6 +141,16 @@ impl Client {
     }
 
     async fn ask(&mut self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Error> {
+        self.ask_within(ANSWER, method, path, body).await
+    }
+
+    async fn ask_within(
+        &mut self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, Error> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -146,7 +158,7 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(protocol)?;
-        let answer = timeout(ANSWER, self.sender.send_request(request)).await;
+        let answer = timeout(patience, self.sender.send_request(request)).await;
         let response = answer.map_err(|_| Error::Timeout)?.map_err(protocol)?;
         if response.status() == StatusCode::OK {
             return Ok(response);

@@ -44,6 +44,8 @@ pub struct Gate {
     tokens: f64,
     refilled: Instant,
     held: Option<Hold>,
+    /// How often the registry has come to be reached otherwise.
+    generation: u32,
     /// Hashes of repositories that answered 5xx since the last good answer.
     broken: Vec<u64>,
 }
@@ -72,6 +74,7 @@ pub enum Admission {
 #[must_use = "a permit must be given back"]
 pub struct Permit {
     probe: bool,
+    generation: u32,
 }
 
 /// What a check has learnt about the registry itself.
@@ -104,7 +107,7 @@ impl Gate {
     /// An open gate with a full burst.
     pub fn new(limits: Limits, now: Instant) -> Self {
         let tokens = burst(limits);
-        Self { limits, in_flight: 0, tokens, refilled: now, held: None, broken: Vec::new() }
+        Self { limits, in_flight: 0, tokens, refilled: now, held: None, generation: 0, broken: Vec::new() }
     }
 
     /// How hard the registry may be asked.
@@ -117,9 +120,11 @@ impl Gate {
         self.limits = limits;
     }
 
-    /// Forgets why the registry was held off: it is reached otherwise from now on.
+    /// Forgets why the registry was held off: it is reached otherwise from now on. What checks that are under way will
+    /// report is of the way that was.
     pub fn reopen(&mut self) {
         self.held = None;
+        self.generation = self.generation.wrapping_add(1);
         self.broken.clear();
     }
 
@@ -144,7 +149,7 @@ impl Gate {
         if let Some(hold) = &mut self.held {
             hold.probing = true;
         }
-        Admission::Granted(Permit { probe })
+        Admission::Granted(Permit { probe, generation: self.generation })
     }
 
     /// Ends a check that made `requests` requests; `chance` is uniform in 0..1.
@@ -152,6 +157,9 @@ impl Gate {
         self.refill(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         self.tokens -= f64::from(requests.saturating_sub(1));
+        if permit.generation != self.generation {
+            return;
+        }
         if permit.probe
             && let Some(hold) = &mut self.held
         {
@@ -269,6 +277,21 @@ mod tests {
         gate.release(probe, 1, Report::Answered, then, 0.0);
         let _ = granted(&mut gate, then);
         assert_eq!(gate.held_off(), None);
+    }
+
+    #[test]
+    fn what_was_under_way_says_nothing_about_a_registry_that_is_reached_otherwise() {
+        let now = Instant::now();
+        let mut gate = Gate::new(LIMITS, now);
+        let (first, second) = (granted(&mut gate, now), granted(&mut gate, now));
+        gate.release(first, 1, Report::Unreachable(FailureKind::Connect), now, 1.0);
+        gate.reopen();
+        assert_eq!(gate.held_off(), None);
+        gate.release(second, 1, Report::Unreachable(FailureKind::Connect), now, 1.0);
+        assert_eq!(gate.held_off(), None);
+        let then = now + Duration::from_secs(1);
+        // Its place is given back all the same.
+        let (_, _) = (granted(&mut gate, then), granted(&mut gate, then));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! *Invariant:* what is the same in both configs is not touched: its due time, its place in a queue, its check, its
 //! registry's connections and back-off go on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::super::clock;
 use super::super::due::first_due;
 use super::super::watched::{Stage, Watched};
-use super::{Scheduler, subscriptions};
+use super::Scheduler;
 use crate::config::Config;
 use crate::domain::judge::Record;
 use crate::domain::{Watch, WatchKey};
@@ -23,6 +23,8 @@ pub(in super::super) struct Changes {
     pub(in super::super) added: usize,
     pub(in super::super) changed: usize,
     pub(in super::super) removed: usize,
+    /// Hooks that are new, gone, or different.
+    pub(in super::super) hooks: usize,
 }
 
 impl Scheduler {
@@ -34,30 +36,34 @@ impl Scheduler {
     /// Goes on by this config; `opened`: the rows and records of the watches that are not [`Scheduler::known`].
     pub(in super::super) fn adopt(
         &mut self,
-        config: &Config,
+        config: Arc<Config>,
         mut opened: HashMap<WatchKey, (WatchId, Record)>,
     ) -> Changes {
-        let mut changes = Changes::default();
-        let touched = self.registries.adopt(config);
+        let earlier = std::mem::replace(&mut self.adopted, config.clone());
+        let altered = altered(&earlier, &config);
+        let mut changes = Changes { hooks: altered.len(), ..Changes::default() };
+        let touched = self.registries.adopt(&config);
         let places: HashMap<WatchKey, usize> =
             self.watches.iter().enumerate().map(|(index, watched)| (watched.watch.key.clone(), index)).collect();
         let before = std::mem::take(&mut self.by_name);
         // Those that were known come first: what is new may take the places of those that are gone for good.
         for (watch, index) in config.watches.values().filter_map(|watch| Some((watch, *places.get(&watch.key)?))) {
-            let was_retired = self.watches[index].retired;
-            let has_changed = self.change(index, watch, config);
-            changes.added += usize::from(was_retired);
-            changes.changed += usize::from(has_changed && !was_retired);
+            let has_changed = self.change(index, watch) || watch.hooks.iter().any(|hook| altered.contains(hook));
+            let is_new = !before.contains_key(&watch.key.name);
+            changes.added += usize::from(is_new);
+            changes.changed += usize::from(has_changed && !is_new);
             self.by_name.insert(watch.key.name.clone(), index);
         }
         for watch in config.watches.values() {
             // Without a row nothing could be recorded; whoever calls has opened one for each.
             let Some((id, record)) = opened.remove(&watch.key) else { continue };
-            changes.added += 1;
-            self.add(watch, id, record, config, None);
+            // Another image under the same name is another watch to us, and an edit to people.
+            let is_new = !before.contains_key(&watch.key.name);
+            changes.added += usize::from(is_new);
+            changes.changed += usize::from(!is_new);
+            self.add(watch, id, record, &config, None);
         }
         for (name, index) in before {
-            // Another image under the same name is another watch.
             if self.by_name.get(&name) != Some(&index) {
                 self.retire(index);
                 changes.removed += usize::from(!config.watches.contains_key(&name));
@@ -75,12 +81,17 @@ impl Scheduler {
     /// about.
     fn try_again_at(&mut self, registries: &BTreeMap<usize, bool>) {
         let now = clock::now();
-        let fails = |watched: &Watched| {
-            watched.record.trouble.is_some() && registries.get(&watched.registry).is_some_and(|otherwise| *otherwise)
-        };
-        let failing: Vec<usize> = self.by_name.values().copied().filter(|index| fails(&self.watches[*index])).collect();
-        for index in failing {
-            if let Some(due) = self.watches[index].due {
+        let live: Vec<usize> = self.by_name.values().copied().collect();
+        for index in live {
+            let watched = &mut self.watches[index];
+            let is_otherwise = registries.get(&watched.registry).is_some_and(|otherwise| *otherwise);
+            if is_otherwise && watched.stage == (Stage::Checking { dry: false }) {
+                // It is being asked in the way that was; what that comes to may say nothing about the new one.
+                watched.wanted = true;
+            } else if is_otherwise
+                && watched.record.trouble.is_some()
+                && let Some(due) = watched.due
+            {
                 self.due.remove(&(due, index));
                 self.watches[index].due = Some(now);
                 self.due.insert((now, index));
@@ -91,7 +102,7 @@ impl Scheduler {
     /// Adds a watch. It is due at once if it was never checked, or came due since `alive`; else by its schedule.
     pub(super) fn add(
         &mut self,
-        watch: &Watch,
+        watch: &Arc<Watch>,
         id: WatchId,
         record: Record,
         config: &Config,
@@ -100,8 +111,7 @@ impl Scheduler {
         let registry = self.registries.of(&watch.key.reference, config);
         let watched = Watched {
             id,
-            subscriptions: subscriptions(watch, config),
-            watch: Arc::new(watch.clone()),
+            watch: watch.clone(),
             record,
             registry,
             due: None,
@@ -113,8 +123,10 @@ impl Scheduler {
             unsaved: None,
             retired: false,
         };
+        // A record on its way to the disk may come back, so no place is free meanwhile.
         let is_free = |watched: &Watched| {
-            watched.retired && watched.stage == Stage::Idle && watched.unsaved.is_none() && watched.waiting.is_empty()
+            let is_idle = watched.stage == Stage::Idle && watched.waiting.is_empty();
+            is_idle && watched.unsaved.is_none() && self.writes.is_empty()
         };
         let index = match self.retired.iter().position(|index| is_free(&self.watches[*index])) {
             Some(place) => {
@@ -131,13 +143,10 @@ impl Scheduler {
         self.schedule_again(index, alive);
     }
 
-    /// Whether anything about this watch is different now.
-    fn change(&mut self, index: usize, watch: &Watch, config: &Config) -> bool {
-        let subscriptions = subscriptions(watch, config);
+    /// Whether anything about this watch itself is different now.
+    fn change(&mut self, index: usize, watch: &Arc<Watch>) -> bool {
         let watched = &mut self.watches[index];
-        let was = std::mem::replace(&mut watched.watch, Arc::new(watch.clone()));
-        let hears_otherwise = watched.subscriptions != subscriptions;
-        watched.subscriptions = subscriptions;
+        let was = std::mem::replace(&mut watched.watch, watch.clone());
         let returns = std::mem::take(&mut watched.retired);
         if returns {
             self.retired.retain(|retired| *retired != index);
@@ -150,7 +159,7 @@ impl Scheduler {
             let was_idle = returns || !was.enabled;
             self.schedule_again(index, (!was_idle).then(clock::now));
         }
-        returns || comes_otherwise || weighs_otherwise || hears_otherwise || was.hooks != watch.hooks
+        returns || comes_otherwise || weighs_otherwise || was.hooks != watch.hooks
     }
 
     /// Works out anew when a watch is due. One that waits for its gate or is being checked goes on.
@@ -183,9 +192,15 @@ impl Scheduler {
     }
 }
 
+/// The hooks that are new, gone, or different.
+fn altered(earlier: &Config, config: &Config) -> HashSet<Arc<str>> {
+    let names = earlier.hooks.keys().chain(config.hooks.keys());
+    names.filter(|name| earlier.hooks.get(*name) != config.hooks.get(*name)).cloned().collect()
+}
+
 /// Takes a watch out of its queue, unless somebody waits for it.
 fn unqueue(watched: &mut Watched) {
-    watched.wanted = false;
+    watched.wanted = watched.waiting.iter().any(|waiter| !waiter.dry_run);
     if watched.stage == Stage::Queued && watched.waiting.is_empty() {
         watched.stage = Stage::Idle;
     }
