@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use super::deliverer::Deliverer;
 use super::scheduler::Scheduler;
 use super::watched::{Done, Request, Waiter};
-use super::{act, clock, reload, status};
+use super::{act, clock, health, reload, status};
 use crate::control::wire::{
-    CheckLine, CheckRequest, ConfigStatus, DeliveryLine, Leftover, PauseRequest, Paused, Problem, PruneRequest,
+    CheckLine, CheckRequest, ConfigStatus, DeliveryLine, Health, Leftover, PauseRequest, Paused, Problem, PruneRequest,
     RetryLine, RetryRequest, Status,
 };
 use crate::control::{Command, Told, Undone};
@@ -40,6 +40,10 @@ impl Answers {
                     Some(Command::Status(reply)) => {
                         let this = this.clone();
                         answers.spawn(async move { this.status(reply).await });
+                    }
+                    Some(Command::Health(reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { this.health(reply).await });
                     }
                     Some(Command::Check(request, reply)) => {
                         let this = this.clone();
@@ -70,11 +74,27 @@ impl Answers {
     }
 
     async fn status(&self, reply: oneshot::Sender<Result<Status, String>>) {
-        let Some(watches) = self.look(status::of_agent).await else { return };
+        let Some(status) = self.known().await else { return };
+        let _ = reply.send(status);
+    }
+
+    async fn health(&self, reply: oneshot::Sender<Result<Health, String>>) {
+        let Some(status) = self.known().await else { return };
+        let config = self.deliverer.config();
+        let found = status.map(|status| {
+            let troubles = health::troubles(&status, &config, clock::now());
+            health::told(&status, &troubles, health::Trouble::message)
+        });
+        let _ = reply.send(found);
+    }
+
+    /// All that is known; `None` when the loop is stopping.
+    async fn known(&self) -> Option<Result<Status, String>> {
+        let watches = self.look(status::of_agent).await?;
         let reload::Current { path, loaded, error } = self.current.borrow().clone();
         let config = Some(ConfigStatus { path, loaded, error });
         let status = status::complete(watches, config, &self.deliverer.store).await;
-        let _ = reply.send(status.map_err(|error| error.to_string()));
+        Some(status.map_err(|error| error.to_string()))
     }
 
     async fn retry(&self, request: RetryRequest, reply: oneshot::Sender<Result<Vec<RetryLine>, Undone>>) {

@@ -96,7 +96,7 @@ impl Deliverer {
     }
 
     /// The config of the moment. What belongs together must go by one and the same.
-    fn config(&self) -> Arc<Config> {
+    pub(super) fn config(&self) -> Arc<Config> {
         self.config.borrow().clone()
     }
 

@@ -12,6 +12,7 @@ mod deliverer;
 mod due;
 mod expiry;
 mod failpoint;
+pub mod health;
 mod lines;
 mod once;
 mod registries;
@@ -266,11 +267,7 @@ impl Running {
         lines.spawn(scheduler.run(inbox, until_stopped()));
         lines.spawn(deliverer.serve(until_stopped(), cut.clone()));
         let serving = control::serve(listener, commands, until_stopped());
-        control.spawn(async move {
-            if let Err(error) = serving.await {
-                error!("the control socket has ended: {error}");
-            }
-        });
+        control.spawn(serving);
         control.spawn(answers.serve(asked, until_stopped()));
         control.spawn(forgetting);
         control.spawn(reloader.serve(reloads, hangup));

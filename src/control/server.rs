@@ -1,27 +1,53 @@
 //! The serving end.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::Listener;
 use axum::{Json, Router};
 use futures_util::stream;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::debug;
 
 use super::wire::{
-    CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine, RetryRequest,
-    Status,
+    CheckLine, CheckRequest, Health, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine,
+    RetryRequest, Status,
 };
+
+/// A request must have come in whole within this, and a connection may idle for so long.
+const REQUEST: Duration = Duration::from_secs(30);
+/// Connections at a time; more wait.
+const CONNECTIONS: usize = 128;
+
+/// What can be asked only.
+const READING: [(&str, &str); 2] = [("GET", "/v1/status"), ("GET", "/v1/health")];
+/// What does something.
+const ACTING: [(&str, &str); 5] = [
+    ("POST", "/v1/check"),
+    ("POST", "/v1/retry"),
+    ("POST", "/v1/pause"),
+    ("POST", "/v1/prune"),
+    ("POST", "/v1/reload"),
+];
 
 /// What the socket asks of the agent. A dropped reply means that the agent is stopping.
 #[derive(Debug)]
 pub enum Command {
     /// Tell all.
     Status(oneshot::Sender<Result<Status, String>>),
+    /// Tell what is wrong.
+    Health(oneshot::Sender<Result<Health, String>>),
     /// Owe deliveries again.
     Retry(RetryRequest, oneshot::Sender<Result<Vec<RetryLine>, Undone>>),
     /// Hold hooks, or let them go.
@@ -52,6 +78,8 @@ pub enum Told {
     End,
 }
 
+type Commands = State<mpsc::Sender<Command>>;
+
 /// Binds the socket, for its owner and group only. A socket file that a killed agent left behind is replaced: the
 /// caller holds the lock of the state, so nobody listens on it.
 pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
@@ -67,48 +95,121 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until `stop`.
-pub async fn serve(
-    listener: UnixListener,
-    commands: mpsc::Sender<Command>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let routes = Router::new()
-        .route("/v1/status", get(status))
+/// Serves all routes until `stop`.
+pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, stop: impl Future<Output = ()>) {
+    let routes = reading()
         .route("/v1/check", post(check))
         .route("/v1/retry", post(retry))
         .route("/v1/pause", post(pause))
         .route("/v1/prune", post(prune))
         .route("/v1/reload", post(reload))
-        .with_state(commands);
-    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+        .fallback(not_there)
+        .method_not_allowed_fallback(not_so);
+    answer(listener, routes.with_state(commands), stop).await;
 }
 
-async fn status(State(commands): State<mpsc::Sender<Command>>) -> Response {
+/// The routes that change nothing.
+fn reading() -> Router<mpsc::Sender<Command>> {
+    Router::new().route("/v1/status", get(status)).route("/v1/health", get(health))
+}
+
+/// Answers whoever connects, each in a task of its own, so that a slow one keeps nobody waiting. These tasks outlive
+/// `stop`: who waits for an answer still has it, or a reason.
+async fn answer<L: Listener>(mut listener: L, routes: Router, stop: impl Future<Output = ()>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    tokio::pin!(stop);
+    loop {
+        let next = async {
+            let place = room.clone().acquire_owned().await;
+            (listener.accept().await.0, place)
+        };
+        let (stream, place) = tokio::select! {
+            next = next => next,
+            () = &mut stop => return,
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        tokio::spawn(async move {
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(REQUEST);
+            if let Err(why) = http.serve_connection(TokioIo::new(stream), service).await {
+                debug!("a connection to the control socket has ended: {why}");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn not_there(uri: Uri) -> Response {
+    let routes: Vec<String> = READING.iter().chain(&ACTING).map(|(method, path)| format!("{method} {path}")).collect();
+    refuse(StatusCode::NOT_FOUND, format!("there is no {:?}; there are {}", uri.path(), routes.join(", ")))
+}
+
+async fn not_so(method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    let right =
+        READING.iter().chain(&ACTING).find(|(_, known)| *known == path).map_or("another method", |(way, _)| way);
+    refuse(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes {right}, not {method}"))
+}
+
+fn refuse(status: StatusCode, error: String) -> Response {
+    (status, Json(Refusal { error })).into_response()
+}
+
+/// A body of JSON, whatever its content type says: `curl -d` alone names another one.
+struct Given<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let late = |_| refuse(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into());
+        let bytes = timeout(REQUEST, Bytes::from_request(request, state)).await.map_err(late)?;
+        let bytes = bytes.map_err(|why| refuse(why.status(), why.body_text()))?;
+        let wrong =
+            |why| refuse(StatusCode::BAD_REQUEST, format!("the body is not the JSON that is taken here: {why}"));
+        serde_json::from_slice(&bytes).map(Self).map_err(wrong)
+    }
+}
+
+async fn status(State(commands): Commands) -> Response {
+    match ask(commands, Command::Status).await {
+        Ok(status) => Json(status).into_response(),
+        Err(response) => response,
+    }
+}
+
+async fn health(State(commands): Commands) -> Response {
+    match ask(commands, Command::Health).await {
+        Ok(health) if health.ok => Json(health).into_response(),
+        Ok(health) => (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response(),
+        Err(response) => response,
+    }
+}
+
+/// Has the agent tell something, which fails where it cannot read its own state.
+async fn ask<T>(
+    commands: mpsc::Sender<Command>,
+    command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
+) -> Result<T, Response> {
     let (reply, answer) = oneshot::channel();
-    if commands.send(Command::Status(reply)).await.is_err() {
-        return stopping();
-    }
-    match answer.await {
-        Err(_) => stopping(),
-        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(Refusal { error })).into_response(),
-        Ok(Ok(status)) => Json(status).into_response(),
-    }
+    commands.send(command(reply)).await.map_err(|_| stopping())?;
+    let answer = answer.await.map_err(|_| stopping())?;
+    answer.map_err(|error| refuse(StatusCode::INTERNAL_SERVER_ERROR, error))
 }
 
-async fn retry(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<RetryRequest>) -> Response {
+async fn retry(State(commands): Commands, Given(request): Given<RetryRequest>) -> Response {
     act(commands, |reply| Command::Retry(request, reply)).await
 }
 
-async fn pause(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<PauseRequest>) -> Response {
+async fn pause(State(commands): Commands, Given(request): Given<PauseRequest>) -> Response {
     act(commands, |reply| Command::Pause(request, reply)).await
 }
 
-async fn prune(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<PruneRequest>) -> Response {
+async fn prune(State(commands): Commands, Given(request): Given<PruneRequest>) -> Response {
     act(commands, |reply| Command::Prune(request, reply)).await
 }
 
-async fn reload(State(commands): State<mpsc::Sender<Command>>) -> Response {
+async fn reload(State(commands): Commands) -> Response {
     act(commands, Command::Reload).await
 }
 
@@ -123,20 +224,20 @@ async fn act<T: serde::Serialize>(
     }
     match answer.await {
         Err(_) => stopping(),
-        Ok(Err(Undone::Refused(error))) => (StatusCode::CONFLICT, Json(Refusal { error })).into_response(),
-        Ok(Err(Undone::Failed(error))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(Refusal { error })).into_response(),
+        Ok(Err(Undone::Refused(error))) => refuse(StatusCode::CONFLICT, error),
+        Ok(Err(Undone::Failed(error))) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
         Ok(Ok(done)) => Json(done).into_response(),
     }
 }
 
-async fn check(State(commands): State<mpsc::Sender<Command>>, Json(request): Json<CheckRequest>) -> Response {
+async fn check(State(commands): Commands, Given(request): Given<CheckRequest>) -> Response {
     let (reply, answer) = oneshot::channel();
     if commands.send(Command::Check(request, reply)).await.is_err() {
         return stopping();
     }
     match answer.await {
         Err(_) => stopping(),
-        Ok(Err(error)) => (StatusCode::NOT_FOUND, Json(Refusal { error })).into_response(),
+        Ok(Err(error)) => refuse(StatusCode::NOT_FOUND, error),
         Ok(Ok(lines)) => {
             let body = stream::unfold(lines, |mut lines| async {
                 let line = match lines.recv().await {
@@ -154,6 +255,5 @@ async fn check(State(commands): State<mpsc::Sender<Command>>, Json(request): Jso
 }
 
 fn stopping() -> Response {
-    let error = "the agent is stopping; try again".to_owned();
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Refusal { error })).into_response()
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping; try again".to_owned())
 }

@@ -14,6 +14,7 @@ pub struct Problem {
 
 /// Asks for checks now.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CheckRequest {
     /// Names of watches; empty: all that are enabled.
     #[serde(default)]
@@ -25,6 +26,7 @@ pub struct CheckRequest {
 
 /// Owes deliveries again.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RetryRequest {
     /// Ids, or their ends.
     #[serde(default)]
@@ -47,6 +49,7 @@ pub struct RetryLine {
 
 /// Holds the hooks of watches, or lets them go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PauseRequest {
     /// Names of watches.
     pub watches: Vec<String>,
@@ -63,6 +66,7 @@ pub struct Paused {
 
 /// Gives up what is owed to hooks, or has failed, where the config does not feed them any more.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PruneRequest {
     /// The deliveries to discard; empty, and not `all`: discard nothing, tell what could be.
     #[serde(default)]
@@ -289,6 +293,32 @@ pub struct Owed {
     pub running: u64,
     /// Given up.
     pub failed: u64,
+}
+
+/// Whether all is well; what `health --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether there is no problem.
+    pub ok: bool,
+    /// Watches that are enabled.
+    pub watches: usize,
+    /// What is wrong, the worst first.
+    pub problems: Vec<Unwell>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwell {
+    /// `stale`, `held`, `failed` or `failing`.
+    pub what: String,
+    /// The watch; `None`: all of them.
+    pub watch: Option<String>,
+    /// With `failed`: the hook.
+    pub hook: Option<String>,
+    /// With `failed`: the delivery.
+    pub delivery: Option<String>,
+    /// For people.
+    pub message: String,
 }
 
 /// An error as the socket tells it.

@@ -1,0 +1,105 @@
+//! What is wrong, the worst first: for `taghook health`, the control socket and probes.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::config::Config;
+use crate::control::wire::{FailedDelivery, Health, Problem, Status, Unwell, WatchStatus};
+use crate::domain::Watch;
+
+/// A check may come so much later than it was due: it may wait for its registry's gate, behind others.
+const LATE: SignedDuration = SignedDuration::from_mins(10);
+
+/// One thing that is wrong.
+#[derive(Debug)]
+pub enum Trouble<'a> {
+    /// No agent runs, so nothing is checked.
+    NoAgent,
+    /// Nothing can be recorded, so no hook is run.
+    Held(&'a Problem),
+    /// A delivery was given up.
+    Failed(&'a FailedDelivery),
+    /// The checks of a watch fail.
+    Failing(&'a WatchStatus),
+    /// A check was due long ago, and has not been made.
+    Stale {
+        /// Whose.
+        watch: &'a WatchStatus,
+        /// The last one that was made.
+        last: Timestamp,
+        /// When the next one was due.
+        due: Timestamp,
+    },
+}
+
+/// The worst first: nothing is checked, nothing can be recorded, hooks were given up, checks fail, a check is late.
+pub fn troubles<'a>(status: &'a Status, config: &Config, now: Timestamp) -> Vec<Trouble<'a>> {
+    let no_agent = status.source != "agent";
+    let enabled = || status.watches.iter().filter(|watch| watch.enabled);
+    let stale = |watch: &'a WatchStatus| {
+        let configured = config.watches.get(watch.watch.as_str()).filter(|_| !no_agent)?;
+        let last = watch.last_checked?;
+        overdue(configured, last, now).map(|due| Trouble::Stale { watch, last, due })
+    };
+    let mut all = Vec::new();
+    all.extend(no_agent.then_some(Trouble::NoAgent));
+    all.extend(status.store.iter().map(Trouble::Held));
+    all.extend(status.failed.iter().map(Trouble::Failed));
+    all.extend(enabled().filter(|watch| watch.state == "failing").map(Trouble::Failing));
+    all.extend(enabled().filter_map(stale));
+    all
+}
+
+/// When the check after the one at `last` was due, if that is long ago.
+pub(super) fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let is_late = |since: Timestamp| now.duration_since(since) > LATE;
+    // To ask a cron expression costs more than to see that it cannot matter.
+    is_late(last).then(|| watch.next_due(last)).filter(|due| is_late(*due))
+}
+
+/// All troubles as they are told in JSON, each with its `message`.
+pub fn told<'a>(status: &Status, troubles: &[Trouble<'a>], message: impl Fn(&Trouble<'a>) -> String) -> Health {
+    let problems = troubles.iter().map(|trouble| trouble.told(message(trouble))).collect();
+    let watches = status.watches.iter().filter(|watch| watch.enabled).count();
+    Health { ok: troubles.is_empty(), watches, problems }
+}
+
+impl Trouble<'_> {
+    /// A stable word for it.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::NoAgent | Self::Stale { .. } => "stale",
+            Self::Held(_) => "held",
+            Self::Failed(_) => "failed",
+            Self::Failing(_) => "failing",
+        }
+    }
+
+    /// What it is, for programs that hand it on.
+    pub(super) fn message(&self) -> String {
+        match self {
+            Self::NoAgent => "no agent answers, so nothing is checked".to_owned(),
+            Self::Held(problem) => format!("hooks are held: {}", problem.message),
+            Self::Failed(FailedDelivery { watch, hook, change, attempts, error, .. }) => {
+                let error = error.as_deref().unwrap_or("unknown");
+                format!("{watch}: hook {hook} failed for `{change}`, after attempt {attempts}: {error}")
+            }
+            Self::Failing(WatchStatus { watch, image, error, .. }) => match error {
+                Some(Problem { kind, message }) => format!("{watch}: {image}: {kind}: {message}"),
+                None => format!("{watch}: {image}"),
+            },
+            Self::Stale { watch, last, due } => {
+                format!("{}: was due at {due}, and was last checked at {last}", watch.watch)
+            }
+        }
+    }
+
+    fn told(&self, message: String) -> Unwell {
+        let (watch, hook, delivery) = match self {
+            Self::NoAgent | Self::Held(_) => (None, None, None),
+            Self::Failed(FailedDelivery { watch, hook, id, .. }) => (Some(watch), Some(hook), Some(id)),
+            Self::Failing(watch) | Self::Stale { watch, .. } => (Some(&watch.watch), None, None),
+        };
+        let what = self.what().to_owned();
+        Unwell { what, watch: watch.cloned(), hook: hook.cloned(), delivery: delivery.cloned(), message }
+    }
+}
