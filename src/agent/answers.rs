@@ -26,7 +26,7 @@ pub(super) struct Answers {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) deliverer: Deliverer,
     pub(super) reload: mpsc::Sender<reload::Asked>,
-    pub(super) current: watch::Receiver<reload::Current>,
+    pub(super) config: watch::Receiver<reload::Current>,
 }
 
 impl Answers {
@@ -44,6 +44,14 @@ impl Answers {
                     Some(Command::Health(reply)) => {
                         let this = this.clone();
                         answers.spawn(async move { this.health(reply).await });
+                    }
+                    Some(Command::Alive(reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { drop(reply.send(this.alive().await)) });
+                    }
+                    Some(Command::Current(reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { drop(reply.send(this.current().await)) });
                     }
                     Some(Command::Check(request, reply)) => {
                         let this = this.clone();
@@ -91,7 +99,7 @@ impl Answers {
     /// All that is known; `None` when the loop is stopping.
     async fn known(&self) -> Option<Result<Status, String>> {
         let watches = self.look(status::of_agent).await?;
-        let reload::Current { path, loaded, error } = self.current.borrow().clone();
+        let reload::Current { path, loaded, error } = self.config.borrow().clone();
         let config = Some(ConfigStatus { path, loaded, error });
         let status = status::complete(watches, config, &self.deliverer.store).await;
         Some(status.map_err(|error| error.to_string()))
@@ -130,7 +138,10 @@ impl Answers {
     }
 
     /// What the loop knows; `None` when it is stopping.
-    async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Scheduler) -> T + Send + 'static) -> Option<T> {
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Scheduler) -> T + Send + 'static,
+    ) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let look = Request::Look(Box::new(move |scheduler| drop(tell.send(look(scheduler)))));
         self.requests.send(look).await.ok()?;

@@ -40,6 +40,8 @@ pub(super) struct Deliverer {
     pub(super) bell: Arc<Notify>,
     /// Counts ended attempts, for those who wait for one.
     pub(super) ended: Arc<watch::Sender<u64>>,
+    /// Counts the rounds of the loop, for those who ask whether it goes on.
+    pub(super) rounds: Arc<watch::Sender<u64>>,
     /// Turns true when running hooks must end.
     pub(super) cut: watch::Receiver<bool>,
 }
@@ -72,6 +74,7 @@ impl Deliverer {
                     TRY_AGAIN
                 }
             };
+            self.rounds.send_modify(|rounds| *rounds = rounds.wrapping_add(1));
             tokio::select! {
                 () = &mut stop => break,
                 () = self.bell.notified() => {}

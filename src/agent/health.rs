@@ -51,9 +51,13 @@ pub fn troubles<'a>(status: &'a Status, config: &Config, now: Timestamp) -> Vec<
 
 /// When the check after the one at `last` was due, if that is long ago.
 pub(super) fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let is_late = |since: Timestamp| now.duration_since(since) > LATE;
     // To ask a cron expression costs more than to see that it cannot matter.
-    is_late(last).then(|| watch.next_due(last)).filter(|due| is_late(*due))
+    is_late(last, now).then(|| watch.next_due(last)).filter(|due| is_late(*due, now))
+}
+
+/// Whether what was due then should have happened by now.
+pub(super) fn is_late(due: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(due) > LATE
 }
 
 /// All troubles as they are told in JSON, each with its `message`.

@@ -15,6 +15,7 @@ mod failpoint;
 pub mod health;
 mod lines;
 mod once;
+mod probes;
 mod registries;
 mod reload;
 mod scheduler;
@@ -23,11 +24,12 @@ mod trial;
 mod watched;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -71,6 +73,14 @@ pub enum Error {
     Socket {
         /// Its path.
         socket: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The port for metrics cannot be had.
+    #[error("cannot listen on {address}: {source}; set `listen` to a free port (`ss -ltnp` tells who holds one)")]
+    Listen {
+        /// What `listen` says.
+        address: SocketAddr,
         /// Why.
         source: std::io::Error,
     },
@@ -139,8 +149,8 @@ impl Parts {
         let (config, current) = watch::channel(Arc::new(config));
         let scheduler = Scheduler::new(current.clone(), store.clone(), records, bell.clone(), schedule);
         let (cut, was_cut) = watch::channel(false);
-        let (ended, _) = watch::channel(0);
-        let deliverer = Deliverer { store, config: current, bell, ended: Arc::new(ended), cut: was_cut };
+        let (ended, rounds) = (Arc::new(watch::Sender::new(0)), Arc::new(watch::Sender::new(0)));
+        let deliverer = Deliverer { store, config: current, bell, ended, rounds, cut: was_cut };
         Ok(Self { scheduler, deliverer, config, cut })
     }
 }
@@ -195,13 +205,14 @@ pub async fn run(
 ) -> Result<(), Error> {
     let World { ready, reload, stop, hurry } = world;
     tokio::pin!(stop);
-    let (socket, watches) = (socket_path(&config), config.watches.len());
+    let (socket, listen, watches) = (socket_path(&config), config.listen, config.watches.len());
     let mut lock = tokio::select! {
         lock = Lock::acquire(&config.state, PATIENCE) => lock?,
         () = &mut stop => return Ok(()),
     };
     let parts = Parts::new(config, Mode::Agent).await?;
-    let listener = control::bind(&socket).map_err(|source| Error::Socket { socket: socket.clone(), source })?;
+    let listeners = Listeners::bind(&socket, listen).await?;
+    let listens = listeners.reading.as_ref().and_then(|listener| listener.local_addr().ok());
     let store = parts.deliverer.store.clone();
     failpoint::step("start: opened");
     tokio::select! {
@@ -209,11 +220,12 @@ pub async fn run(
         () = &mut stop => return Ok(()),
     }
     lock.name(Some(socket.clone()))?;
-    info!(watches, state = %store.dir().display(), socket = %socket.display(), "ready");
+    let listens = listens.map(tracing::field::display);
+    info!(watches, state = %store.dir().display(), socket = %socket.display(), listen = listens, "ready");
     if watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
-    let mut running = Running::start(parts, path, reload, listener);
+    let mut running = Running::start(parts, path, reload, listeners);
     ready();
     let ended = running.until(stop, &store, &lock).await;
     info!("stopping");
@@ -235,6 +247,26 @@ pub async fn run(
     ended
 }
 
+/// Where an agent can be asked.
+struct Listeners {
+    socket: UnixListener,
+    /// For the routes that change nothing.
+    reading: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(socket: &Path, listen: Option<SocketAddr>) -> Result<Self, Error> {
+        let reading = match listen {
+            Some(address) => {
+                Some(TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?)
+            }
+            None => None,
+        };
+        let bound = control::bind(socket);
+        Ok(Self { socket: bound.map_err(|source| Error::Socket { socket: socket.to_owned(), source })?, reading })
+    }
+}
+
 /// The tasks of a running agent.
 struct Running {
     /// The scheduler and the deliverer: neither ends before it is told to.
@@ -248,7 +280,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(parts: Parts, path: PathBuf, hangup: Arc<Notify>, listener: UnixListener) -> Self {
+    fn start(parts: Parts, path: PathBuf, hangup: Arc<Notify>, listeners: Listeners) -> Self {
         let Parts { scheduler, deliverer, config, cut } = parts;
         let (requests, inbox) = mpsc::channel(64);
         let (commands, asked) = mpsc::channel(64);
@@ -262,12 +294,14 @@ impl Running {
         let (current, as_loaded) = watch::channel(Current { path: path.clone(), loaded: clock::now(), error: None });
         let (reload, reloads) = mpsc::channel(8);
         let reloader = Reloader { path, store, requests: requests.clone(), config, current, bell };
-        let answers = Answers { requests, deliverer: deliverer.clone(), reload, current: as_loaded };
+        let answers = Answers { requests, deliverer: deliverer.clone(), reload, config: as_loaded };
         let (mut lines, mut control) = (JoinSet::new(), JoinSet::new());
         lines.spawn(scheduler.run(inbox, until_stopped()));
         lines.spawn(deliverer.serve(until_stopped(), cut.clone()));
-        let serving = control::serve(listener, commands, until_stopped());
-        control.spawn(serving);
+        if let Some(reading) = listeners.reading {
+            control.spawn(control::serve_reading(reading, commands.clone(), until_stopped()));
+        }
+        control.spawn(control::serve(listeners.socket, commands, until_stopped()));
         control.spawn(answers.serve(asked, until_stopped()));
         control.spawn(forgetting);
         control.spawn(reloader.serve(reloads, hangup));

@@ -140,6 +140,7 @@ impl Reloader {
         match () {
             () if running.state != config.state => Err(Error::Restart { key: "`state`" }),
             () if running.socket != config.socket => Err(Error::Restart { key: "`socket`" }),
+            () if running.listen != config.listen => Err(Error::Restart { key: "`listen`" }),
             () => Ok(()),
         }
     }

@@ -33,6 +33,15 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Every so many heartbeats, all records are written, changed or not: for their last good checks.
 const BULK: u32 = 60;
 
+/// So many watches are looked at in one go.
+pub(super) const SOME: usize = 1000;
+
+/// One watch, as it is counted.
+pub(super) struct Seen {
+    pub(super) watch: Arc<Watch>,
+    pub(super) last_checked: Option<Timestamp>,
+}
+
 /// When an agent was last known to be alive.
 pub(super) struct LastAlive(pub(super) Option<Timestamp>);
 
@@ -398,6 +407,15 @@ impl Scheduler {
     /// The watches that the config names, in no order.
     pub(super) fn live(&self) -> impl Iterator<Item = &Watched> {
         self.by_name.values().map(|index| &self.watches[*index])
+    }
+
+    /// A part of the watches that are checked by themselves, from this place on, and whether that was the end: there may
+    /// be many, and whoever looks at all of them keeps nobody waiting.
+    pub(super) fn some(&self, from: usize) -> (Vec<Seen>, bool) {
+        let part = self.watches.iter().skip(from).take(SOME);
+        let wanted = part.filter(|watched| watched.watch.enabled && !watched.retired);
+        let seen = |watched: &Watched| Seen { watch: watched.watch.clone(), last_checked: watched.record.last_checked };
+        (wanted.map(seen).collect(), from + SOME >= self.watches.len())
     }
 
     fn is_scheduled(&self) -> bool {

@@ -153,6 +153,7 @@ fn top(config: &Config) -> Values {
     vec![
         ("state", path(Some(&config.state))),
         ("socket", path(config.socket.as_ref())),
+        ("listen", text(config.listen.map(|address| address.to_string()).as_deref())),
         ("shutdown_grace", duration(config.shutdown_grace)),
     ]
 }

@@ -77,6 +77,11 @@ pub(super) const TOP: Section = Section {
         key("state", Kind::Path, "Where the state is kept."),
         key("socket", Kind::Path, "The control socket."),
         key(
+            "listen",
+            Kind::Form("127.0.0.1:9464"),
+            "An address and a port for metrics, health and status over HTTP; whoever can reach it may read them.",
+        ),
+        key(
             "shutdown_grace",
             Kind::Duration,
             "How long running hooks may go on when the agent stops; then they are ended, and run again after the next \

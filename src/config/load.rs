@@ -42,6 +42,22 @@ fn state(path: &Path, top: &mut Table<'_, '_>, around: &Surroundings) -> Option<
     top.path("state").or_else(|| around.state(&absolute))
 }
 
+/// Where the reading routes stand, beside the socket.
+fn listen(top: &mut Table<'_, '_>) -> Option<std::net::SocketAddr> {
+    let item = top.peek("listen")?;
+    let read = |text: &str| {
+        let wrong = |_| format!("{text:?} is not an address with a port; write for example \"127.0.0.1:9464\"");
+        text.parse::<std::net::SocketAddr>().map_err(wrong)
+    };
+    let address = top.parsed("listen", read)?;
+    if !address.ip().to_canonical().is_loopback() {
+        let fault = Fault::warning(format!("listen \"{address}\" can be reached from outside, without a password"));
+        let help = "names of images and hooks can be read there; use \"127.0.0.1:PORT\", or see to it with a firewall";
+        top.report.add(fault.at(item.place()).help(help));
+    }
+    Some(address)
+}
+
 pub(super) fn load_in(path: &Path, around: &Surroundings) -> Result<Loaded, Faults> {
     load_with(path, around, |_, _| ()).map(|(loaded, ())| loaded)
 }
@@ -97,6 +113,7 @@ fn read_sections(path: &Path, sections: &Sections<'_>, around: &Surroundings, re
     let mut top = Table::new(String::new(), &keys::TOP, sections.top.clone(), report);
     let state = state(path, &mut top, around);
     let socket = top.path("socket");
+    let listen = listen(&mut top);
     let shutdown_grace = top.duration("shutdown_grace", Zero::Allowed).unwrap_or(defaults::SHUTDOWN_GRACE);
     top.finish();
     if state.is_none() {
@@ -120,7 +137,7 @@ fn read_sections(path: &Path, sections: &Sections<'_>, around: &Surroundings, re
     }
     let retention = retention::read(&sections.retention, report);
     let (watches, hooks, registries) = (read.watches, hooks.hooks, registries.registries);
-    Some(Config { state: state?, socket, shutdown_grace, retention, watches, hooks, registries })
+    Some(Config { state: state?, socket, listen, shutdown_grace, retention, watches, hooks, registries })
 }
 
 /// What all files say, by section; a name that stands in two files is reported and the first one kept.

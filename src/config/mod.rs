@@ -64,6 +64,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where the control socket stands; `None`: `$RUNTIME_DIRECTORY`, else the state directory.
     pub socket: Option<PathBuf>,
+    /// Where metrics, health and status can be read over TCP, if anywhere.
+    pub listen: Option<std::net::SocketAddr>,
     /// How long running hooks may go on when the agent stops.
     pub shutdown_grace: Duration,
     /// What is kept of the past.

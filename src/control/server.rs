@@ -15,7 +15,7 @@ use futures_util::stream;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
@@ -31,7 +31,8 @@ const REQUEST: Duration = Duration::from_secs(30);
 const CONNECTIONS: usize = 128;
 
 /// What can be asked only.
-const READING: [(&str, &str); 2] = [("GET", "/v1/status"), ("GET", "/v1/health")];
+const READING: [(&str, &str); 4] =
+    [("GET", "/v1/status"), ("GET", "/v1/health"), ("GET", "/healthz"), ("GET", "/readyz")];
 /// What does something.
 const ACTING: [(&str, &str); 5] = [
     ("POST", "/v1/check"),
@@ -48,6 +49,10 @@ pub enum Command {
     Status(oneshot::Sender<Result<Status, String>>),
     /// Tell what is wrong.
     Health(oneshot::Sender<Result<Health, String>>),
+    /// Tell whether all parts make progress, or which does not.
+    Alive(oneshot::Sender<Result<(), String>>),
+    /// Tell whether the checks are current, or why not.
+    Current(oneshot::Sender<Result<(), String>>),
     /// Owe deliveries again.
     Retry(RetryRequest, oneshot::Sender<Result<Vec<RetryLine>, Undone>>),
     /// Hold hooks, or let them go.
@@ -77,6 +82,8 @@ pub enum Told {
     /// That was all. An answer that ends without this was broken off.
     End,
 }
+
+const STOPPING: &str = "the agent is stopping; try again";
 
 type Commands = State<mpsc::Sender<Command>>;
 
@@ -108,9 +115,19 @@ pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, stop
     answer(listener, routes.with_state(commands), stop).await;
 }
 
+/// Serves the routes that change nothing until `stop`.
+pub async fn serve_reading(listener: TcpListener, commands: mpsc::Sender<Command>, stop: impl Future<Output = ()>) {
+    let routes = reading().fallback(not_here).method_not_allowed_fallback(not_so);
+    answer(listener, routes.with_state(commands), stop).await;
+}
+
 /// The routes that change nothing.
 fn reading() -> Router<mpsc::Sender<Command>> {
-    Router::new().route("/v1/status", get(status)).route("/v1/health", get(health))
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/health", get(health))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(current))
 }
 
 /// Answers whoever connects, each in a task of its own, so that a slow one keeps nobody waiting. These tasks outlive
@@ -144,6 +161,15 @@ async fn not_there(uri: Uri) -> Response {
     refuse(StatusCode::NOT_FOUND, format!("there is no {:?}; there are {}", uri.path(), routes.join(", ")))
 }
 
+async fn not_here(uri: Uri) -> Response {
+    let path = uri.path();
+    if ACTING.iter().any(|(_, acting)| *acting == path) {
+        return refuse(StatusCode::NOT_FOUND, format!("{path} is on the control socket only"));
+    }
+    let routes = READING.map(|(method, path)| format!("{method} {path}"));
+    refuse(StatusCode::NOT_FOUND, format!("there is no {path:?}; there are {}", routes.join(", ")))
+}
+
 async fn not_so(method: Method, uri: Uri) -> Response {
     let path = uri.path();
     let right =
@@ -174,7 +200,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
 async fn status(State(commands): Commands) -> Response {
     match ask(commands, Command::Status).await {
         Ok(status) => Json(status).into_response(),
-        Err(response) => response,
+        Err(refused) => refused.into_response(),
     }
 }
 
@@ -182,7 +208,23 @@ async fn health(State(commands): Commands) -> Response {
     match ask(commands, Command::Health).await {
         Ok(health) if health.ok => Json(health).into_response(),
         Ok(health) => (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response(),
-        Err(response) => response,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn alive(State(commands): Commands) -> Response {
+    probed(ask(commands, Command::Alive).await)
+}
+
+async fn current(State(commands): Commands) -> Response {
+    probed(ask(commands, Command::Current).await)
+}
+
+/// For a probe: a word, or the reason as text.
+fn probed(found: Result<(), Refused>) -> Response {
+    match found {
+        Ok(()) => "ok\n".into_response(),
+        Err(Refused(_, why)) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response(),
     }
 }
 
@@ -190,11 +232,25 @@ async fn health(State(commands): Commands) -> Response {
 async fn ask<T>(
     commands: mpsc::Sender<Command>,
     command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
-) -> Result<T, Response> {
+) -> Result<T, Refused> {
     let (reply, answer) = oneshot::channel();
-    commands.send(command(reply)).await.map_err(|_| stopping())?;
-    let answer = answer.await.map_err(|_| stopping())?;
-    answer.map_err(|error| refuse(StatusCode::INTERNAL_SERVER_ERROR, error))
+    let stopping = || Refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING.to_owned());
+    let asked = async {
+        commands.send(command(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    };
+    let slow = |_| Refused(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer".to_owned());
+    let answer = timeout(REQUEST, asked).await.map_err(slow)??;
+    answer.map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+/// A status, and the reason.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        refuse(self.0, self.1)
+    }
 }
 
 async fn retry(State(commands): Commands, Given(request): Given<RetryRequest>) -> Response {
@@ -255,5 +311,5 @@ async fn check(State(commands): Commands, Given(request): Given<CheckRequest>) -
 }
 
 fn stopping() -> Response {
-    refuse(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping; try again".to_owned())
+    refuse(StatusCode::SERVICE_UNAVAILABLE, STOPPING.to_owned())
 }

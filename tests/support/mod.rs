@@ -15,6 +15,7 @@ pub mod bed;
 pub mod distribution;
 pub mod fault;
 pub mod hook;
+pub mod http;
 pub mod nginx;
 pub mod process;
 pub mod registry;

@@ -41,7 +41,7 @@ fn each_value_says_where_it_comes_from() {
 #[test]
 fn every_key_is_shown_where_it_is_set() {
     let folder = Folder::new(
-        "state = '/s'\nsocket = '/s/x'\nretention = { changes_age = '1d', deliveries_age = '1d' }\n[watch.w]\nimage = 'r.example/w'\nschedule = '@daily'\ntimezone = 'UTC'\n\
+        "state = '/s'\nsocket = '/s/x'\nlisten = '127.0.0.1:9464'\nretention = { changes_age = '1d', deliveries_age = '1d' }\n[watch.w]\nimage = 'r.example/w'\nschedule = '@daily'\ntimezone = 'UTC'\n\
          platform = 'linux/arm64'\n[hook.h]\ncommand = 'true'\n[registry.'r.example']\nusername = 'u'\n\
          password_file = '/p'\nauth_file = '/a'\nca_file = '/c'\nclient_cert = '/d'\nclient_key = '/e'\n\
          [registry.other]\nusername = 'u'\npassword_credential = 'p'\nendpoint = 'https://m.example'\n",

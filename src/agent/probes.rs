@@ -1,0 +1,71 @@
+//! What probes ask: do all parts make progress, and are the checks current?
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::answers::Answers;
+use super::scheduler::{SOME, Seen};
+use super::{clock, health};
+
+/// A part that goes on at all does so within this.
+const PROGRESS: Duration = Duration::from_secs(5);
+/// So many reasons are told.
+const REASONS: usize = 10;
+
+impl Answers {
+    /// Whether the loop, the store and the deliverer go on; if not, which does not. A disk that is full is no reason to
+    /// start the agent again, so it is none here.
+    pub(super) async fn alive(&self) -> Result<(), String> {
+        let hangs = |part: &str| format!("{part} makes no progress");
+        let looked = timeout(PROGRESS, self.look(|_| ())).await;
+        looked.ok().flatten().ok_or_else(|| hangs("the scheduler"))?;
+        let read = timeout(PROGRESS, self.deliverer.store.last_heartbeat()).await;
+        read.map_err(|_| hangs("the store"))?.map_err(|why| format!("the store cannot be read: {why}"))?;
+        let mut rounds = self.deliverer.rounds.subscribe();
+        self.deliverer.bell.notify_one();
+        let went_on = timeout(PROGRESS, rounds.changed()).await;
+        went_on.ok().and_then(Result::ok).ok_or_else(|| hangs("the deliverer"))
+    }
+
+    /// Whether what is known is as fresh as the schedules say, and new things can be recorded; if not, why not.
+    pub(super) async fn current(&self) -> Result<(), String> {
+        let mut reasons: Vec<String> = self
+            .deliverer
+            .store
+            .trouble()
+            .map(|trouble| format!("hooks are held: {}", trouble.message))
+            .into_iter()
+            .collect();
+        let (now, loaded) = (clock::now(), self.config.borrow().loaded);
+        let seen = self.all_seen().await.ok_or("the agent is stopping")?;
+        for Seen { watch, last_checked, .. } in &seen {
+            let due = match last_checked {
+                Some(last) => health::overdue(watch, *last, now),
+                // It was due as soon as it was known.
+                None => health::is_late(loaded, now).then_some(loaded),
+            };
+            reasons.extend(due.map(|due| format!("{}: its check was due at {due}", watch.name())));
+        }
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let more = reasons.len().saturating_sub(REASONS);
+        reasons.truncate(REASONS);
+        reasons.extend((more > 0).then(|| format!("and {more} more")));
+        Err(reasons.join("\n"))
+    }
+
+    /// All watches that are checked by themselves, looked at a part at a time; `None` when the loop is stopping.
+    pub(super) async fn all_seen(&self) -> Option<Vec<Seen>> {
+        let (mut all, mut from) = (Vec::new(), 0);
+        loop {
+            let (some, is_end) = self.look(move |scheduler| scheduler.some(from)).await?;
+            all.extend(some);
+            from += SOME;
+            if is_end {
+                return Some(all);
+            }
+        }
+    }
+}
