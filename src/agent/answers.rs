@@ -53,6 +53,10 @@ impl Answers {
                         let this = this.clone();
                         answers.spawn(async move { drop(reply.send(this.current().await)) });
                     }
+                    Some(Command::Metrics(reply)) => {
+                        let this = this.clone();
+                        answers.spawn(async move { drop(reply.send(this.metrics().await)) });
+                    }
                     Some(Command::Check(request, reply)) => {
                         let this = this.clone();
                         answers.spawn(async move { this.check(request, reply).await });

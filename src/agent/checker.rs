@@ -75,6 +75,8 @@ pub(super) struct Checked {
     /// If not, how soon it must be.
     pub(super) unsaved: Option<Persist>,
     pub(super) owed: Vec<Owed>,
+    /// What was accepted.
+    pub(super) changes: Vec<ChangeKind>,
     pub(super) elapsed: Duration,
 }
 
@@ -171,6 +173,7 @@ impl Check {
             saved,
             unsaved: (!saved).then_some(verdict.persist),
             owed,
+            changes: verdict.changes.iter().map(|change| change.kind).collect(),
             elapsed,
             record: verdict.record,
         }

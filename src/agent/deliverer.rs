@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::contract::Message;
+use super::metrics::{AttemptTally, Attempts};
 use super::{clock, failpoint};
 use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
@@ -42,6 +43,8 @@ pub(super) struct Deliverer {
     pub(super) ended: Arc<watch::Sender<u64>>,
     /// Counts the rounds of the loop, for those who ask whether it goes on.
     pub(super) rounds: Arc<watch::Sender<u64>>,
+    /// What attempts have come to.
+    pub(super) attempts: Arc<watch::Sender<Attempts>>,
     /// Turns true when running hooks must end.
     pub(super) cut: watch::Receiver<bool>,
 }
@@ -179,6 +182,10 @@ impl Deliverer {
         let run = hook::run(&hook.command, &message.vars(), &message.json(), stop, line).await;
         failpoint::step("delivery: ended");
         let ended = ended(&run);
+        let (result, took) = (ended.ending.as_str(), began.elapsed());
+        self.attempts.send_modify(|attempts| {
+            attempts.entry(hook.name.clone()).or_insert_with(AttemptTally::new).count(result, took);
+        });
         let state = self.record(hook, &claimed, ended, tries).await;
         failpoint::step("delivery: recorded");
         let elapsed = began.elapsed();

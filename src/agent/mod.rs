@@ -14,6 +14,7 @@ mod expiry;
 mod failpoint;
 pub mod health;
 mod lines;
+mod metrics;
 mod once;
 mod probes;
 mod registries;
@@ -150,7 +151,8 @@ impl Parts {
         let scheduler = Scheduler::new(current.clone(), store.clone(), records, bell.clone(), schedule);
         let (cut, was_cut) = watch::channel(false);
         let (ended, rounds) = (Arc::new(watch::Sender::new(0)), Arc::new(watch::Sender::new(0)));
-        let deliverer = Deliverer { store, config: current, bell, ended, rounds, cut: was_cut };
+        let attempts = Arc::default();
+        let deliverer = Deliverer { store, config: current, bell, ended, rounds, attempts, cut: was_cut };
         Ok(Self { scheduler, deliverer, config, cut })
     }
 }

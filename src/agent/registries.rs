@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::metrics::CheckTally;
 use crate::config::Config;
 use crate::domain::gate::{Admission, Gate, Limits, Permit};
 use crate::domain::{FailureKind, Reference};
@@ -15,6 +16,8 @@ pub(super) struct Registry {
     options: registry::Options,
     client: Option<Arc<Client>>,
     pub(super) gate: Gate,
+    /// What was counted.
+    pub(super) tally: CheckTally,
     /// Watches that are due, in order.
     pub(super) queue: VecDeque<usize>,
     /// When its gate opens, where that is noted.
@@ -31,6 +34,11 @@ impl Registry {
         let client = Arc::new(Client::new(&self.host, &self.options)?);
         self.client = Some(client.clone());
         Ok(client)
+    }
+
+    /// How many requests it last said were left.
+    pub(super) fn remaining(&self) -> Option<u64> {
+        self.client.as_ref()?.remaining()
     }
 }
 
@@ -60,6 +68,7 @@ impl Registries {
                 registry.options = options;
                 registry.client = None;
                 registry.gate.reopen();
+                registry.tally.note_hold(false, Instant::now());
                 touched.insert(index, true);
             }
         }
@@ -76,7 +85,7 @@ impl Registries {
         let gate = Gate::new(limits, Instant::now());
         let (host, queue) = (host.to_owned(), VecDeque::new());
         self.by_host.insert(host.clone(), self.all.len());
-        self.all.push(Registry { host, options, client: None, gate, queue, opening: None });
+        self.all.push(Registry { host, options, client: None, gate, tally: CheckTally::new(), queue, opening: None });
         self.all.len() - 1
     }
 

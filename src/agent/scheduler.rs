@@ -5,7 +5,7 @@
 
 mod adopt;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use super::watched::{Done, Request, Stage, Waiter, Watched};
 use crate::config::Config;
 use crate::domain::FailureKind;
 use crate::domain::gate::{Permit, Report};
-use crate::domain::judge::{Persist, Record};
+use crate::domain::judge::{Persist, Record, State};
 use crate::store::{Store, WatchId};
 pub(super) use adopt::Changes;
 
@@ -39,7 +39,9 @@ pub(super) const SOME: usize = 1000;
 /// One watch, as it is counted.
 pub(super) struct Seen {
     pub(super) watch: Arc<Watch>,
+    pub(super) state: State,
     pub(super) last_checked: Option<Timestamp>,
+    pub(super) last_ok: Option<Timestamp>,
 }
 
 /// When an agent was last known to be alive.
@@ -63,6 +65,8 @@ pub(super) struct Scheduler {
     adopted: Arc<Config>,
     checks: JoinSet<Ended>,
     writes: JoinSet<Vec<usize>>,
+    /// Changes that were accepted, by their kind.
+    pub(super) changes: BTreeMap<&'static str, u64>,
     /// Rung when deliveries were owed.
     bell: Arc<tokio::sync::Notify>,
     clock: Clock,
@@ -95,6 +99,7 @@ impl Scheduler {
             adopted: adopted.clone(),
             checks: JoinSet::new(),
             writes: JoinSet::new(),
+            changes: BTreeMap::new(),
             bell,
             clock: Clock::new(),
             stopping: watch::Sender::new(false),
@@ -281,6 +286,10 @@ impl Scheduler {
         if !dry {
             watched.record = std::mem::take(&mut checked.record);
             watched.unsaved = watched.unsaved.filter(|_| !checked.saved).max(checked.unsaved);
+            self.registries.get_mut(watched.registry).tally.count(&checked);
+            for kind in &checked.changes {
+                *self.changes.entry(kind.as_str()).or_default() += 1;
+            }
         }
         let line = line(&watched.watch, &checked);
         let id = watched.id;
@@ -317,6 +326,8 @@ impl Scheduler {
         let before = self.registries.held_off(index, now);
         let registry = self.registries.get_mut(index);
         registry.gate.release(permit, requests, report, now, fastrand::f64());
+        registry.tally.requests += u64::from(requests);
+        registry.tally.note_hold(registry.gate.held_off().is_some(), now);
         let Some((cause, until)) = registry.gate.held_off().filter(|(_, until)| *until > now) else { return };
         let pause = Duration::from_secs((until - now).as_secs());
         match before {
@@ -412,9 +423,18 @@ impl Scheduler {
     /// A part of the watches that are checked by themselves, from this place on, and whether that was the end: there may
     /// be many, and whoever looks at all of them keeps nobody waiting.
     pub(super) fn some(&self, from: usize) -> (Vec<Seen>, bool) {
+        let now = Instant::now();
         let part = self.watches.iter().skip(from).take(SOME);
         let wanted = part.filter(|watched| watched.watch.enabled && !watched.retired);
-        let seen = |watched: &Watched| Seen { watch: watched.watch.clone(), last_checked: watched.record.last_checked };
+        let seen = |watched: &Watched| Seen {
+            watch: watched.watch.clone(),
+            state: match self.registries.held_off(watched.registry, now) {
+                Some(_) if watched.due.is_none() => State::Failing,
+                _ => watched.record.state(),
+            },
+            last_checked: watched.record.last_checked,
+            last_ok: watched.record.last_ok,
+        };
         (wanted.map(seen).collect(), from + SOME >= self.watches.len())
     }
 

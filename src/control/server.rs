@@ -31,8 +31,8 @@ const REQUEST: Duration = Duration::from_secs(30);
 const CONNECTIONS: usize = 128;
 
 /// What can be asked only.
-const READING: [(&str, &str); 4] =
-    [("GET", "/v1/status"), ("GET", "/v1/health"), ("GET", "/healthz"), ("GET", "/readyz")];
+const READING: [(&str, &str); 5] =
+    [("GET", "/v1/status"), ("GET", "/v1/health"), ("GET", "/metrics"), ("GET", "/healthz"), ("GET", "/readyz")];
 /// What does something.
 const ACTING: [(&str, &str); 5] = [
     ("POST", "/v1/check"),
@@ -49,6 +49,8 @@ pub enum Command {
     Status(oneshot::Sender<Result<Status, String>>),
     /// Tell what is wrong.
     Health(oneshot::Sender<Result<Health, String>>),
+    /// Tell what was counted, in Prometheus' text format.
+    Metrics(oneshot::Sender<Result<String, String>>),
     /// Tell whether all parts make progress, or which does not.
     Alive(oneshot::Sender<Result<(), String>>),
     /// Tell whether the checks are current, or why not.
@@ -126,6 +128,7 @@ fn reading() -> Router<mpsc::Sender<Command>> {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/health", get(health))
+        .route("/metrics", get(metrics))
         .route("/healthz", get(alive))
         .route("/readyz", get(current))
 }
@@ -208,6 +211,13 @@ async fn health(State(commands): Commands) -> Response {
     match ask(commands, Command::Health).await {
         Ok(health) if health.ok => Json(health).into_response(),
         Ok(health) => (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response(),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn metrics(State(commands): Commands) -> Response {
+    match ask(commands, Command::Metrics).await {
+        Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response(),
         Err(refused) => refused.into_response(),
     }
 }

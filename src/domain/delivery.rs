@@ -105,6 +105,18 @@ pub enum Ending {
     Cut,
 }
 
+impl Ending {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Deferred => "deferred",
+            Self::Failed => "failed",
+            Self::Cut => "cut",
+        }
+    }
+}
+
 /// What a delivery has behind it when an attempt ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {

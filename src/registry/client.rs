@@ -87,6 +87,11 @@ impl Client {
         })
     }
 
+    /// How many requests the registry last said were left, if it says so.
+    pub fn remaining(&self) -> Option<u64> {
+        self.session.remaining()
+    }
+
     /// Lets an hour pass for the tokens.
     #[cfg(test)]
     pub(super) fn age(&self) {

@@ -64,6 +64,11 @@ impl Session {
         self.slots.age();
     }
 
+    /// How many requests the registry last said were left, if it says so.
+    pub(super) fn remaining(&self) -> Option<u64> {
+        self.transport.remaining()
+    }
+
     /// Who is asked.
     pub(super) fn host(&self) -> &str {
         self.endpoint.host()

@@ -4,6 +4,7 @@
 //! that began with https never goes on without.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,7 +40,12 @@ pub(super) struct Transport {
     /// Made at the first request, and again when a file of certificates has changed.
     built: Mutex<Option<Built>>,
     limit: Duration,
+    /// How many requests were left when that was last said; [`UNSAID`] before.
+    remaining: AtomicU64,
 }
+
+/// That no answer has told how many requests are left.
+const UNSAID: u64 = u64::MAX;
 
 struct Built {
     http: reqwest::Client,
@@ -84,7 +90,13 @@ impl Transport {
     pub(super) fn new(registry: &str, host: &str, options: &Options) -> Self {
         let remedies =
             Remedies { table: registry.to_owned(), host: host.to_owned(), endpoint: options.endpoint.is_some() };
-        Self { remedies, options: options.clone(), built: Mutex::default(), limit: options.timeout }
+        Self {
+            remedies,
+            options: options.clone(),
+            built: Mutex::default(),
+            limit: options.timeout,
+            remaining: AtomicU64::new(UNSAID),
+        }
     }
 
     /// The client that fits the files as they are. While a changed one is of no use, it may be half written, and the
@@ -155,6 +167,11 @@ impl Transport {
         builder.build().map_err(|error| classify(error, host, options.timeout, Some(&self.remedies)))
     }
 
+    /// How many requests are left, if an answer has told it.
+    pub(super) fn remaining(&self) -> Option<u64> {
+        Some(self.remaining.load(Relaxed)).filter(|left| *left != UNSAID)
+    }
+
     /// Sends a request and follows where it is redirected.
     pub(super) async fn send(&self, request: Request, tally: &mut Tally) -> Result<Response, Error> {
         let mut response = self.send_once(&request, tally).await?;
@@ -203,8 +220,18 @@ impl Transport {
             error
         })?;
         request.tell_answer(&response, began.elapsed());
+        if let Some(left) = remaining(response.headers()) {
+            self.remaining.store(left, Relaxed);
+        }
         Ok(response)
     }
+}
+
+/// Docker Hub says `ratelimit-remaining: 76;w=21600`, others `x-ratelimit-remaining: 76`.
+fn remaining(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get("ratelimit-remaining").or_else(|| headers.get("x-ratelimit-remaining"))?;
+    let number = value.to_str().ok()?.split([';', ',']).next()?.trim();
+    number.parse().ok().filter(|left| *left != UNSAID)
 }
 
 impl Request {

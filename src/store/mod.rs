@@ -24,7 +24,7 @@ pub use expiry::{Keep, Retention};
 pub use ledger::{Owed, Subscription};
 pub use leftover::Fed;
 pub use lock::{Lock, LockError, Owner, owner};
-pub use reader::{AttemptRow, ChangeRow, DeliveryRow, Filter, OwedCounts, Reader, WatchRow};
+pub use reader::{AttemptRow, ChangeRow, DeliveryRow, Filter, HookOwed, OwedCounts, Reader, WatchRow};
 pub use record::WatchId;
 pub use writer::{Store, Trouble};
 

@@ -47,6 +47,15 @@ pub struct OwedCounts {
     pub failed: u64,
 }
 
+/// What one hook is owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookOwed {
+    /// Its name.
+    pub hook: String,
+    /// How much, over all watches.
+    pub counts: OwedCounts,
+}
+
 /// What is looked for among changes and deliveries; `None` is everything.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -273,6 +282,11 @@ impl super::Store {
         self.read(owed).await
     }
 
+    /// What each hook is owed; hooks that are owed nothing are left out.
+    pub async fn owed_by_hook(&self) -> Result<Vec<HookOwed>, Error> {
+        self.read(owed_by_hook).await
+    }
+
     /// What was given up, the latest first, and the end of what it printed.
     pub async fn failed_deliveries(&self) -> Result<Vec<DeliveryRow>, Error> {
         self.read(failed).await
@@ -400,15 +414,29 @@ fn watches(connection: &Connection) -> Result<Vec<WatchRow>, Error> {
 }
 
 fn owed(connection: &Connection) -> Result<Vec<(super::WatchId, OwedCounts)>, Error> {
-    let mut query = connection.prepare_cached(
-        "SELECT watch, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed') FROM (
-             SELECT watch, state FROM deliveries WHERE state = 'pending'
-             UNION ALL SELECT watch, state FROM deliveries WHERE state = 'running'
-             UNION ALL SELECT watch, state FROM deliveries WHERE state = 'failed') GROUP BY watch",
-    )?;
+    owed_by(connection, "watch", |row| Ok(super::WatchId(row.get(0)?)))
+}
+
+fn owed_by_hook(connection: &Connection) -> Result<Vec<HookOwed>, Error> {
+    let owed = owed_by(connection, "hook", |row| row.get(0))?;
+    Ok(owed.into_iter().map(|(hook, counts)| HookOwed { hook, counts }).collect())
+}
+
+/// What is not done, counted by a column.
+fn owed_by<T>(
+    connection: &Connection,
+    column: &str,
+    key: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<(T, OwedCounts)>, Error> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {column}, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed') FROM (
+             SELECT {column}, state FROM deliveries WHERE state = 'pending'
+             UNION ALL SELECT {column}, state FROM deliveries WHERE state = 'running'
+             UNION ALL SELECT {column}, state FROM deliveries WHERE state = 'failed') GROUP BY {column}",
+    ))?;
     let rows = query.query_map([], |row| {
         let count = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
-        Ok((super::WatchId(row.get(0)?), OwedCounts { pending: count(1)?, running: count(2)?, failed: count(3)? }))
+        Ok((key(row)?, OwedCounts { pending: count(1)?, running: count(2)?, failed: count(3)? }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

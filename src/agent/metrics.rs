@@ -1,0 +1,249 @@
+//! What is counted, and the page that monitoring reads.
+//!
+//! Each count belongs to the part that makes it: those of checks to the loop, those of attempts to the deliverer. A
+//! scrape takes copies, and writes the page where it keeps nobody waiting. All label values are bounded by the config.
+
+mod page;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answers::Answers;
+use super::checker::Checked;
+use super::scheduler::{Scheduler, Seen};
+use crate::domain::ChangeKind;
+use crate::domain::judge::State;
+use crate::store::{HookOwed, Trouble};
+use page::{Histogram, Kind, Page};
+
+const CHECK_BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const ATTEMPT_BOUNDS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0];
+
+/// By a stable word.
+type Counts = BTreeMap<&'static str, u64>;
+
+/// What the checks at one registry have come to.
+#[derive(Clone)]
+pub(super) struct CheckTally {
+    outcomes: Counts,
+    failures: Counts,
+    durations: Histogram,
+    /// Requests, those for tokens and after redirects among them.
+    pub(super) requests: u64,
+    held_off: Duration,
+    held_off_since: Option<Instant>,
+}
+
+impl CheckTally {
+    pub(super) fn new() -> Self {
+        let (outcomes, failures, durations) = (Counts::new(), Counts::new(), Histogram::new(CHECK_BOUNDS));
+        Self { outcomes, failures, durations, requests: 0, held_off: Duration::ZERO, held_off_since: None }
+    }
+
+    pub(super) fn count(&mut self, checked: &Checked) {
+        *self.outcomes.entry(checked.outcome.as_str()).or_default() += 1;
+        if let Some(failure) = &checked.failure {
+            *self.failures.entry(failure.kind.as_str()).or_default() += 1;
+        }
+        self.durations.observe(checked.elapsed);
+    }
+
+    /// Whether the registry is held off from now on.
+    pub(super) fn note_hold(&mut self, is_held: bool, now: Instant) {
+        if is_held {
+            self.held_off_since.get_or_insert(now);
+        } else if let Some(since) = self.held_off_since.take() {
+            self.held_off += now - since;
+        }
+    }
+
+    fn held_off(&self, now: Instant) -> Duration {
+        self.held_off + self.held_off_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+/// What the attempts of one hook have come to.
+#[derive(Clone)]
+pub(super) struct AttemptTally {
+    results: Counts,
+    durations: Histogram,
+}
+
+impl AttemptTally {
+    pub(super) fn new() -> Self {
+        Self { results: Counts::new(), durations: Histogram::new(ATTEMPT_BOUNDS) }
+    }
+
+    pub(super) fn count(&mut self, result: &'static str, took: Duration) {
+        *self.results.entry(result).or_default() += 1;
+        self.durations.observe(took);
+    }
+}
+
+/// The attempts of all hooks since the start.
+pub(super) type Attempts = BTreeMap<Arc<str>, AttemptTally>;
+
+/// One registry, as it is at a scrape.
+struct RegistryNow {
+    host: String,
+    tally: CheckTally,
+    waiting: usize,
+    remaining: Option<u64>,
+}
+
+/// All that is on the page.
+struct Scraped {
+    registries: Vec<RegistryNow>,
+    changes: Counts,
+    watches: Vec<Seen>,
+    owed: Vec<HookOwed>,
+    attempts: Attempts,
+    trouble: Option<Trouble>,
+    loaded: jiff::Timestamp,
+    is_reload_well: bool,
+}
+
+impl Answers {
+    /// The page of metrics.
+    pub(super) async fn metrics(&self) -> Result<String, String> {
+        let stopping = "the agent is stopping";
+        let look = |scheduler: &Scheduler| {
+            let one = |registry: &super::registries::Registry| RegistryNow {
+                host: registry.host.clone(),
+                tally: registry.tally.clone(),
+                waiting: registry.queue.len(),
+                remaining: registry.remaining(),
+            };
+            (scheduler.registries.iter().map(one).collect(), scheduler.changes.clone())
+        };
+        let (registries, changes) = self.look(look).await.ok_or(stopping)?;
+        let watches = self.all_seen().await.ok_or(stopping)?;
+        let store = &self.deliverer.store;
+        let owed = store.owed_by_hook().await.map_err(|why| why.to_string())?;
+        let attempts = self.deliverer.attempts.borrow().clone();
+        let (loaded, is_reload_well) = (self.config.borrow().loaded, self.config.borrow().error.is_none());
+        let trouble = store.trouble();
+        let scraped = Scraped { registries, changes, watches, owed, attempts, trouble, loaded, is_reload_well };
+        tokio::task::spawn_blocking(move || scraped.page()).await.map_err(|_| stopping.to_owned())
+    }
+}
+
+impl Scraped {
+    fn page(&self) -> String {
+        let mut page = Page::default();
+        self.agent(&mut page);
+        self.watches(&mut page);
+        self.checks(&mut page);
+        self.registries(&mut page);
+        self.deliveries(&mut page);
+        page.text()
+    }
+
+    fn agent(&self, page: &mut Page) {
+        page.family("taghook_build_info", Kind::Gauge, "The version that runs; always 1.")
+            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        let help = "When the config that is in force was read.";
+        page.family("taghook_config_loaded_timestamp_seconds", Kind::Gauge, help).sample(&[], seconds(self.loaded));
+        let help = "1 unless the config was edited and refused at the last reload.";
+        page.family("taghook_config_last_reload_successful", Kind::Gauge, help)
+            .sample(&[], u8::from(self.is_reload_well));
+        let help = "1 unless nothing can be written, so that no hook is run: a full or failing disk.";
+        page.family("taghook_store_writable", Kind::Gauge, help).sample(&[], u8::from(self.trouble.is_none()));
+    }
+
+    fn watches(&self, page: &mut Page) {
+        let mut states = page.family("taghook_watches", Kind::Gauge, "Enabled watches by state.");
+        for state in [State::Unknown, State::Ok, State::Settling, State::Failing, State::Absent] {
+            let count = self.watches.iter().filter(|seen| seen.state == state).count();
+            states.sample(&[("state", state.as_str())], count);
+        }
+        let help = "When the registry last answered for a watch; no sample before the first time.";
+        let mut last_ok = page.family("taghook_watch_last_ok_timestamp_seconds", Kind::Gauge, help);
+        for Seen { watch, last_ok: at, .. } in &self.watches {
+            if let Some(at) = at {
+                last_ok.sample(&[("watch", watch.name())], seconds(*at));
+            }
+        }
+        let mut changes = page.family("taghook_changes_total", Kind::Counter, "Changes that were accepted, by kind.");
+        for kind in ChangeKind::ALL.map(ChangeKind::as_str) {
+            changes.sample(&[("change", kind)], self.changes.get(kind).copied().unwrap_or_default());
+        }
+    }
+
+    fn checks(&self, page: &mut Page) {
+        let help = "Checks by what they came to.";
+        let mut outcomes = page.family("taghook_checks_total", Kind::Counter, help);
+        for RegistryNow { host, tally, .. } in &self.registries {
+            for (outcome, count) in &tally.outcomes {
+                outcomes.sample(&[("registry", host), ("outcome", outcome)], count);
+            }
+        }
+        let help = "Checks that learnt nothing, by why.";
+        let mut failures = page.family("taghook_check_failures_total", Kind::Counter, help);
+        for RegistryNow { host, tally, .. } in &self.registries {
+            for (kind, count) in &tally.failures {
+                failures.sample(&[("registry", host), ("kind", kind)], count);
+            }
+        }
+        let help = "How long checks took, from the first request to the last answer.";
+        let mut durations = page.family("taghook_check_duration_seconds", Kind::Histogram, help);
+        for RegistryNow { host, tally, .. } in &self.registries {
+            durations.histogram(&[("registry", host)], &tally.durations);
+        }
+    }
+
+    fn registries(&self, page: &mut Page) {
+        let now = Instant::now();
+        let help = "Requests, those for tokens and after redirects among them.";
+        let mut requests = page.family("taghook_registry_requests_total", Kind::Counter, help);
+        for RegistryNow { host, tally, .. } in &self.registries {
+            requests.sample(&[("registry", host)], tally.requests);
+        }
+        let help = "How long a registry was held off, from the refusal or failure to the answer that ended it.";
+        let mut held_off = page.family("taghook_registry_gate_closed_seconds_total", Kind::Counter, help);
+        for RegistryNow { host, tally, .. } in &self.registries {
+            held_off.sample(&[("registry", host)], tally.held_off(now).as_secs_f64());
+        }
+        let help = "Watches that are due and wait for their registry's gate.";
+        let mut waiting = page.family("taghook_registry_waiting_watches", Kind::Gauge, help);
+        for RegistryNow { host, waiting: count, .. } in &self.registries {
+            waiting.sample(&[("registry", host)], count);
+        }
+        let help = "Requests that a registry last said were left; no sample where it does not say.";
+        let mut remaining = page.family("taghook_registry_ratelimit_remaining", Kind::Gauge, help);
+        for RegistryNow { host, remaining: left, .. } in &self.registries {
+            if let Some(left) = left {
+                remaining.sample(&[("registry", host)], left);
+            }
+        }
+    }
+
+    fn deliveries(&self, page: &mut Page) {
+        let help = "Deliveries that are not done: waiting, running, or given up.";
+        let mut deliveries = page.family("taghook_deliveries", Kind::Gauge, help);
+        for HookOwed { hook, counts } in &self.owed {
+            for (state, count) in [("pending", counts.pending), ("running", counts.running), ("failed", counts.failed)]
+            {
+                deliveries.sample(&[("hook", hook), ("state", state)], count);
+            }
+        }
+        let help = "Runs of a hook that have ended, by how.";
+        let mut results = page.family("taghook_attempts_total", Kind::Counter, help);
+        for (hook, tally) in &self.attempts {
+            for (result, count) in &tally.results {
+                results.sample(&[("hook", hook), ("result", result)], count);
+            }
+        }
+        let help = "How long runs of a hook took.";
+        let mut durations = page.family("taghook_attempt_duration_seconds", Kind::Histogram, help);
+        for (hook, tally) in &self.attempts {
+            durations.histogram(&[("hook", hook)], &tally.durations);
+        }
+    }
+}
+
+/// As Prometheus wants points in time.
+fn seconds(at: jiff::Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
+}

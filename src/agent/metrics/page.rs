@@ -1,0 +1,120 @@
+//! Prometheus' text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//!
+//! *Invariant:* every family is there from the first scrape on, also while it has no samples.
+
+use std::fmt::{Display, Write};
+
+/// A page of metrics.
+#[derive(Default)]
+pub(super) struct Page(String);
+
+/// What a family is.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// The name of a label, and its value. Names of watches, hooks and registries are validated, and all others are our own
+/// words, so none needs to be escaped.
+type Label<'a> = (&'static str, &'a str);
+
+impl Page {
+    /// Begins a family; its samples follow.
+    pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
+        let word = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {word}");
+        Family { page: self, name }
+    }
+
+    pub(super) fn text(self) -> String {
+        self.0
+    }
+}
+
+/// The family that is being written.
+pub(super) struct Family<'p> {
+    page: &'p mut Page,
+    name: &'static str,
+}
+
+impl Family<'_> {
+    pub(super) fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
+        self.line("", labels, None, value);
+    }
+
+    pub(super) fn histogram(&mut self, labels: &[Label<'_>], histogram: &Histogram) {
+        let mut total = 0;
+        let bounds = histogram.bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+        for (bound, count) in bounds.zip(&histogram.counts) {
+            total += count;
+            self.line("_bucket", labels, Some(("le", &bound)), total);
+        }
+        self.line("_sum", labels, None, histogram.sum);
+        self.line("_count", labels, None, total);
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[Label<'_>], more: Option<Label<'_>>, value: impl Display) {
+        let text = &mut self.page.0;
+        text.push_str(self.name);
+        text.push_str(suffix);
+        for (number, (name, value)) in labels.iter().chain(&more).enumerate() {
+            let _ = write!(text, "{}{name}=\"{value}\"", if number == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(text, "{} {value}", if labels.is_empty() && more.is_none() { "" } else { "}" });
+    }
+}
+
+/// How long things took, in seconds.
+#[derive(Debug, Clone)]
+pub(super) struct Histogram {
+    bounds: &'static [f64],
+    /// One more than bounds.
+    counts: Box<[u64]>,
+    sum: f64,
+}
+
+impl Histogram {
+    pub(super) fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1].into(), sum: 0.0 }
+    }
+
+    pub(super) fn observe(&mut self, took: std::time::Duration) {
+        let took = took.as_secs_f64();
+        let place = self.bounds.partition_point(|bound| *bound < took);
+        self.counts[place] += 1;
+        self.sum += took;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_what_took_no_longer_than_each_bound() {
+        let mut histogram = Histogram::new(&[0.1, 1.0]);
+        for took in [50, 100, 101, 5000] {
+            histogram.observe(Duration::from_millis(took));
+        }
+        let mut page = Page::default();
+        page.family("t_seconds", Kind::Histogram, "Times.").histogram(&[("of", "x")], &histogram);
+        page.family("n_total", Kind::Counter, "A number.").sample(&[], 7);
+        page.family("none", Kind::Gauge, "Nothing.");
+        assert_eq!(
+            page.text(),
+            "# HELP t_seconds Times.\n# TYPE t_seconds histogram\n\
+             t_seconds_bucket{of=\"x\",le=\"0.1\"} 2\nt_seconds_bucket{of=\"x\",le=\"1\"} 3\n\
+             t_seconds_bucket{of=\"x\",le=\"+Inf\"} 4\nt_seconds_sum{of=\"x\"} 5.251\nt_seconds_count{of=\"x\"} 4\n\
+             # HELP n_total A number.\n# TYPE n_total counter\nn_total 7\n# HELP none Nothing.\n# TYPE none gauge\n"
+        );
+    }
+}
