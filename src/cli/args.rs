@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{config_verbs, init, text};
+use super::{config_verbs, init, log, text};
 use crate::domain::ChangeKind;
 use crate::domain::schedule::parse_duration;
 use crate::store::Filter;
@@ -38,11 +38,7 @@ Exit status: 0 all is well; 1 something checked or run has failed, or is still o
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Run the agent, in the foreground
-    ///
-    /// Checks each watch on its schedule and runs its hooks when the tag moves, until SIGTERM or SIGINT. Running hooks
-    /// are then given `shutdown_grace` (a second signal ends them at once); what is still owed is owed at the next start.
-    Run,
+    Run(Run),
     Check(Check),
     /// Show every watch, the worst first, or all about one
     Status(Read),
@@ -79,6 +75,18 @@ pub(super) enum Verb {
     #[command(subcommand)]
     Config(config_verbs::Verb),
     Init(init::Init),
+}
+
+/// Run the agent, in the foreground
+///
+/// Checks each watch on its schedule and runs its hooks when the tag moves, until SIGTERM or SIGINT. Running hooks are
+/// then given `shutdown_grace` (a second signal ends them at once); what is still owed is owed at the next start. It logs
+/// one line for each event that matters; RUST_LOG=taghook=debug shows each check.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// How to log to standard error [default: to the journal under systemd, else text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(super) log_format: Option<log::Format>,
 }
 
 #[derive(Debug, Subcommand)]

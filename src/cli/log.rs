@@ -1,20 +1,33 @@
 //! Where events go: the journal with fields when systemd started us, else standard error.
 
+use std::env::VarError;
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 
+use tracing::warn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Sets it up once, for the agent.
-pub(super) fn start() {
-    start_at("info");
+use crate::config::nearest;
+
+/// How events are written to standard error, whoever started us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Sets it up once, for the agent; without a format: the journal where systemd started us, else text.
+pub(super) fn start(format: Option<Format>) {
+    start_at("info", format);
 }
 
 /// Sets it up once, for a command that prints its results itself: events are for the journal, under a timer.
 pub(super) fn start_quietly() {
-    start_at(if stderr_is_the_journal() { "info" } else { "off" });
+    start_at(if stderr_is_the_journal() { "info" } else { "off" }, None);
 }
 
 /// Sets it up once, for a command that tells the story of a check itself.
@@ -25,18 +38,51 @@ where
     tracing_subscriber::registry().with(story).init();
 }
 
-/// `level` is what is told where `RUST_LOG` says nothing.
-fn start_at(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+/// `level` is what is told where `RUST_LOG` says nothing, or nothing that can be understood.
+fn start_at(level: &str, format: Option<Format>) {
+    let (filter, doubt) = filter(level);
     let registry = tracing_subscriber::registry().with(filter);
-    match tracing_journald::layer() {
-        Ok(journal) if stderr_is_the_journal() => registry.with(journal).init(),
+    let human = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match (format, tracing_journald::layer()) {
+        (None, Ok(journal)) if stderr_is_the_journal() => registry.with(journal).init(),
+        (Some(Format::Json), _) => registry.with(human.json().flatten_event(true)).init(),
         _ => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            let human = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
-            registry.with(human.with_target(false)).init();
+            registry.with(human.with_ansi(colour).with_target(false)).init();
         }
     }
+    let Some(doubt) = doubt else { return };
+    if tracing::enabled!(tracing::Level::WARN) {
+        warn!("{doubt}");
+    } else {
+        anstream::eprintln!("warning: {doubt}");
+    }
+}
+
+/// What `RUST_LOG` lets through, and what is odd about it.
+fn filter(level: &str) -> (EnvFilter, Option<String>) {
+    let usual = || EnvFilter::new(level);
+    let remedy = "write for example RUST_LOG=info or RUST_LOG=taghook=debug";
+    match std::env::var("RUST_LOG") {
+        Ok(text) if text.trim().is_empty() => (usual(), None),
+        Ok(text) => match EnvFilter::builder().parse(&text) {
+            Ok(filter) => (filter, misspelt(&text)),
+            Err(why) => (usual(), Some(format!("RUST_LOG={text:?} is ignored: {why}; {remedy}"))),
+        },
+        Err(VarError::NotPresent) => (usual(), None),
+        Err(VarError::NotUnicode(_)) => (usual(), Some(format!("RUST_LOG is ignored: it is not UTF-8; {remedy}"))),
+    }
+}
+
+/// A word that resembles a level is taken for a module, and so silences all others.
+fn misspelt(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let mut words = text.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ':']));
+    words.find_map(|word| {
+        let lower = word.to_ascii_lowercase();
+        let near = nearest(&lower, LEVELS).filter(|_| !LEVELS.contains(&&*lower))?;
+        Some(format!("RUST_LOG: {word:?} is taken for the name of a module; did you mean {near:?}?"))
+    })
 }
 
 /// systemd.exec(5), `$JOURNAL_STREAM`: device and inode of the stream that leads to the journal.

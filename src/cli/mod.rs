@@ -50,7 +50,7 @@ enum Failure {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
-        Verb::Run => run::run(cli.config.as_deref()),
+        Verb::Run(run) => run::run(cli.config.as_deref(), &run),
         Verb::Check(check) if !check.image.is_empty() => {
             return image::run(&image::Question {
                 images: check.image,

@@ -9,14 +9,15 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use super::args::Run;
 use super::{Failure, aloud, log, runtime, text};
 use crate::{agent, config};
 
-pub(super) fn run(explicit: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(super) fn run(explicit: Option<&Path>, run: &Run) -> Result<ExitCode, Failure> {
     // Absolute, so that a reload reads the same file wherever we stand.
     let path = std::path::absolute(config::find(explicit)?)?;
     let config = aloud(config::load(&path)?);
-    log::start();
+    log::start(run.log_format);
     let watches = config.watches.len();
     let ready = move || {
         let status = format!("watching {}", text::count(watches, "tag", "tags"));
