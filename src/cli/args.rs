@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{config_verbs, init, log, text};
+use super::{config_verbs, generate, init, log, text};
 use crate::domain::ChangeKind;
 use crate::domain::schedule::parse_duration;
 use crate::store::Filter;
@@ -41,10 +41,20 @@ pub(super) enum Verb {
     Run(Run),
     Check(Check),
     /// Show every watch, the worst first, or all about one
+    #[command(after_help = "Examples:
+  taghook status                     every watch
+  taghook status web                 all about one
+  taghook status --json | jq -r '.watches[] | select(.state == \"failing\") | .watch'")]
     Status(Read),
     /// Show the changes, newest first, how long each stood, and what hooks did
+    #[command(after_help = "Examples:
+  taghook history web --since 7d     what has changed in a week
+  taghook history --change moved -n 5")]
     History(History),
     /// Show what hooks were owed and what was done about it, newest first
+    #[command(after_help = "Examples:
+  taghook deliveries --only failed   what needs a `taghook retry`
+  taghook deliveries web --hook redeploy --since 2026-01-31")]
     Deliveries(Deliveries),
     Log(Log),
     Explain(Explain),
@@ -52,8 +62,14 @@ pub(super) enum Verb {
     ///
     /// The watch and hook of each is owed the newest digest, in a new delivery with new attempts. A delivery that is no
     /// longer the newest of its watch and hook is refused.
+    #[command(after_help = "Examples:
+  taghook retry 7f3a09c2d411         by its id, or the end of it
+  taghook retry --failed             all that have failed")]
     Retry(Retry),
     /// Keep checking watches, and hold their hooks
+    #[command(after_help = "Examples:
+  taghook pause web api              while the host is worked on
+  taghook resume web api             then: one run for the newest digest")]
     Pause(Pause),
     /// Let the hooks of paused watches go: what is owed by now is the newest digest only
     Resume(Pause),
@@ -75,6 +91,9 @@ pub(super) enum Verb {
     #[command(subcommand)]
     Config(config_verbs::Verb),
     Init(init::Init),
+    /// Make man pages and shell completions
+    #[command(subcommand)]
+    Generate(generate::Verb),
 }
 
 /// Run the agent, in the foreground
@@ -83,6 +102,9 @@ pub(super) enum Verb {
 /// then given `shutdown_grace` (a second signal ends them at once); what is still owed is owed at the next start. It logs
 /// one line for each event that matters; RUST_LOG=taghook=debug shows each check.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook run --config ./config.toml
+  RUST_LOG=taghook=debug taghook run --log-format json")]
 pub(super) struct Run {
     /// How to log to standard error [default: to the journal under systemd, else text]
     #[arg(long, value_name = "FORMAT", value_enum)]
@@ -99,6 +121,9 @@ pub(super) enum HookVerb {
 /// It runs by this user and from this shell, but as the agent runs it: with its clean environment, its directory, its
 /// time limit. It does what it does in earnest. Nothing is recorded, and what is owed to it stays owed.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook hook test redeploy         for the first watch that feeds it
+  taghook hook test announce web --change failing")]
 pub(super) struct HookTest {
     /// The hook
     #[arg(value_name = "HOOK")]
@@ -119,6 +144,9 @@ pub(super) struct HookTest {
 /// Exit status 1 if a watch is failing or stale, a delivery has failed, or no agent runs. One line for each problem, the worst first. Without a running agent everything is stale. A watch whose tag was removed is
 /// no problem: that is known, and told to hooks.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook health || mail -s 'taghook needs you' root < /dev/null
+  taghook health --json | jq -r '.problems[].message'")]
 pub(super) struct Health {
     /// One JSON object
     #[arg(long)]
@@ -130,6 +158,11 @@ pub(super) struct Health {
 /// With an agent on this state, the agent is asked to check, and this command waits for the result. Without one, it
 /// checks by itself and gives each due delivery of these watches one attempt. A registry that is held off is not asked.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook check                      all watches
+  taghook check web --dry-run        would anything happen?
+  taghook check --image nginx:1.27 ghcr.io/acme/web:stable
+  taghook check --image nginx --platform linux/arm64 --json")]
 pub(super) struct Check {
     /// Watches to check [default: all that are enabled]
     #[arg(value_name = "WATCH", conflicts_with = "image")]
@@ -155,6 +188,9 @@ pub(super) struct Check {
 ///
 /// The newest attempt, unless told otherwise. A hook's first and last 32 KiB are kept, with the count of what was not.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook log 7f3a09c2d411           the newest attempt
+  taghook log 7f3a09c2d411 --all --tail 20")]
 pub(super) struct Log {
     /// The delivery, by its id or the end of it
     #[arg(value_name = "ID")]
@@ -184,6 +220,9 @@ pub(super) struct Log {
 /// Nothing is recorded and no hook is run. Credentials are masked, so that all of it can stand in a bug report. A
 /// registry that a running agent has been told to leave alone is not asked.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook explain web
+  taghook explain --image ghcr.io/acme/web:stable --platform linux/arm64")]
 pub(super) struct Explain {
     /// The watch
     #[arg(value_name = "WATCH", required_unless_present = "image", conflicts_with = "image")]

@@ -6,6 +6,7 @@ mod check;
 mod config_verbs;
 mod deliveries;
 mod explain;
+mod generate;
 mod health;
 mod history;
 mod hook;
@@ -76,6 +77,7 @@ pub fn main() -> ExitCode {
         Verb::Health(health) => health::run(cli.config.as_deref(), &health),
         Verb::Hook(HookVerb::Test(test)) => hook::test(cli.config.as_deref(), test),
         Verb::Config(verb) => config_verbs::run(cli.config.as_deref(), &verb),
+        Verb::Generate(verb) => generate::run(verb),
         Verb::Init(init) => init::run(cli.config.as_deref(), &init),
     };
     done.unwrap_or_else(Failure::tell)
