@@ -82,3 +82,29 @@ fn all_about_one_watch_is_told() {
     let said = bed.run(&["status", "wbe"]).expect(2).stderr;
     assert!(said.contains("did you mean \"web\""), "{said}");
 }
+
+#[test]
+fn a_check_of_many_shows_how_far_it_is_to_those_who_look_and_leaves_nothing_behind() {
+    let (sandbox, _registry) = three();
+    let results = sandbox.path().join("results");
+
+    let seen = on_terminal(&sandbox, 80, "", &format!("check > {}", results.display())).expect(1).stdout;
+
+    let steps: Vec<&str> = seen.split("\r\x1b[K").collect();
+    assert_eq!((steps[0], steps[1]), ("", "0 of 3 checked"), "{seen:?}");
+    assert_eq!(steps[steps.len() - 2..], ["3 of 3 checked, 1 failed", ""], "the line is gone: {seen:?}");
+    assert_eq!(std::fs::read_to_string(results).unwrap().matches(" ms\n").count(), 3);
+
+    // Each result has a line of its own where both go to one terminal.
+    let seen = on_terminal(&sandbox, 80, "", "check").expect(1).stdout;
+    assert_eq!(seen.lines().filter(|line| line.ends_with(" ms")).count(), 3, "{seen:?}");
+    assert!(
+        seen.split('\n').all(|line| line.rsplit("\x1b[K").next().unwrap().matches(" checked").count() == 0),
+        "{seen:?}"
+    );
+
+    let piped = sandbox.run(&["check"]).expect(1);
+    assert_eq!(piped.stderr, "");
+    let one = on_terminal(&sandbox, 80, "", "check well").expect(0).stdout;
+    assert!(!one.contains("checked"), "{one:?}");
+}

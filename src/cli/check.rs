@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::progress::Progress;
 use super::run::Signals;
 use super::{Check, Failure, load, log, runtime, text};
 use crate::agent;
@@ -16,14 +17,20 @@ pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Fai
     log::start_quietly();
     let request = CheckRequest { watches: check.watches, dry_run: check.dry_run };
     let (mut well, mut printed) = (true, Ok(()));
+    let enabled = config.watches.values().filter(|watch| watch.enabled).count();
+    let mut progress = Progress::of(if request.watches.is_empty() { enabled } else { request.watches.len() });
     let line = |line: CheckLine| {
         well &= line.is_well() || request.dry_run && line.outcome != "failed";
         let text = if check.json { serde_json::to_string(&line).unwrap_or_default() + "\n" } else { human(&line) };
-        if printed.is_ok() {
-            printed = text::print(&text);
-        }
+        progress.step(line.outcome == "failed", || {
+            if printed.is_ok() {
+                printed = text::print(&text);
+            }
+        });
     };
-    runtime()?.block_on(ask(config, request.clone(), line))?;
+    let done = runtime()?.block_on(ask(config, request.clone(), line));
+    drop(progress);
+    done?;
     printed?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

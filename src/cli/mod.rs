@@ -14,6 +14,7 @@ mod image;
 mod init;
 mod log;
 mod output;
+mod progress;
 mod prune;
 mod reload;
 mod run;
