@@ -90,7 +90,9 @@ fn a_paused_watch_is_checked_and_its_hooks_are_held_until_it_is_resumed() {
         bed.check(0);
         let agent = by_agent.then(|| bed.agent());
 
-        bed.run(&["pause", "web"]).expect(0);
+        for changed in [1, 0] {
+            assert_eq!(bed.run(&["pause", "web", "--json"]).expect(0).json(), json!({"changed": changed}));
+        }
         assert_eq!(bed.status()["paused"], true);
         bed.push("two");
         // It is owed, and so the command says that not all is done.

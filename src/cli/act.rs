@@ -41,6 +41,7 @@ pub(super) fn pause(explicit: Option<&Path>, pause: Pause, paused: bool) -> Resu
     })?;
     let names = request.watches.join(", ");
     let text = match (paused, done.changed) {
+        _ if pause.json => text::json_lines(&[done]),
         (true, 0) => format!("{names}: already paused\n"),
         (true, _) => format!("{names}: checks go on, hooks are held until `taghook resume`\n"),
         (false, 0) => format!("{names}: not paused\n"),

@@ -261,6 +261,9 @@ pub(super) struct Pause {
     /// Watches, by name
     #[arg(value_name = "WATCH", required = true)]
     pub(super) watches: Vec<String>,
+    /// One JSON object: how many watches have changed
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// What is left over from an earlier config.
