@@ -22,9 +22,9 @@ use super::lines::{held_off_line, line, unknown_watch};
 use super::registries::Registries;
 use super::watched::{Done, Request, Stage, Waiter, Watched};
 use crate::config::Config;
-use crate::domain::FailureKind;
 use crate::domain::gate::{Permit, Report};
 use crate::domain::judge::{Persist, Record, State};
+use crate::domain::{FailureKind, Watch};
 use crate::store::{Store, WatchId};
 pub(super) use adopt::Changes;
 
