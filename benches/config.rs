@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use taghook::agent;
 use taghook::control::Client;
+use tokio::sync::Notify;
 
 const WATCHES: usize = 10_000;
 const HOOKS: usize = 100;
@@ -57,16 +58,21 @@ fn reload(dir: &Path, good: &str) -> Result<[Duration; 2], Box<dyn std::error::E
     };
     write(0)?;
     let config = taghook::config::load(&path)?.config;
-    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    static READY: Notify = Notify::const_new();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let world = agent::World {
-        ready: move || ready.send(()).unwrap_or_default(),
+        tell: |sign| {
+            if matches!(sign, agent::Sign::Ready) {
+                READY.notify_one();
+            }
+        },
+        alive: None,
         reload: Arc::default(),
         stop: async move { drop(stopped.await) },
         hurry: std::future::pending(),
     };
     let measure = async {
-        is_ready.await?;
+        READY.notified().await;
         let mut best = [Duration::MAX; 2];
         for run in 1..=RUNS {
             write(run)?;

@@ -83,7 +83,7 @@ async fn demo() -> Result<()> {
 
     let (end, stopped) = oneshot::channel::<()>();
     let stop = async { drop(stopped.await) };
-    let world = agent::World { ready: || {}, reload: Arc::default(), stop, hurry: std::future::pending() };
+    let world = agent::World { tell: |_| {}, alive: None, reload: Arc::default(), stop, hurry: std::future::pending() };
     let agent = agent::run(path, config, world);
     let story = async {
         let pushed = stage.play(first).await;

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::contract::Message;
 use super::metrics::{AttemptTally, Attempts};
+use super::vitals::Ping;
 use super::{clock, failpoint};
 use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
@@ -51,7 +52,13 @@ pub(super) struct Deliverer {
 
 impl Deliverer {
     /// Delivers until `stop`, then lets what runs go on for its grace, and cuts what is left.
-    pub(super) async fn serve(self, stop: impl Future<Output = ()>, cut: watch::Sender<bool>) {
+    /// Answers `pings` in between: as long as it claims.
+    pub(super) async fn serve(
+        self,
+        stop: impl Future<Output = ()>,
+        cut: watch::Sender<bool>,
+        mut pings: mpsc::Receiver<Ping>,
+    ) {
         let mut runs = JoinSet::new();
         let mut busy = HashMap::<Arc<str>, usize>::new();
         tokio::pin!(stop);
@@ -81,6 +88,7 @@ impl Deliverer {
             tokio::select! {
                 () = &mut stop => break,
                 () = self.bell.notified() => {}
+                Some(ping) = pings.recv() => drop(ping.send(())),
                 Some(done) = runs.join_next() => {
                     if let Ok(count) = done.ok().and_then(|name| busy.get_mut(&name)).ok_or(()) {
                         *count = count.saturating_sub(1);

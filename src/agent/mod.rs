@@ -22,6 +22,7 @@ mod reload;
 mod scheduler;
 pub mod status;
 mod trial;
+mod vitals;
 mod watched;
 
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ pub use act::{pause_once, prune_once, retry_once};
 pub use lines::unknown_watch;
 pub use once::check_once;
 pub use trial::{Sample, Trial};
+pub use vitals::{Sign, Standing};
 
 use crate::config::Config;
 use crate::control;
@@ -49,12 +51,15 @@ use answers::Answers;
 use deliverer::Deliverer;
 use reload::{Current, Reloader};
 use scheduler::{LastAlive, Scheduler};
+use vitals::{News, Vitals};
 
 /// How long `run` waits for a one-shot command to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// More than this are counted, not named.
 const MANY: usize = 10;
+/// What a stop may take beyond the grace of the hooks: to end the last of them, and to write what is not on disk.
+const TO_END: Duration = Duration::from_secs(30);
 
 /// How often it is made sure that the state is still there: what is written into a removed file is lost.
 const LOOK_AFTER_STATE: Duration = Duration::from_secs(60);
@@ -188,9 +193,11 @@ fn known(config: &Config, keys: &[WatchKey]) -> Result<Vec<Record>, Error> {
 }
 
 /// What an agent tells the world, and is told by it.
-pub struct World<Ready, Stop, Hurry> {
-    /// Called once it checks, delivers and listens.
-    pub ready: Ready,
+pub struct World<Stop, Hurry> {
+    /// Hears its signs.
+    pub tell: fn(Sign),
+    /// How often [`Sign::Alive`] is expected, if it is.
+    pub alive: Option<Duration>,
     /// Rung when the config shall be read again.
     pub reload: Arc<Notify>,
     /// When it shall end.
@@ -203,9 +210,9 @@ pub struct World<Ready, Stop, Hurry> {
 pub async fn run(
     path: PathBuf,
     config: Config,
-    world: World<impl FnOnce(), impl Future<Output = ()>, impl Future<Output = ()>>,
+    world: World<impl Future<Output = ()>, impl Future<Output = ()>>,
 ) -> Result<(), Error> {
-    let World { ready, reload, stop, hurry } = world;
+    let World { tell, alive, reload, stop, hurry } = world;
     tokio::pin!(stop);
     let (socket, listen, watches) = (socket_path(&config), config.listen, config.watches.len());
     let mut lock = tokio::select! {
@@ -215,7 +222,7 @@ pub async fn run(
     let parts = Parts::new(config, Mode::Agent).await?;
     let listeners = Listeners::bind(&socket, listen).await?;
     let listens = listeners.reading.as_ref().and_then(|listener| listener.local_addr().ok());
-    let store = parts.deliverer.store.clone();
+    let (store, current) = (parts.deliverer.store.clone(), parts.deliverer.config.clone());
     failpoint::step("start: opened");
     tokio::select! {
         recovered = parts.deliverer.recover() => recovered?,
@@ -227,9 +234,9 @@ pub async fn run(
     if watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
-    let mut running = Running::start(parts, path, reload, listeners);
-    ready();
+    let mut running = Running::start(parts, path, reload, listeners, (tell, alive));
     let ended = running.until(stop, &store, &lock).await;
+    tell(Sign::Stopping(current.borrow().shutdown_grace + TO_END));
     info!("stopping");
     failpoint::step("stop: asked");
     // From now on others wait for us to end, instead of asking a socket that does not answer any more.
@@ -273,8 +280,8 @@ impl Listeners {
 struct Running {
     /// The scheduler and the deliverer: neither ends before it is told to.
     lines: JoinSet<()>,
-    /// The control socket and its answers, what reloads and what forgets: ended without ceremony. Whoever waits sees the connection
-    /// break.
+    /// The control socket and its answers, what reloads, what forgets, the signs of life: ended without ceremony. Whoever
+    /// waits sees the connection break.
     control: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Turns true when running hooks must end.
@@ -282,7 +289,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(parts: Parts, path: PathBuf, hangup: Arc<Notify>, listeners: Listeners) -> Self {
+    fn start(
+        parts: Parts,
+        path: PathBuf,
+        hangup: Arc<Notify>,
+        listeners: Listeners,
+        (tell, alive): (fn(Sign), Option<Duration>),
+    ) -> Self {
         let Parts { scheduler, deliverer, config, cut } = parts;
         let (requests, inbox) = mpsc::channel(64);
         let (commands, asked) = mpsc::channel(64);
@@ -295,11 +308,24 @@ impl Running {
         let forgetting = expiry::serve(store.clone(), config.subscribe());
         let (current, as_loaded) = watch::channel(Current { path: path.clone(), loaded: clock::now(), error: None });
         let (reload, reloads) = mpsc::channel(8);
-        let reloader = Reloader { path, store, requests: requests.clone(), config, current, bell };
+        let news = News { checks: scheduler.news.clone(), ended: deliverer.ended.subscribe() };
+        let (ping, pings) = mpsc::channel(1);
+        let vitals = Vitals {
+            scheduler: requests.clone(),
+            deliverer: ping,
+            store: store.clone(),
+            current: as_loaded.clone(),
+            tell,
+        };
+        let reloader = Reloader { path, store, requests: requests.clone(), config, current, bell, tell };
         let answers = Answers { requests, deliverer: deliverer.clone(), reload, config: as_loaded };
         let (mut lines, mut control) = (JoinSet::new(), JoinSet::new());
         lines.spawn(scheduler.run(inbox, until_stopped()));
-        lines.spawn(deliverer.serve(until_stopped(), cut.clone()));
+        lines.spawn(deliverer.serve(until_stopped(), cut.clone(), pings));
+        control.spawn(vitals.clone().tell_standing(news));
+        if let Some(every) = alive {
+            control.spawn(vitals.tell_alive(every));
+        }
         if let Some(reading) = listeners.reading {
             control.spawn(control::serve_reading(reading, commands.clone(), until_stopped()));
         }

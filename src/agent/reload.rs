@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::clock;
 use super::scheduler::{Changes, Scheduler};
+use super::vitals::Sign;
 use super::watched::Request;
 use crate::config::{self, Config, Faults, Loaded};
 use crate::control::Undone;
@@ -57,6 +58,8 @@ pub(super) struct Reloader {
     pub(super) current: watch::Sender<Current>,
     /// Rung when something new may be due.
     pub(super) bell: Arc<Notify>,
+    /// Hears when it reloads, and that it has.
+    pub(super) tell: fn(Sign),
 }
 
 /// Somebody who asked for it, and waits for the result.
@@ -73,8 +76,11 @@ impl Reloader {
                 },
                 () = hangup.notified() => None,
             };
+            (self.tell)(Sign::Reloading);
             let done = self.reload().await;
-            self.tell(&done);
+            self.note(&done);
+            // Also where it failed: the earlier config goes on. Before the answer, so that whoever asked finds us ready.
+            (self.tell)(Sign::Ready);
             if let Some(reply) = reply {
                 let refused = |error: Error| match error {
                     Error::Faults(_) | Error::Restart { .. } => Undone::Refused(error.to_string()),
@@ -85,7 +91,7 @@ impl Reloader {
         }
     }
 
-    fn tell(&self, done: &Result<Reloaded, Error>) {
+    fn note(&self, done: &Result<Reloaded, Error>) {
         match done {
             Ok(done) => {
                 let Reloaded { watches, added, changed, removed, hooks, .. } = done;

@@ -69,6 +69,8 @@ pub(super) struct Scheduler {
     pub(super) changes: BTreeMap<&'static str, u64>,
     /// Rung when deliveries were owed.
     bell: Arc<tokio::sync::Notify>,
+    /// Rung when a watch is otherwise than before, or a registry held off or free again.
+    pub(super) news: Arc<tokio::sync::Notify>,
     clock: Clock,
     /// Turns true when checks must end.
     stopping: watch::Sender<bool>,
@@ -101,6 +103,7 @@ impl Scheduler {
             writes: JoinSet::new(),
             changes: BTreeMap::new(),
             bell,
+            news: Arc::default(),
             clock: Clock::new(),
             stopping: watch::Sender::new(false),
             beats: 0,
@@ -284,6 +287,9 @@ impl Scheduler {
     fn conclude(&mut self, index: usize, mut checked: Checked, dry: bool) {
         let watched = &mut self.watches[index];
         if !dry {
+            if watched.record.state() != checked.record.state() {
+                self.news.notify_one();
+            }
             watched.record = std::mem::take(&mut checked.record);
             watched.unsaved = watched.unsaved.filter(|_| !checked.saved).max(checked.unsaved);
             self.registries.get_mut(watched.registry).tally.count(&checked);
@@ -325,9 +331,13 @@ impl Scheduler {
         let now = Instant::now();
         let before = self.registries.held_off(index, now);
         let registry = self.registries.get_mut(index);
+        let was_held_off = registry.gate.held_off().is_some();
         registry.gate.release(permit, requests, report, now, fastrand::f64());
         registry.tally.requests += u64::from(requests);
         registry.tally.note_hold(registry.gate.held_off().is_some(), now);
+        if registry.gate.held_off().is_some() != was_held_off {
+            self.news.notify_one();
+        }
         let Some((cause, until)) = registry.gate.held_off().filter(|(_, until)| *until > now) else { return };
         let pause = Duration::from_secs((until - now).as_secs());
         match before {

@@ -19,6 +19,7 @@ mod prune;
 mod reload;
 mod run;
 mod status;
+mod systemd;
 mod text;
 
 use std::io::IsTerminal;

@@ -5,12 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::args::Run;
-use super::{Failure, aloud, log, runtime, text};
+use super::{Failure, aloud, log, runtime, systemd};
 use crate::{agent, config};
 
 pub(super) fn run(explicit: Option<&Path>, run: &Run) -> Result<ExitCode, Failure> {
@@ -18,23 +17,16 @@ pub(super) fn run(explicit: Option<&Path>, run: &Run) -> Result<ExitCode, Failur
     let path = std::path::absolute(config::find(explicit)?)?;
     let config = aloud(config::load(&path)?);
     log::start(run.log_format);
-    let watches = config.watches.len();
-    let ready = move || {
-        let status = format!("watching {}", text::count(watches, "tag", "tags"));
-        // Without systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    };
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let hangup = Arc::new(Notify::new());
         // The same streams for both, so that a second signal that comes at once is not lost.
         let signals = tokio::sync::Mutex::new(Signals::new()?);
-        let stop = async {
-            signals.lock().await.next_end(&hangup).await;
-            let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        };
+        let stop = async { signals.lock().await.next_end(&hangup).await };
         let hurry = async { signals.lock().await.next_end(&hangup).await };
-        let world = agent::World { ready, reload: hangup.clone(), stop, hurry };
+        // Twice in the time after which systemd takes us for stuck.
+        let alive = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        let world = agent::World { tell: systemd::tell, alive, reload: hangup.clone(), stop, hurry };
         agent::run(path, config, world).await?;
         Ok(ExitCode::SUCCESS)
     });

@@ -93,6 +93,11 @@ impl Store {
         self.trouble.borrow().clone()
     }
 
+    /// Tells when that changes.
+    pub fn watch_trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.trouble.clone()
+    }
+
     /// Runs `work` in a transaction; `Ok` means that it is on disk.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where

@@ -21,6 +21,7 @@ pub mod process;
 pub mod registry;
 pub mod sandbox;
 pub mod silent;
+pub mod supervisor;
 pub mod terminal;
 pub mod wall_clock;
 

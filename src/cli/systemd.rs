@@ -1,0 +1,75 @@
+//! What `systemctl status` shows: the agent's signs, as systemd wants to hear them.
+
+use sd_notify::NotifyState;
+
+use super::text::count;
+use crate::agent::{Sign, Standing};
+
+/// More registries than these are counted, not named.
+const NAMED: usize = 3;
+
+/// Tells systemd; without it there is nobody to tell.
+pub(super) fn tell(sign: Sign) {
+    let _ = match sign {
+        Sign::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        // The time is for `Type=notify-reload`, which a unit may have from systemd 253 on.
+        Sign::Reloading => {
+            NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))
+        }
+        Sign::Standing(standing) => sd_notify::notify(&[NotifyState::Status(&line(&standing))]),
+        Sign::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+        Sign::Stopping(within) => sd_notify::notify(&[
+            NotifyState::Stopping,
+            NotifyState::Status("stopping: running hooks have their grace"),
+            // So that TimeoutStopSec= need not be changed with the config.
+            NotifyState::ExtendTimeoutUsec(u32::try_from(within.as_micros()).unwrap_or(u32::MAX)),
+        ]),
+    };
+}
+
+/// One line: a line break would end the message.
+fn line(standing: &Standing) -> String {
+    let Standing { ok, settling, failing, absent, unknown, failed, held_off, trouble, refused } = standing;
+    let watches =
+        [(ok, "ok"), (failing, "failing"), (absent, "absent"), (settling, "settling"), (unknown, "not checked yet")];
+    let total = count(ok + settling + failing + absent + unknown, "watch", "watches");
+    let states: Vec<String> =
+        watches.iter().filter(|(number, _)| **number > 0).map(|(number, state)| format!("{number} {state}")).collect();
+    let mut parts = vec![if states.is_empty() { total } else { format!("{total}: {}", states.join(", ")) }];
+    if *failed > 0 {
+        parts.push(format!(
+            "{} failed",
+            count(usize::try_from(*failed).unwrap_or(usize::MAX), "delivery", "deliveries")
+        ));
+    }
+    match held_off.len() {
+        0 => {}
+        1..=NAMED => parts.push(format!("{} held off", held_off.join(", "))),
+        more => parts.push(format!("{more} registries held off")),
+    }
+    parts.extend(trouble.iter().map(|why| format!("hooks are held: {why}")));
+    parts.extend(refused.iter().map(|why| format!("the config as it is now was refused: {why}")));
+    parts.join("; ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_line_counts_what_there_is_and_names_what_is_wrong() {
+        assert_eq!(line(&Standing::default()), "0 watches");
+        let mut standing = Standing { ok: 310, failing: 2, failed: 1, ..Standing::default() };
+        assert_eq!(line(&standing), "312 watches: 310 ok, 2 failing; 1 delivery failed");
+        standing = Standing { unknown: 1, held_off: vec!["a".into(), "b".into()], ..Standing::default() };
+        assert_eq!(line(&standing), "1 watch: 1 not checked yet; a, b held off");
+        standing.held_off.extend(["c".into(), "d".into()]);
+        standing.trouble = Some("the disk is full".into());
+        standing.refused = Some("config.toml:1:2\n  no".into());
+        assert_eq!(
+            line(&standing),
+            "1 watch: 1 not checked yet; 4 registries held off; hooks are held: the disk is full; \
+             the config as it is now was refused: config.toml:1:2 no"
+        );
+    }
+}
