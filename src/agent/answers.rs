@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::deliverer::Deliverer;
 use super::scheduler::Scheduler;
+use super::vitals::Vitals;
 use super::watched::{Done, Request, Waiter};
 use super::{act, clock, health, reload, status};
 use crate::control::wire::{
@@ -27,6 +28,7 @@ pub(super) struct Answers {
     pub(super) deliverer: Deliverer,
     pub(super) reload: mpsc::Sender<reload::Asked>,
     pub(super) config: watch::Receiver<reload::Current>,
+    pub(super) vitals: Vitals,
 }
 
 impl Answers {

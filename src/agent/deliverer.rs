@@ -42,8 +42,6 @@ pub(super) struct Deliverer {
     pub(super) bell: Arc<Notify>,
     /// Counts ended attempts, for those who wait for one.
     pub(super) ended: Arc<watch::Sender<u64>>,
-    /// Counts the rounds of the loop, for those who ask whether it goes on.
-    pub(super) rounds: Arc<watch::Sender<u64>>,
     /// What attempts have come to.
     pub(super) attempts: Arc<watch::Sender<Attempts>>,
     /// Turns true when running hooks must end.
@@ -84,7 +82,6 @@ impl Deliverer {
                     TRY_AGAIN
                 }
             };
-            self.rounds.send_modify(|rounds| *rounds = rounds.wrapping_add(1));
             tokio::select! {
                 () = &mut stop => break,
                 () = self.bell.notified() => {}

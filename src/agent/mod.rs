@@ -155,9 +155,9 @@ impl Parts {
         let (config, current) = watch::channel(Arc::new(config));
         let scheduler = Scheduler::new(current.clone(), store.clone(), records, bell.clone(), schedule);
         let (cut, was_cut) = watch::channel(false);
-        let (ended, rounds) = (Arc::new(watch::Sender::new(0)), Arc::new(watch::Sender::new(0)));
+        let ended = Arc::new(watch::Sender::new(0));
         let attempts = Arc::default();
-        let deliverer = Deliverer { store, config: current, bell, ended, rounds, attempts, cut: was_cut };
+        let deliverer = Deliverer { store, config: current, bell, ended, attempts, cut: was_cut };
         Ok(Self { scheduler, deliverer, config, cut })
     }
 }
@@ -318,7 +318,8 @@ impl Running {
             tell,
         };
         let reloader = Reloader { path, store, requests: requests.clone(), config, current, bell, tell };
-        let answers = Answers { requests, deliverer: deliverer.clone(), reload, config: as_loaded };
+        let answers =
+            Answers { requests, deliverer: deliverer.clone(), reload, config: as_loaded, vitals: vitals.clone() };
         let (mut lines, mut control) = (JoinSet::new(), JoinSet::new());
         lines.spawn(scheduler.run(inbox, until_stopped()));
         lines.spawn(deliverer.serve(until_stopped(), cut.clone(), pings));

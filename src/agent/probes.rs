@@ -17,15 +17,9 @@ impl Answers {
     /// Whether the loop, the store and the deliverer go on; if not, which does not. A disk that is full is no reason to
     /// start the agent again, so it is none here.
     pub(super) async fn alive(&self) -> Result<(), String> {
-        let hangs = |part: &str| format!("{part} makes no progress");
-        let looked = timeout(PROGRESS, self.look(|_| ())).await;
-        looked.ok().flatten().ok_or_else(|| hangs("the scheduler"))?;
-        let read = timeout(PROGRESS, self.deliverer.store.last_heartbeat()).await;
-        read.map_err(|_| hangs("the store"))?.map_err(|why| format!("the store cannot be read: {why}"))?;
-        let mut rounds = self.deliverer.rounds.subscribe();
-        self.deliverer.bell.notify_one();
-        let went_on = timeout(PROGRESS, rounds.changed()).await;
-        went_on.ok().and_then(Result::ok).ok_or_else(|| hangs("the deliverer"))
+        goes_on("the scheduler", self.vitals.ask_scheduler()).await?;
+        goes_on("the store", self.vitals.ask_store()).await?;
+        goes_on("the deliverer", self.vitals.ask_deliverer()).await
     }
 
     /// Whether what is known is as fresh as the schedules say, and new things can be recorded; if not, why not.
@@ -68,4 +62,8 @@ impl Answers {
             }
         }
     }
+}
+
+async fn goes_on(part: &str, answer: impl Future<Output = ()>) -> Result<(), String> {
+    timeout(PROGRESS, answer).await.map_err(|_| format!("{part} makes no progress"))
 }

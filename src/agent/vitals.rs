@@ -129,7 +129,7 @@ impl Vitals {
         }
     }
 
-    async fn ask_scheduler(&self) {
+    pub(super) async fn ask_scheduler(&self) {
         let (tell, told) = oneshot::channel();
         let look = Request::Look(Box::new(move |_| tell.send(()).unwrap_or_default()));
         if self.scheduler.send(look).await.is_ok() {
@@ -137,7 +137,7 @@ impl Vitals {
         }
     }
 
-    async fn ask_deliverer(&self) {
+    pub(super) async fn ask_deliverer(&self) {
         let (tell, told) = oneshot::channel();
         if self.deliverer.send(tell).await.is_ok() {
             let _ = told.await;
@@ -145,7 +145,7 @@ impl Vitals {
     }
 
     /// What it answers does not matter: a disk that is full is trouble, but no reason to start again.
-    async fn ask_store(&self) {
+    pub(super) async fn ask_store(&self) {
         let _ = self.store.last_heartbeat().await;
     }
 }
