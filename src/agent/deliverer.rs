@@ -50,7 +50,7 @@ pub(super) struct Deliverer {
 
 impl Deliverer {
     /// Delivers until `stop`, then lets what runs go on for its grace, and cuts what is left.
-    /// Answers `pings` in between: as long as it claims.
+    /// Answers `pings` after its next claim.
     pub(super) async fn serve(
         self,
         stop: impl Future<Output = ()>,
@@ -59,6 +59,7 @@ impl Deliverer {
     ) {
         let mut runs = JoinSet::new();
         let mut busy = HashMap::<Arc<str>, usize>::new();
+        let mut asked: Option<Ping> = None;
         tokio::pin!(stop);
         loop {
             let wake = match self.claim(&busy).await {
@@ -82,10 +83,14 @@ impl Deliverer {
                     TRY_AGAIN
                 }
             };
+            // Only now: the claim is what must go on.
+            if let Some(ping) = asked.take() {
+                let _ = ping.send(());
+            }
             tokio::select! {
                 () = &mut stop => break,
                 () = self.bell.notified() => {}
-                Some(ping) = pings.recv() => drop(ping.send(())),
+                Some(ping) = pings.recv() => asked = Some(ping),
                 Some(done) = runs.join_next() => {
                     if let Ok(count) = done.ok().and_then(|name| busy.get_mut(&name)).ok_or(()) {
                         *count = count.saturating_sub(1);

@@ -8,8 +8,8 @@ use super::answers::Answers;
 use super::scheduler::{SOME, Seen};
 use super::{clock, health};
 
-/// A part that goes on at all does so within this.
-const PROGRESS: Duration = Duration::from_secs(5);
+/// A part that goes on at all does so within this. Shorter than a locked database is waited for.
+const PROGRESS: Duration = Duration::from_secs(4);
 /// So many reasons are told.
 const REASONS: usize = 10;
 

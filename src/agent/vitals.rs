@@ -54,7 +54,7 @@ pub struct Standing {
     pub refused: Option<String>,
 }
 
-/// Dropped or answered at the next turn of a part's loop.
+/// Answered when a part has gone round its loop, or dropped when that ends.
 pub(super) type Ping = oneshot::Sender<()>;
 
 /// The ways to the parts that must move.
