@@ -131,6 +131,46 @@ fn a_config_with_faults_changes_nothing_and_is_told_everywhere() {
 }
 
 #[test]
+fn with_faults_in_the_config_an_agent_is_operated_all_the_same() {
+    let scene = Scene::new(&["a"]);
+    let agent = scene.agent(1);
+    scene.hook.exits_with(1);
+    scene.registry.push_image("a", "v1", "two");
+    scene.configure(&["a"], "[hook.other]\ncommand = 'true'\nattempts = 'many'\n");
+    let run = |verb: &[&str], code| scene.sandbox.run(verb).expect(code);
+    run(&["check"], 1);
+    let id = run(&["deliveries", "--json"], 0).json()["id"].as_str().unwrap().to_owned();
+
+    let verbs: [(&[&str], i32); 11] = [
+        (&["pause", "a"], 0),
+        (&["check", "a"], 1),
+        (&["resume", "a"], 0),
+        (&["prune"], 0),
+        (&["explain", "a"], 0),
+        (&["retry", &id], 2),
+        (&["health"], 0),
+        (&["log", &id], 0),
+        (&["history"], 0),
+        (&["deliveries", "a"], 0),
+        (&["status", "a"], 0),
+    ];
+    for (verb, code) in verbs {
+        let said = run(verb, code);
+        let note = "note: the config has faults, the agent goes on by the one that it had; `taghook config check`\n";
+        assert!(said.stderr.starts_with(note), "{verb:?}: {said:#?}");
+        assert_eq!(said.stderr.matches("note").count(), 1, "{verb:?}: {said:#?}");
+        assert!(!said.stderr.contains("many"), "{verb:?}: {said:#?}");
+    }
+    agent.stop();
+
+    assert!(run(&["pause", "a"], 2).stderr.contains("many"));
+    let said = run(&["history"], 0);
+    assert!(said.stdout.contains("moved") && said.stderr.contains("this was recorded in "), "{said:#?}");
+    std::fs::remove_file(scene.sandbox.config_path()).unwrap();
+    assert!(run(&["history"], 2).stderr.contains("there is no file"));
+}
+
+#[test]
 fn a_hangup_reloads() {
     let scene = Scene::new(&["a"]);
     let mut agent = scene.agent(1);

@@ -4,18 +4,18 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::check::connect;
-use super::{Failure, Pause, Retry, load, log, runtime, text};
+use super::{Failure, Pause, Retry, log, runtime, state, text};
 use crate::agent;
 use crate::control::wire::{PauseRequest, RetryLine, RetryRequest};
 
 pub(super) fn retry(explicit: Option<&Path>, retry: Retry) -> Result<ExitCode, Failure> {
-    let config = load(explicit, false)?;
+    let (config, dir) = state(explicit)?;
     log::start_quietly();
     let request = RetryRequest { ids: retry.ids, failed: retry.failed };
     let lines: Vec<RetryLine> = runtime()?.block_on(async {
-        match connect(&config.state).await? {
+        match connect(&dir).await? {
             Some(mut client) => Ok::<_, Failure>(client.retry(&request).await?),
-            None => Ok(agent::retry_once(config, request).await?),
+            None => Ok(agent::retry_once(config?, request).await?),
         }
     })?;
     if retry.json {
@@ -30,13 +30,13 @@ pub(super) fn retry(explicit: Option<&Path>, retry: Retry) -> Result<ExitCode, F
 }
 
 pub(super) fn pause(explicit: Option<&Path>, pause: Pause, paused: bool) -> Result<ExitCode, Failure> {
-    let config = load(explicit, false)?;
+    let (config, dir) = state(explicit)?;
     log::start_quietly();
     let request = PauseRequest { watches: pause.watches, paused };
     let done = runtime()?.block_on(async {
-        match connect(&config.state).await? {
+        match connect(&dir).await? {
             Some(mut client) => Ok::<_, Failure>(client.pause(&request).await?),
-            None => Ok(agent::pause_once(config, request.clone()).await?),
+            None => Ok(agent::pause_once(config?, request.clone()).await?),
         }
     })?;
     let names = request.watches.join(", ");

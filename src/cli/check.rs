@@ -1,23 +1,25 @@
 //! `taghook check`: now, through the agent or without one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::progress::Progress;
 use super::run::Signals;
-use super::{Check, Failure, load, log, runtime, text};
+use super::{Check, Failure, log, runtime, state, text};
 use crate::agent;
-use crate::config::Config;
+use crate::config::{Config, Faults};
 use crate::control::wire::{CheckLine, CheckRequest};
 use crate::control::{Client, Error};
 use crate::store::LockError;
 
 pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Failure> {
-    let config = load(explicit, false)?;
+    let known = state(explicit)?;
     log::start_quietly();
     let request = CheckRequest { watches: check.watches, dry_run: check.dry_run };
     let (mut well, mut printed) = (true, Ok(()));
-    let enabled = config.watches.values().filter(|watch| watch.enabled).count();
+    // How many there are is known only with a config that can be read.
+    let enabled =
+        known.0.as_ref().map_or(0, |config| config.watches.values().filter(|watch| watch.enabled).count());
     let mut progress = Progress::of(if request.watches.is_empty() { enabled } else { request.watches.len() });
     let line = |line: CheckLine| {
         well &= line.is_well() || request.dry_run && line.outcome != "failed";
@@ -28,22 +30,26 @@ pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Fai
             }
         });
     };
-    let done = runtime()?.block_on(ask(config, request.clone(), line));
+    let done = runtime()?.block_on(ask(known, request.clone(), line));
     drop(progress);
     done?;
     printed?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn ask(config: Config, request: CheckRequest, mut line: impl FnMut(CheckLine)) -> Result<(), Failure> {
+/// Asks the agent or, without one, checks by the config.
+pub(super) async fn ask(
+    (config, state): (Result<Config, Faults>, PathBuf),
+    request: CheckRequest,
+    mut line: impl FnMut(CheckLine),
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let stop = signals.next();
     tokio::pin!(stop);
-    if let Some(mut client) = connect(&config.state).await? {
+    if let Some(mut client) = connect(&state).await? {
         return through(&mut client, &request, &mut line, &mut stop).await;
     }
-    let state = config.state.clone();
-    match agent::check_once(config, request.clone(), &mut line, &mut stop).await {
+    match agent::check_once(config?, request.clone(), &mut line, &mut stop).await {
         // An agent has come up since we looked.
         Err(error @ agent::Error::Lock(LockError::Held { .. })) => match connect(&state).await? {
             Some(mut client) => through(&mut client, &request, &mut line, &mut stop).await,

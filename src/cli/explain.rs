@@ -4,7 +4,7 @@
 //! telling, and what it may say is decided where it is said.
 
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -17,9 +17,9 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::args::Explain;
 use super::run::Signals;
-use super::{Failure, check, find_watch, image, load, log, runtime, status, text};
+use super::{Failure, check, find_watch, image, log, runtime, state, status, text};
 use crate::agent;
-use crate::config::Config;
+use crate::config::{Config, Faults};
 use crate::control::wire::{CheckLine, CheckRequest, Status, WatchStatus};
 use crate::domain::FailureKind;
 
@@ -34,7 +34,11 @@ pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode,
         let images = image.into_iter().collect();
         return Ok(image::run(&image::Question { images, platform, plain_http, json }));
     };
-    let config = load(explicit, false)?;
+    let (config, dir) = state(explicit)?;
+    let config = match config {
+        Ok(config) => config,
+        Err(faults) => return by_agent((Err(faults), dir), name, explain.json),
+    };
     find_watch(&name, config.watches.keys().map(|name| &**name))?;
     let status = status::gather(Some(&config), &config.state)?;
     let known = status.watches.iter().find(|watch| watch.watch == name);
@@ -50,20 +54,34 @@ pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode,
 }
 
 fn ask(config: Config, name: String, json: bool) -> Result<ExitCode, Failure> {
-    let request = CheckRequest { watches: vec![name], dry_run: true };
     let (mut well, mut printed) = (true, Ok(()));
-    let line = |line: CheckLine| {
-        well &= line.error.is_none();
-        let end = "nothing was recorded, and no hook was run\n";
-        let text = if json { text::json_lines(&[line]) } else { check::human(&line) + end };
-        printed = text::print(&text);
-    };
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        Ok::<_, Failure>(agent::check_once(config, request, line, signals.next()).await?)
+        let line = |line| (well, printed) = tell(line, json);
+        Ok::<_, Failure>(agent::check_once(config, dry(name), line, signals.next()).await?)
     })?;
     printed?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the agent makes of the watch, by the config that it goes by; where ours has faults, its story cannot be told.
+fn by_agent(known: (Result<Config, Faults>, PathBuf), name: String, json: bool) -> Result<ExitCode, Failure> {
+    let (mut well, mut printed) = (true, Ok(()));
+    runtime()?.block_on(check::ask(known, dry(name), |line| (well, printed) = tell(line, json)))?;
+    printed?;
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn dry(name: String) -> CheckRequest {
+    CheckRequest { watches: vec![name], dry_run: true }
+}
+
+/// Prints what the check came to, and tells whether that is well.
+fn tell(line: CheckLine, json: bool) -> (bool, std::io::Result<()>) {
+    let well = line.error.is_none();
+    let end = "nothing was recorded, and no hook was run\n";
+    let text = if json { text::json_lines(&[line]) } else { check::human(&line) + end };
+    (well, text::print(&text))
 }
 
 /// What is known before the registry is asked.

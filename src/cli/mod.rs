@@ -23,6 +23,7 @@ mod systemd;
 mod text;
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -165,7 +166,7 @@ impl From<std::io::Error> for Failure {
 }
 
 /// Reads the config; its warnings are printed only where `is_aloud`.
-fn load(explicit: Option<&std::path::Path>, is_aloud: bool) -> Result<Config, Failure> {
+fn load(explicit: Option<&Path>, is_aloud: bool) -> Result<Config, Failure> {
     let loaded = config::load(&config::find(explicit)?)?;
     Ok(if is_aloud { aloud(loaded) } else { loaded.config })
 }
@@ -178,11 +179,65 @@ fn aloud(loaded: config::Loaded) -> Config {
     loaded.config
 }
 
+/// What a command goes by that can do with an agent alone: the config, or its faults, and the state that it names. A
+/// note tells of faults where an agent listens: it goes on by the config that it had, and so does who asks it.
+fn state(explicit: Option<&Path>) -> Result<(Result<Config, Faults>, PathBuf), Failure> {
+    let (config, dir) = state_named(explicit)?;
+    if config.is_err() && has_agent(&dir)? {
+        note_faults("the agent goes on by the one that it had");
+    }
+    Ok((config, dir))
+}
+
+/// What a reading command goes by: the state that was given or that the config names, and the config, unless it has faults
+/// and the state can be read without it.
+fn readable(explicit: Option<&Path>, given: Option<&PathBuf>) -> Result<(Option<Config>, PathBuf), Failure> {
+    if let Some(dir) = given {
+        return Ok((None, dir.clone()));
+    }
+    match state_named(explicit)? {
+        (Ok(config), dir) => Ok((Some(config), dir)),
+        (Err(_), dir) if has_agent(&dir)? => {
+            note_faults("the agent goes on by the one that it had");
+            Ok((None, dir))
+        }
+        (Err(_), dir) if Reader::open(&dir).is_ok() => {
+            note_faults(&format!("this was recorded in {}", dir.display()));
+            Ok((None, dir))
+        }
+        (Err(faults), _) => Err(faults.into()),
+    }
+}
+
+fn state_named(explicit: Option<&Path>) -> Result<(Result<Config, Faults>, PathBuf), Failure> {
+    let path = config::find(explicit)?;
+    match config::load(&path) {
+        Ok(loaded) => {
+            let dir = loaded.config.state.clone();
+            Ok((Ok(loaded.config), dir))
+        }
+        // A file that is not there was not meant, so the state of another config is not either.
+        Err(faults) => match config::state_of(&path).filter(|_| path.exists()) {
+            Some(dir) => Ok((Err(faults), dir)),
+            None => Err(faults.into()),
+        },
+    }
+}
+
+/// Whether an agent listens, also to others than us.
+fn has_agent(dir: &Path) -> std::io::Result<bool> {
+    let connected = runtime()?.block_on(check::connect(dir));
+    Ok(!matches!(connected, Ok(None)))
+}
+
+fn note_faults(instead: &str) {
+    anstream::eprintln!("note: the config has faults, {instead}; `taghook config check`");
+}
+
 /// The database that a reading command is about; `None` while nothing was ever checked.
-fn reader(explicit: Option<&std::path::Path>, read: &Read) -> Result<Option<Reader>, Failure> {
-    let config = if read.state.is_some() { None } else { Some(load(explicit, false)?) };
-    let dir = read.state.as_ref().or(config.as_ref().map(|config| &config.state));
-    let reader = match Reader::open(dir.map_or(".".as_ref(), |dir| dir)) {
+fn reader(explicit: Option<&Path>, read: &Read) -> Result<Option<Reader>, Failure> {
+    let (config, dir) = readable(explicit, read.state.as_ref())?;
+    let reader = match Reader::open(&dir) {
         Ok(reader) => Some(reader),
         Err(store::Error::Missing(_)) if config.is_some() => None,
         Err(error) => return Err(error.into()),

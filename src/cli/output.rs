@@ -5,14 +5,11 @@ use std::process::ExitCode;
 
 use super::args::Log;
 use super::status::{result, took};
-use super::{Failure, load, text};
+use super::{Failure, readable, text};
 use crate::store::{AttemptRow, Reader};
 
 pub(super) fn run(explicit: Option<&Path>, log: &Log) -> Result<ExitCode, Failure> {
-    let dir = match &log.state {
-        Some(dir) => dir.clone(),
-        None => load(explicit, false)?.state,
-    };
+    let (_, dir) = readable(explicit, log.state.as_ref())?;
     let attempts = Reader::open(&dir)?.attempts_of(&log.id)?.map_err(|refused| Failure::Usage(refused.to_string()))?;
     let mut chosen = choose(attempts, log)?;
     // As they happened.

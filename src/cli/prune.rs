@@ -1,20 +1,20 @@
 //! `taghook prune`: what is left over from an earlier config, and its end.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::check::connect;
-use super::{Failure, Prune, load, log, runtime, text};
+use super::{Failure, Prune, log, runtime, state, text};
 use crate::agent;
-use crate::config::Config;
+use crate::config::{Config, Faults};
 use crate::control::wire::{Leftover, PruneRequest};
 
 pub(super) fn run(explicit: Option<&Path>, prune: &Prune) -> Result<ExitCode, Failure> {
-    let config = load(explicit, false)?;
+    let known = state(explicit)?;
     log::start_quietly();
     let runtime = runtime()?;
-    let found = runtime.block_on(ask(config.clone(), PruneRequest::default()))?;
+    let found = runtime.block_on(ask(&known, PruneRequest::default()))?;
     if !prune.json {
         text::print(&human(&found))?;
     }
@@ -22,7 +22,7 @@ pub(super) fn run(explicit: Option<&Path>, prune: &Prune) -> Result<ExitCode, Fa
     let done = if shall {
         // What came up since the question is not taken along with its answer.
         let discard = found.iter().filter(|_| !prune.yes).map(|one| one.id.clone()).collect();
-        runtime.block_on(ask(config, PruneRequest { discard, all: prune.yes }))?
+        runtime.block_on(ask(&known, PruneRequest { discard, all: prune.yes }))?
     } else {
         Vec::new()
     };
@@ -36,10 +36,13 @@ pub(super) fn run(explicit: Option<&Path>, prune: &Prune) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ask(config: Config, request: PruneRequest) -> Result<Vec<Leftover>, Failure> {
-    match connect(&config.state).await? {
+async fn ask(
+    (config, dir): &(Result<Config, Faults>, PathBuf),
+    request: PruneRequest,
+) -> Result<Vec<Leftover>, Failure> {
+    match connect(dir).await? {
         Some(mut client) => Ok(client.prune(&request).await?),
-        None => Ok(agent::prune_once(config, request).await?),
+        None => Ok(agent::prune_once(config.clone()?, request).await?),
     }
 }
 

@@ -5,35 +5,19 @@ mod one;
 pub(super) use one::{result, took};
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Failure, Read, find_watch, load, runtime, text};
+use super::{Failure, Read, find_watch, readable, runtime, text};
 use crate::agent::{self, status};
 use crate::config::{self, Config};
 use crate::control::wire::{ConfigStatus, FailedDelivery, Status, WatchStatus};
 use crate::control::{Client, Error};
 
 pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
-    let (config, dir) = match (load(explicit, false), &read.state) {
-        (_, Some(dir)) => (None, dir.clone()),
-        (Ok(config), None) => {
-            let dir = config.state.clone();
-            (Some(config), dir)
-        }
-        (Err(error), None) => match agent_despite_faults(explicit)? {
-            Some(dir) => (None, dir),
-            None => {
-                error.tell();
-                let hint =
-                    "with a config that cannot be read, `taghook status --state DIR` shows the state all the same";
-                anstream::eprintln!("note: {hint}");
-                return Ok(ExitCode::from(2));
-            }
-        },
-    };
+    let (config, dir) = readable(explicit, read.state.as_ref())?;
     let mut status = gather(config.as_ref(), &dir)?;
     if let Some(name) = &read.watch {
         keep_only(&mut status, name)?;
@@ -49,11 +33,6 @@ pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Fail
     };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The state that a config with faults names, if an agent works on it: that goes by the config that it had.
-fn agent_despite_faults(explicit: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
-    Ok(config::state_of(&config::find(explicit)?).filter(|dir| agent::socket_of(dir).is_some()))
 }
 
 /// What the agent knows or, without one, the database. Without a config: of every watch that was ever checked.
