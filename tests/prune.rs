@@ -70,6 +70,25 @@ fn what_is_left_over_is_told_and_discarded_only_when_it_is_meant() {
 }
 
 #[test]
+fn what_is_left_over_is_no_failure_and_is_told_apart() {
+    let bed = left_over(true);
+    let agent = bed.agent();
+
+    assert_eq!(bed.run(&["health"]).expect(0).stdout, "ok: 1 watch\n");
+    let said = bed.run(&["status"]).expect(0).stdout;
+    assert!(said.contains("0 failed deliveries") && !said.contains("1 failed"), "{said}");
+    assert!(said.contains("1 delivery is left over from an earlier config: `taghook prune`"), "{said}");
+    assert!(!said.contains("hook redeploy failed"), "{said}");
+
+    edit(&bed, "hooks = []", FED);
+    bed.run(&["reload"]).expect(0);
+    assert!(bed.run(&["health"]).expect(1).stdout.starts_with("failed: web: hook redeploy failed"));
+    let said = bed.run(&["status"]).expect(0).stdout;
+    assert!(said.contains("1 failed delivery") && !said.contains("left over"), "{said}");
+    agent.stop();
+}
+
+#[test]
 fn what_the_config_feeds_is_never_left_over() {
     let bed = left_over(false);
     edit(&bed, "hooks = []", FED);

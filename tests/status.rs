@@ -47,7 +47,7 @@ fn status_has_these_fields() {
 
     let status = bed.run(&["status", "--json"]).expect(0).json();
 
-    assert_eq!(keys(&status), ["as_of", "failed", "registries", "source", "store", "watches"]);
+    assert_eq!(keys(&status), ["as_of", "failed", "left_over", "registries", "source", "store", "watches"]);
     assert_eq!(status["store"], Value::Null);
     let watch = &status["watches"][0];
     let expected = [

@@ -66,10 +66,10 @@ fn from_now(pause: Duration) -> Timestamp {
 
 /// What the database knows of the configured watches.
 pub fn of_database(config: &Config) -> Result<Status, store::Error> {
-    let (rows, as_of, failed) = match Reader::open(&config.state) {
-        Ok(reader) => (reader.watches()?, reader.last_heartbeat()?, reader.failed()?),
+    let (rows, as_of, failed, left_over) = match Reader::open(&config.state) {
+        Ok(reader) => (reader.watches()?, reader.last_heartbeat()?, reader.failed()?, reader.left_over()?),
         // Nothing was ever checked: that is known, too.
-        Err(store::Error::Missing(_)) => (Vec::new(), None, Vec::new()),
+        Err(store::Error::Missing(_)) => (Vec::new(), None, Vec::new(), 0),
         Err(error) => return Err(error),
     };
     let by_key: std::collections::HashMap<_, _> =
@@ -83,7 +83,7 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     let watches: Vec<_> = config.watches.values().map(one).collect();
     let last_checked = watches.iter().filter_map(|watch| watch.last_checked).max();
     let failed = failed.into_iter().map(FailedDelivery::from).collect();
-    Ok(Status { as_of: as_of.max(last_checked), watches, failed, ..nobodys() })
+    Ok(Status { as_of: as_of.max(last_checked), watches, failed, left_over, ..nobodys() })
 }
 
 /// What the database of a state directory knows, whatever the config says now.
@@ -91,13 +91,22 @@ pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
     let reader = Reader::open(dir)?;
     let watches = reader.watches()?.into_iter().map(of_row).collect();
     let failed = reader.failed()?.into_iter().map(FailedDelivery::from).collect();
-    Ok(Status { as_of: reader.last_heartbeat()?, watches, failed, ..nobodys() })
+    let (as_of, left_over) = (reader.last_heartbeat()?, reader.left_over()?);
+    Ok(Status { as_of, watches, failed, left_over, ..nobodys() })
 }
 
 /// What is known without an agent, before anything is read.
 fn nobodys() -> Status {
-    let (watches, failed, registries) = (Vec::new(), Vec::new(), Vec::new());
-    Status { source: "database".into(), as_of: None, config: None, store: None, watches, failed, registries }
+    Status {
+        source: "database".into(),
+        as_of: None,
+        config: None,
+        store: None,
+        watches: Vec::new(),
+        failed: Vec::new(),
+        left_over: 0,
+        registries: Vec::new(),
+    }
 }
 
 fn of_row(row: WatchRow) -> WatchStatus {
@@ -168,6 +177,7 @@ pub(super) async fn complete(
         store: trouble,
         watches,
         failed,
+        left_over: store.left_over().await?,
         registries,
     })
 }

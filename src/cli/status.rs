@@ -93,6 +93,7 @@ fn human(status: &Status, limit: Option<usize>) -> String {
         all.extend(failed.map(|failed| text::wrapped(&failed_delivery(failed, now), 2)));
     }
     all += &text::wrapped(&summary(status, now), 2);
+    all.extend(left_over(status.left_over).map(|line| text::wrapped(&line, 2)));
     let config = status.config.as_ref().and_then(|config| about_config(config, now));
     all.extend(config.map(|config| text::wrapped(&config, 2)));
     all
@@ -174,6 +175,11 @@ fn owed(watch: &WatchStatus) -> String {
         .map(|(word, count)| format!("{count} {}", text::outcome(word)))
         .collect();
     if told.is_empty() { "-".into() } else { told.join(", ") }
+}
+
+fn left_over(count: u64) -> Option<String> {
+    let deliveries = text::count(usize::try_from(count).unwrap_or(usize::MAX), "delivery is", "deliveries are");
+    (count > 0).then(|| format!("{deliveries} left over from an earlier config: `taghook prune`"))
 }
 
 fn summary(status: &Status, now: Timestamp) -> String {

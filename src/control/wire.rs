@@ -160,9 +160,12 @@ pub struct Status {
     pub store: Option<Problem>,
     /// The watches, by name.
     pub watches: Vec<WatchStatus>,
-    /// What was given up, the latest first.
+    /// What was given up, the latest first, of what the config still feeds.
     #[serde(default)]
     pub failed: Vec<FailedDelivery>,
+    /// How much is owed or has failed that the config does not feed any more; see `taghook prune`.
+    #[serde(default)]
+    pub left_over: u64,
     /// The registries as the agent sees them; none without an agent.
     #[serde(default)]
     pub registries: Vec<RegistryStatus>,

@@ -248,7 +248,12 @@ impl Reader {
         rows().map_err(|error| Error::of(&self.path, error))
     }
 
-    /// What was given up, the latest first, and the end of what it printed.
+    /// How much is owed or has failed that the config did not feed any more when it was last read.
+    pub fn left_over(&self) -> Result<u64, Error> {
+        left_over(&self.connection).map_err(|error| error.at(&self.path))
+    }
+
+    /// What was given up, the latest first, and the end of what it printed; but for what is left over.
     pub fn failed(&self) -> Result<Vec<DeliveryRow>, Error> {
         failed(&self.connection).map_err(|error| error.at(&self.path))
     }
@@ -287,7 +292,12 @@ impl super::Store {
         self.read(owed_by_hook).await
     }
 
-    /// What was given up, the latest first, and the end of what it printed.
+    /// How much is owed or has failed that the config does not feed any more.
+    pub async fn left_over(&self) -> Result<u64, Error> {
+        self.read(left_over).await
+    }
+
+    /// What was given up, the latest first, and the end of what it printed; but for what is left over.
     pub async fn failed_deliveries(&self) -> Result<Vec<DeliveryRow>, Error> {
         self.read(failed).await
     }
@@ -350,7 +360,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
 }
 
 fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error> {
-    let sql = format!("{DELIVERY} WHERE d.state = 'failed' ORDER BY d.number DESC");
+    let sql = format!("{DELIVERY} WHERE d.state = 'failed' AND NOT d.held ORDER BY d.number DESC");
     let mut query = connection.prepare_cached(&sql)?;
     let rows = query.query_map([], delivery)?.collect::<Result<Vec<_>, _>>()?;
     let mut printed = connection.prepare_cached(
@@ -432,11 +442,17 @@ fn owed_by<T>(
         "SELECT {column}, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed') FROM (
              SELECT {column}, state FROM deliveries WHERE state = 'pending'
              UNION ALL SELECT {column}, state FROM deliveries WHERE state = 'running'
-             UNION ALL SELECT {column}, state FROM deliveries WHERE state = 'failed') GROUP BY {column}",
+             UNION ALL SELECT {column}, state FROM deliveries WHERE state = 'failed' AND NOT held) GROUP BY {column}",
     ))?;
     let rows = query.query_map([], |row| {
         let count = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
         Ok((key(row)?, OwedCounts { pending: count(1)?, running: count(2)?, failed: count(3)? }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn left_over(connection: &Connection) -> Result<u64, Error> {
+    let sql = "SELECT (SELECT count(*) FROM deliveries WHERE state = 'pending' AND held)
+         + (SELECT count(*) FROM deliveries WHERE state = 'failed' AND held)";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
 }
