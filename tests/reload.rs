@@ -6,11 +6,13 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use support::hook::Hook;
-use support::process::Agent;
+use support::process::{Agent, Running};
 use support::registry::{Registry, Reply};
-use support::sandbox::Sandbox;
+use support::sandbox::{Sandbox, Who};
+use support::wall_clock::WallClock;
 
 struct Scene {
     registry: Registry,
@@ -168,6 +170,24 @@ fn with_faults_in_the_config_an_agent_is_operated_all_the_same() {
     assert!(said.stdout.contains("moved") && said.stderr.contains("this was recorded in "), "{said:#?}");
     std::fs::remove_file(scene.sandbox.config_path()).unwrap();
     assert!(run(&["history"], 2).stderr.contains("there is no file"));
+}
+
+#[test]
+fn health_goes_by_what_the_agent_runs_and_tells_of_a_config_that_was_refused() {
+    let scene = Scene::new(&["a"]);
+    let agent = scene.agent(1);
+    let clock = WallClock::new(scene.sandbox.path());
+    clock.is_off_by(SignedDuration::from_mins(20));
+    let text = std::fs::read_to_string(scene.sandbox.config_path()).unwrap();
+    std::fs::write(scene.sandbox.config_path(), text.replace("'30d'", "'1s'")).unwrap();
+    let health = || Running::start(clock.under(scene.sandbox.command(Who::Us, &["health"]))).finish();
+    assert_eq!(health().expect(0).stdout, "ok: 1 watch\n", "by its own schedule it is not due for weeks");
+
+    scene.configure(&["a"], "[watch.c]\nimage = 'NOT VALID'\n");
+    scene.sandbox.run(&["reload"]).expect(2);
+    let said = health().expect(1).stdout;
+    assert!(said.starts_with("refused: the config was changed, and refused") && said.contains("NOT VALID"), "{said}");
+    agent.stop();
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn status_has_these_fields() {
     let expected = [
         "consecutive_failures",
         "digest",
+        "due",
         "enabled",
         "error",
         "image",

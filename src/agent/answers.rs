@@ -94,9 +94,8 @@ impl Answers {
 
     async fn health(&self, reply: oneshot::Sender<Result<Health, String>>) {
         let Some(status) = self.known().await else { return };
-        let config = self.deliverer.config();
         let found = status.map(|status| {
-            let troubles = health::troubles(&status, &config, clock::now());
+            let troubles = health::troubles(&status, clock::now());
             health::told(&status, &troubles, health::Trouble::message)
         });
         let _ = reply.send(found);

@@ -2,8 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::Config;
-use crate::control::wire::{FailedDelivery, Health, Problem, Status, Unwell, WatchStatus};
+use crate::control::wire::{ConfigStatus, FailedDelivery, Health, Problem, Status, Unwell, WatchStatus};
 use crate::domain::Watch;
 
 /// A check may come so much later than it was due: it may wait for its registry's gate, behind others.
@@ -24,21 +23,26 @@ pub enum Trouble<'a> {
     Stale {
         /// Whose.
         watch: &'a WatchStatus,
-        /// The last one that was made.
-        last: Timestamp,
-        /// When the next one was due.
+        /// When it was due.
         due: Timestamp,
     },
+    /// An edit of the config is not in force, and why.
+    Refused(&'a ConfigStatus, &'a str),
 }
 
-/// The worst first: nothing is checked, nothing can be recorded, hooks were given up, checks fail, a check is late.
-pub fn troubles<'a>(status: &'a Status, config: &Config, now: Timestamp) -> Vec<Trouble<'a>> {
+/// The worst first: nothing is checked, nothing can be recorded, hooks were given up, checks fail, a check is late, the
+/// config is not what the agent goes by.
+pub fn troubles(status: &Status, now: Timestamp) -> Vec<Trouble<'_>> {
     let no_agent = status.source != "agent";
     let enabled = || status.watches.iter().filter(|watch| watch.enabled);
-    let stale = |watch: &'a WatchStatus| {
-        let configured = config.watches.get(watch.watch.as_str()).filter(|_| !no_agent)?;
-        let last = watch.last_checked?;
-        overdue(configured, last, now).map(|due| Trouble::Stale { watch, last, due })
+    let stale = |watch| {
+        let WatchStatus { due, .. } = watch;
+        let due = due.filter(|due| !no_agent && is_late(*due, now))?;
+        Some(Trouble::Stale { watch, due })
+    };
+    let refused = |config| {
+        let ConfigStatus { error, .. } = config;
+        error.as_deref().map(|error| Trouble::Refused(config, error))
     };
     let mut all = Vec::new();
     all.extend(no_agent.then_some(Trouble::NoAgent));
@@ -46,6 +50,7 @@ pub fn troubles<'a>(status: &'a Status, config: &Config, now: Timestamp) -> Vec<
     all.extend(status.failed.iter().map(Trouble::Failed));
     all.extend(enabled().filter(|watch| watch.state == "failing").map(Trouble::Failing));
     all.extend(enabled().filter_map(stale));
+    all.extend(status.config.iter().filter_map(refused));
     all
 }
 
@@ -75,6 +80,7 @@ impl Trouble<'_> {
             Self::Held(_) => "held",
             Self::Failed(_) => "failed",
             Self::Failing(_) => "failing",
+            Self::Refused(..) => "refused",
         }
     }
 
@@ -91,15 +97,17 @@ impl Trouble<'_> {
                 Some(Problem { kind, message }) => format!("{watch}: {image}: {kind}: {message}"),
                 None => format!("{watch}: {image}"),
             },
-            Self::Stale { watch, last, due } => {
-                format!("{}: was due at {due}, and was last checked at {last}", watch.watch)
+            Self::Stale { watch: WatchStatus { watch, last_checked: Some(last), .. }, due } => {
+                format!("{watch}: was due at {due}, and was last checked at {last}")
             }
+            Self::Stale { watch, due } => format!("{}: was due at {due}, and was never checked", watch.watch),
+            Self::Refused(_, error) => format!("the config was changed, and refused: {error}"),
         }
     }
 
     fn told(&self, message: String) -> Unwell {
         let (watch, hook, delivery) = match self {
-            Self::NoAgent | Self::Held(_) => (None, None, None),
+            Self::NoAgent | Self::Held(_) | Self::Refused(..) => (None, None, None),
             Self::Failed(FailedDelivery { watch, hook, id, .. }) => (Some(watch), Some(hook), Some(id)),
             Self::Failing(watch) | Self::Stale { watch, .. } => (Some(&watch.watch), None, None),
         };

@@ -125,6 +125,7 @@ fn of_record(watch: &Watch, record: &Record) -> WatchStatus {
         image: watch.key.reference.to_string(),
         platform: watch.key.platform.as_ref().map(ToString::to_string),
         enabled: watch.enabled,
+        due: record.last_checked.filter(|_| watch.enabled).map(|last| watch.next_due(last)),
         ..of_anything(record)
     }
 }
@@ -145,6 +146,7 @@ fn of_anything(record: &Record) -> WatchStatus {
         last_ok: record.last_ok,
         last_changed: record.last_changed(),
         next_check: None,
+        due: None,
         consecutive_failures: trouble.map_or(0, |trouble| trouble.failures.count),
         error: trouble.map(|trouble| Problem {
             kind: trouble.failure.kind.as_str().to_owned(),

@@ -6,15 +6,18 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::args::Health;
-use super::{Failure, load, status, text};
+use super::{Failure, state, status, text};
 use crate::agent::health::{self, Trouble};
 use crate::control::wire::Status;
 
 pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, Failure> {
-    let config = load(explicit, false)?;
-    let status = status::gather(Some(&config), &config.state)?;
+    let (config, dir) = state(explicit)?;
+    let status = status::gather(config.as_ref().ok(), &dir)?;
+    if status.source != "agent" {
+        config?;
+    }
     let now = Timestamp::now();
-    let troubles = health::troubles(&status, &config, now);
+    let troubles = health::troubles(&status, now);
     let found = health::told(&status, &troubles, |trouble| message(trouble, &status, now));
     let text = match found.ok {
         _ if health.json => text::json_lines(std::slice::from_ref(&found)),
@@ -42,9 +45,13 @@ fn message(trouble: &Trouble<'_>, status: &Status, now: Timestamp) -> String {
         Trouble::Held(problem) => problem.message.clone(),
         Trouble::Failed(failed) => status::failed_delivery(failed, now),
         Trouble::Failing(watch) => status::trouble(watch, now),
-        Trouble::Stale { watch, last, due } => {
-            let (due, last) = (text::distance(Some(*due), now), text::distance(Some(*last), now));
-            format!("{}: was due {due}, and was last checked {last}", watch.watch)
+        Trouble::Stale { watch, due } => {
+            let last = match watch.last_checked {
+                Some(_) => format!("last checked {}", text::distance(watch.last_checked, now)),
+                None => "never checked".to_owned(),
+            };
+            format!("{}: was due {}, and was {last}", watch.watch, text::distance(Some(*due), now))
         }
+        Trouble::Refused(config, _) => status::about_config(config, now).unwrap_or_default(),
     }
 }

@@ -128,7 +128,7 @@ pub(super) fn failed_delivery(failed: &FailedDelivery, now: Timestamp) -> String
 }
 
 /// What an operator must know of the config that the agent goes by.
-fn about_config(config: &ConfigStatus, now: Timestamp) -> Option<String> {
+pub(super) fn about_config(config: &ConfigStatus, now: Timestamp) -> Option<String> {
     if let Some(error) = &config.error {
         return Some(format!("the config was changed, and refused, so the earlier one goes on: {error}"));
     }

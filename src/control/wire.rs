@@ -279,6 +279,9 @@ pub struct WatchStatus {
     pub last_changed: Option<Timestamp>,
     /// The next check.
     pub next_check: Option<Timestamp>,
+    /// When a check after the last one was due by the schedule; `None` where there is none.
+    #[serde(default)]
+    pub due: Option<Timestamp>,
     /// Failures in a row.
     pub consecutive_failures: u32,
     /// Why it is failing.
