@@ -4,12 +4,15 @@
 
 mod support;
 
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use support::bed::Bed;
+use support::process::Running;
 use support::registry::{Manner, Registry};
-use support::sandbox::Sandbox;
+use support::sandbox::{Sandbox, Who};
+use support::wall_clock::WallClock;
 
 #[test]
 fn all_is_well_while_the_agent_runs_and_stale_without_it() {
@@ -72,5 +75,37 @@ fn a_check_that_is_long_overdue_is_stale() {
     let said = sandbox.run(&["health"]).expect(1).stdout;
 
     assert!(said.starts_with("stale: web: was due ") && said.ends_with("last checked 90 d ago\n"), "{said}");
+    agent.kill();
+}
+
+#[test]
+fn a_watch_that_waits_for_its_first_check_too_long_is_stale() {
+    let (sandbox, registry) = (Sandbox::new(), Registry::start());
+    let host = registry.host();
+    sandbox.write_whole_config(&format!(
+        "[defaults]\nschedule = '30d'\n[watch.a]\nimage = '{host}/acme/a:v1'\n[watch.b]\nimage = '{host}/acme/b:v1'\n\
+         [registry.'{host}']\nplain_http = true\nconcurrency = 1\n"
+    ));
+    registry.rule(|_, reply| reply.manner(Manner::Hang));
+    let agent = sandbox.agent();
+    registry.await_log(|log| !log.is_empty());
+    sandbox.run(&["health"]).expect(0);
+    let clock = WallClock::new(sandbox.path());
+    clock.is_off_by(SignedDuration::from_mins(20));
+
+    let said = Running::start(clock.under(sandbox.command(Who::Us, &["health"]))).finish().expect(1).stdout;
+
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    for (line, name) in lines.iter().zip(["a", "b"]) {
+        assert_eq!(*line, format!("stale: {name}: was due 20 min ago, and was never checked"), "{said}");
+    }
+    // The one that waits for the gate is checked when that opens, not a month later.
+    let status = sandbox.run(&["status", "--json"]).expect(0).json();
+    let soon = |watch: &&Value| {
+        let next: Timestamp = watch["next_check"].as_str().unwrap().parse().unwrap();
+        next.duration_since(Timestamp::now()) < SignedDuration::from_mins(1)
+    };
+    assert_eq!(status["watches"].as_array().unwrap().iter().filter(soon).count(), 1, "{status:#}");
     agent.kill();
 }

@@ -35,22 +35,14 @@ pub enum Trouble<'a> {
 pub fn troubles(status: &Status, now: Timestamp) -> Vec<Trouble<'_>> {
     let no_agent = status.source != "agent";
     let enabled = || status.watches.iter().filter(|watch| watch.enabled);
-    let stale = |watch| {
-        let WatchStatus { due, .. } = watch;
-        let due = due.filter(|due| !no_agent && is_late(*due, now))?;
-        Some(Trouble::Stale { watch, due })
-    };
-    let refused = |config| {
-        let ConfigStatus { error, .. } = config;
-        error.as_deref().map(|error| Trouble::Refused(config, error))
-    };
+    let due = |watch: &WatchStatus| watch.due.filter(|due| !no_agent && is_late(*due, now));
     let mut all = Vec::new();
     all.extend(no_agent.then_some(Trouble::NoAgent));
     all.extend(status.store.iter().map(Trouble::Held));
     all.extend(status.failed.iter().map(Trouble::Failed));
     all.extend(enabled().filter(|watch| watch.state == "failing").map(Trouble::Failing));
-    all.extend(enabled().filter_map(stale));
-    all.extend(status.config.iter().filter_map(refused));
+    all.extend(enabled().filter_map(|watch| Some(Trouble::Stale { watch, due: due(watch)? })));
+    all.extend(status.config.iter().filter_map(|config| Some(Trouble::Refused(config, config.error.as_deref()?))));
     all
 }
 

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::clock;
 use super::lines::held_off;
 use super::scheduler::Scheduler;
+use super::watched::Stage;
 use crate::config::Config;
 use crate::control::wire::{ConfigStatus, FailedDelivery, HeldOff, Owed, Problem, RegistryStatus, Status, WatchStatus};
 use crate::domain::judge::{Record, State};
@@ -28,6 +29,10 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> InMemory {
         if watched.watch.enabled {
             // While it is asked for just now, the next check is the one after that.
             status.next_check = Some(watched.due.unwrap_or_else(|| watched.watch.next_due(clock::now())));
+        }
+        if watched.watch.enabled && watched.wanted && watched.stage == Stage::Queued {
+            status.next_check =
+                scheduler.registries.iter().nth(watched.registry).map(|registry| opening(registry, now));
         }
         if let Some((cause, pause)) = scheduler.registries.held_off(watched.registry, now)
             && watched.due.is_none()
@@ -57,6 +62,13 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> InMemory {
         }
     };
     InMemory { watches, registries: scheduler.registries.iter().map(registry).collect() }
+}
+
+/// When the gate may let one through of those that wait for it: its rate tells, unless it is held off.
+fn opening(registry: &super::registries::Registry, now: Instant) -> Timestamp {
+    let usage = registry.gate.usage(now);
+    let missing = (1.0 - usage.allowance).max(0.0);
+    from_now(Duration::try_from_secs_f64(missing / usage.limits.rate).unwrap_or_default())
 }
 
 fn from_now(pause: Duration) -> Timestamp {
@@ -168,6 +180,9 @@ pub(super) async fn complete(
     for (id, status) in &mut watches {
         status.paused = paused.contains(id);
         status.owed = owed.get(id).copied().unwrap_or_default().into();
+        // One that was never checked is due since the agent has known it.
+        let loaded = config.as_ref().map(|config| config.loaded);
+        status.due = status.due.or(loaded.filter(|_| status.enabled));
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
     let trouble = store.trouble().map(|trouble| Problem { kind: trouble.kind.to_owned(), message: trouble.message });

@@ -279,7 +279,7 @@ pub struct WatchStatus {
     pub last_changed: Option<Timestamp>,
     /// The next check.
     pub next_check: Option<Timestamp>,
-    /// When a check after the last one was due by the schedule; `None` where there is none.
+    /// When a check after the last one was, or is, due by the schedule; without a last one, since when the agent knows it.
     #[serde(default)]
     pub due: Option<Timestamp>,
     /// Failures in a row.
