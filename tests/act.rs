@@ -114,6 +114,32 @@ fn a_paused_watch_is_checked_and_its_hooks_are_held_until_it_is_resumed() {
 }
 
 #[test]
+fn what_is_held_says_why_instead_of_when_it_was_due() {
+    let bed = Bed::new();
+    bed.push("one");
+    bed.check(0);
+    bed.run(&["pause", "web"]).expect(0);
+    bed.push("two");
+    bed.check(1);
+    let told = |verb: &str| bed.run(&[verb]).expect(0).stdout;
+
+    assert_eq!(bed.deliveries()[0]["held"], "paused");
+    assert_eq!(bed.status()["owed"], json!({"pending": 1, "running": 0, "failed": 0, "held": 1}));
+    for (verb, word) in [("deliveries", "held: paused"), ("history", "held: paused"), ("status", "1 held")] {
+        let said = told(verb);
+        assert!(said.contains(word) && !said.contains("due ") && !said.contains("1 pending"), "{verb}: {said}");
+    }
+
+    let text = std::fs::read_to_string(bed.config_path()).unwrap();
+    std::fs::write(bed.config_path(), text.replace("hooks = ['redeploy']", "hooks = []")).unwrap();
+    bed.run(&["resume", "web"]).expect(0);
+    bed.check(1);
+    assert_eq!(bed.deliveries()[0]["held"], "not_fed");
+    assert!(told("deliveries").contains("held: the config does not feed it"), "{}", told("deliveries"));
+    assert!(told("status").contains("1 held"), "{}", told("status"));
+}
+
+#[test]
 fn a_watch_that_is_not_known_cannot_be_paused() {
     let bed = Bed::new();
     for agent in [None, Some(bed.agent())] {

@@ -384,13 +384,13 @@ fn a_running_hook_shows_in_status_and_deliveries() {
     bed.push("two");
     let call = bed.hook.call();
 
-    assert_eq!(bed.status()["owed"], json!({"pending": 0, "running": 1, "failed": 0}));
+    assert_eq!(bed.status()["owed"], json!({"pending": 0, "running": 1, "failed": 0, "held": 0}));
     let running = bed.deliveries().remove(0);
     assert_eq!((&running["state"], &running["attempts"]), (&json!("running"), &json!(1)));
 
     call.exit(0);
     agent.wait_for("hook succeeded", &[]);
-    assert_eq!(bed.status()["owed"], json!({"pending": 0, "running": 0, "failed": 0}));
+    assert_eq!(bed.status()["owed"], json!({"pending": 0, "running": 0, "failed": 0, "held": 0}));
 }
 
 #[test]

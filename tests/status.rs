@@ -72,7 +72,7 @@ fn status_has_these_fields() {
     let known = json!({
         "watch": "web", "image": bed.image(), "platform": null, "digest": digest, "index_digest": null, "state": "ok",
         "paused": false, "enabled": true, "consecutive_failures": 0, "error": null,
-        "owed": {"pending": 0, "running": 0, "failed": 0},
+        "owed": {"pending": 0, "running": 0, "failed": 0, "held": 0},
     });
     for (name, value) in known.as_object().unwrap() {
         assert_eq!(&watch[name], value, "{name}");
@@ -177,7 +177,7 @@ fn a_delivery_has_these_fields() {
 
     let expected = json!([{
         "id": call.var("TAGHOOK_DELIVERY"), "watch": "web", "hook": "redeploy", "change": "moved",
-        "from": first, "to": second, "state": "succeeded", "attempts": 1, "due": null, "exit_code": 0, "error": null,
+        "from": first, "to": second, "state": "succeeded", "attempts": 1, "due": null, "exit_code": 0, "error": null, "held": null,
     }]);
     assert_eq!(Value::from(deliveries.clone()), expected);
     assert_eq!(bed.run(&["deliveries", "web", "--json"]).expect(0).json_lines(), deliveries);

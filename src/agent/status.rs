@@ -214,6 +214,6 @@ impl From<DeliveryRow> for FailedDelivery {
 
 impl From<OwedCounts> for Owed {
     fn from(counts: OwedCounts) -> Self {
-        Self { pending: counts.pending, running: counts.running, failed: counts.failed }
+        Self { pending: counts.pending, running: counts.running, failed: counts.failed, held: counts.held }
     }
 }

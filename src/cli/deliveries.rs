@@ -23,7 +23,6 @@ fn human(deliveries: &[DeliveryRow]) -> String {
     }
     let now = Timestamp::now();
     let row = |delivery: &DeliveryRow| {
-        let due = delivery.due.map(|due| format!("due {}", text::distance(Some(due), now)));
         vec![
             text::id(&delivery.id).to_owned(),
             delivery.watch.clone(),
@@ -32,10 +31,21 @@ fn human(deliveries: &[DeliveryRow]) -> String {
             text::digest(delivery.to.as_deref()),
             text::outcome(&delivery.state),
             delivery.attempts.to_string(),
-            delivery.error.clone().into_iter().chain(due).collect::<Vec<_>>().join("; "),
+            remark(delivery, now),
         ]
     };
     let head = ["ID", "WATCH", "HOOK", "CHANGE", "TO", "STATE", "TRIES", "REMARK"];
     let fit = text::Fit { spare: &["TRIES", "TO", "CHANGE"], cut: &["REMARK", "WATCH", "HOOK"] };
     text::fitted(&head, deliveries.iter().map(row).collect(), &fit)
+}
+
+/// What went wrong last, and what a delivery waits for.
+pub(super) fn remark(delivery: &DeliveryRow, now: Timestamp) -> String {
+    let error = delivery.error.as_deref().map(text::printable);
+    let waits = match (delivery.why_held.as_deref(), delivery.due) {
+        (Some("paused"), _) => Some("held: paused".to_owned()),
+        (Some(_), _) => Some("held: the config does not feed it".to_owned()),
+        (None, due) => due.map(|due| format!("due {}", text::distance(Some(due), now))),
+    };
+    error.into_iter().chain(waits).collect::<Vec<_>>().join("; ")
 }

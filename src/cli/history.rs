@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::args::History;
+use super::deliveries::remark;
 use super::{Failure, reader, text};
 use crate::store::{self, ChangeRow, DeliveryRow, Reader};
 
@@ -48,10 +49,8 @@ impl Entry {
         if delivery.attempts > 1 {
             all += &format!(" after {} attempts", delivery.attempts);
         }
-        let due = delivery.due.map(|due| format!("due {}", text::distance(Some(due), now)));
-        let error = delivery.error.as_deref().map(text::printable);
-        let remarks: Vec<String> = error.into_iter().chain(due).collect();
-        if remarks.is_empty() { all } else { format!("{all}: {}", remarks.join("; ")) }
+        let remark = remark(delivery, now);
+        if remark.is_empty() { all } else { format!("{all}: {remark}") }
     }
 }
 

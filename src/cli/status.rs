@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::{Failure, Read, find_watch, readable, runtime, text};
 use crate::agent::{self, status};
 use crate::config::{self, Config};
-use crate::control::wire::{ConfigStatus, FailedDelivery, Status, WatchStatus};
+use crate::control::wire::{ConfigStatus, FailedDelivery, Owed, Status, WatchStatus};
 use crate::control::{Client, Error};
 
 pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
@@ -168,7 +168,8 @@ fn row(watch: &WatchStatus, now: Timestamp) -> Vec<String> {
 }
 
 fn owed(watch: &WatchStatus) -> String {
-    let counts = [("pending", watch.owed.pending), ("running", watch.owed.running), ("failed", watch.owed.failed)];
+    let Owed { pending, running, failed, held } = watch.owed;
+    let counts = [("pending", pending.saturating_sub(held)), ("held", held), ("running", running), ("failed", failed)];
     let told: Vec<String> = counts
         .iter()
         .filter(|(_, count)| *count > 0)

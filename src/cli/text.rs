@@ -161,7 +161,7 @@ pub(super) fn id(id: &str) -> &str {
 pub(super) fn outcome(word: &str) -> String {
     let code = match word {
         "failed" | "failing" => "31",
-        "moved" | "restored" | "removed" | "absent" | "pending" | "settling" => "33",
+        "moved" | "restored" | "removed" | "absent" | "pending" | "held" | "settling" => "33",
         "ok" | "succeeded" => "32",
         "running" | "first" => "36",
         _ => return word.to_owned(),

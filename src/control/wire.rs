@@ -297,8 +297,11 @@ pub struct Owed {
     pub pending: u64,
     /// Running.
     pub running: u64,
-    /// Given up.
+    /// Given up, of what the config still feeds.
     pub failed: u64,
+    /// How many of those that wait are held: paused, or not fed by the config.
+    #[serde(default)]
+    pub held: u64,
 }
 
 /// Whether all is well; what `health --json` prints.

@@ -45,6 +45,8 @@ pub struct OwedCounts {
     pub running: u64,
     /// Given up.
     pub failed: u64,
+    /// How many of those that wait are held.
+    pub held: u64,
 }
 
 /// What one hook is owed.
@@ -126,6 +128,9 @@ pub struct DeliveryRow {
     /// Whether its watch is paused, or does not feed its hook at the moment.
     #[serde(skip)]
     pub held: bool,
+    /// Why it waits although it may be due: `paused`, or `not_fed` where the config does not feed it.
+    #[serde(rename = "held")]
+    pub why_held: Option<String>,
     /// What the latest attempt printed, where it was asked for.
     #[serde(skip)]
     pub output: Option<String>,
@@ -338,7 +343,8 @@ pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<
 }
 
 const DELIVERY: &str = "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due,
-    d.exit_code, d.error, w.paused OR d.held, d.ended FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
+    d.exit_code, d.error, w.paused OR d.held, d.ended, CASE WHEN d.held AND d.state IN ('pending', 'failed') THEN 'not_fed'
+    WHEN w.paused AND d.state = 'pending' THEN 'paused' END FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change";
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     Ok(DeliveryRow {
@@ -355,6 +361,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         error: row.get(10)?,
         held: row.get(11)?,
         ended: timestamp(row, 12)?,
+        why_held: row.get(13)?,
         output: None,
     })
 }
@@ -439,14 +446,17 @@ fn owed_by<T>(
     key: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<(T, OwedCounts)>, Error> {
     let mut query = connection.prepare_cached(&format!(
-        "SELECT {column}, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed') FROM (
-             SELECT {column}, state FROM deliveries WHERE state = 'pending'
-             UNION ALL SELECT {column}, state FROM deliveries WHERE state = 'running'
-             UNION ALL SELECT {column}, state FROM deliveries WHERE state = 'failed' AND NOT held) GROUP BY {column}",
+        "SELECT o.{column}, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed'),
+             sum(state = 'pending' AND (held OR w.paused)) FROM (
+             SELECT watch, hook, state, held FROM deliveries WHERE state = 'pending'
+             UNION ALL SELECT watch, hook, state, held FROM deliveries WHERE state = 'running'
+             UNION ALL SELECT watch, hook, state, held FROM deliveries WHERE state = 'failed' AND NOT held
+         ) o JOIN watches w ON w.id = o.watch GROUP BY o.{column}",
     ))?;
     let rows = query.query_map([], |row| {
         let count = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
-        Ok((key(row)?, OwedCounts { pending: count(1)?, running: count(2)?, failed: count(3)? }))
+        let owed = OwedCounts { pending: count(1)?, running: count(2)?, failed: count(3)?, held: count(4)? };
+        Ok((key(row)?, owed))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
