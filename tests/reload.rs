@@ -191,6 +191,29 @@ fn health_goes_by_what_the_agent_runs_and_tells_of_a_config_that_was_refused() {
 }
 
 #[test]
+fn what_goes_by_another_config_than_the_agent_says_so() {
+    let scene = Scene::new(&["a"]);
+    let agent = scene.agent(1);
+    let note = |verb: &[&str]| scene.sandbox.run(verb).expect(0).stderr;
+    let verbs: [&[&str]; 3] = [&["prune"], &["explain", "a"], &["hook", "test", "tell"]];
+    for verb in verbs {
+        assert_eq!(note(verb), "", "{verb:?}");
+    }
+
+    let text = std::fs::read_to_string(scene.sandbox.config_path()).unwrap();
+    std::fs::write(scene.sandbox.config_path(), text.replace("/a:v1", "/b:v1")).unwrap();
+
+    for (verb, which) in verbs.iter().zip(["the config that the agent has read", "the file", "the file"]) {
+        let said = note(verb);
+        assert!(said.contains("has not read it since: `taghook reload`"), "{verb:?}: {said}");
+        assert!(said.contains(&format!("; this goes by {which}\n")), "{verb:?}: {said}");
+    }
+    let said = note(&["explain", "a"]);
+    assert!(said.contains("note: the agent goes by ") && said.contains("/a:v1; this is the file's, "), "{said}");
+    agent.stop();
+}
+
+#[test]
 fn a_hangup_reloads() {
     let scene = Scene::new(&["a"]);
     let mut agent = scene.agent(1);

@@ -42,6 +42,8 @@ pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode,
     find_watch(&name, config.watches.keys().map(|name| &**name))?;
     let status = status::gather(Some(&config), &config.state)?;
     let known = status.watches.iter().find(|watch| watch.watch == name);
+    status::note_edit(&config.state, "the file")?;
+    note_image(&status, known, &name, &config);
     story.tell("recorded", known.map(|known| recorded(known, &config)).unwrap_or_default())?;
     let (gate, is_open) = gate(&status, &name, &config);
     story.tell("gate", gate)?;
@@ -51,6 +53,25 @@ pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode,
     }
     log::start_telling(story);
     ask(config, name, explain.json)
+}
+
+/// Notes that the agent watches something else by this name.
+fn note_image(status: &Status, known: Option<&WatchStatus>, name: &str, config: &Config) {
+    let Some(key) = config.watches.get(name).filter(|_| status.source == "agent").map(|watch| &watch.key) else {
+        return;
+    };
+    let whole = |image: &str, platform: Option<&str>| match platform {
+        Some(platform) => format!("{image} ({platform})"),
+        None => image.to_owned(),
+    };
+    let file = whole(key.reference.as_str(), key.platform.as_ref().map(ToString::to_string).as_deref());
+    match known.map(|known| whole(&known.image, known.platform.as_deref())) {
+        None => anstream::eprintln!("note: the agent has no watch {name:?} yet; this is the file's"),
+        Some(agents) if agents != file => {
+            anstream::eprintln!("note: the agent goes by {agents}; this is the file's, {file}, whose state is another");
+        }
+        Some(_) => {}
+    }
 }
 
 fn ask(config: Config, name: String, json: bool) -> Result<ExitCode, Failure> {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::args::HookTest;
 use super::run::Signals;
-use super::{Failure, load, log, runtime, text};
+use super::{Failure, load, log, runtime, status, text};
 use crate::agent::{Sample, Trial};
 use crate::domain::{ChangeKind, Digest};
 use crate::hook::{Run, Stream};
@@ -18,6 +18,7 @@ use crate::hook::{Run, Stream};
 pub(super) fn test(explicit: Option<&Path>, test: HookTest) -> Result<ExitCode, Failure> {
     let config = load(explicit, false)?;
     log::start_quietly();
+    status::note_edit(&config.state, "the file")?;
     let change = test.change.as_deref().and_then(ChangeKind::parse);
     let sample = Sample { hook: test.hook, watch: test.watch, change };
     runtime()?.block_on(async {

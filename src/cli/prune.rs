@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::check::connect;
-use super::{Failure, Prune, log, runtime, state, text};
+use super::{Failure, Prune, log, runtime, state, status, text};
 use crate::agent;
 use crate::config::{Config, Faults};
 use crate::control::wire::{Leftover, PruneRequest};
@@ -15,6 +15,9 @@ pub(super) fn run(explicit: Option<&Path>, prune: &Prune) -> Result<ExitCode, Fa
     log::start_quietly();
     let runtime = runtime()?;
     let found = runtime.block_on(ask(&known, PruneRequest::default()))?;
+    if known.0.is_ok() {
+        status::note_edit(&known.1, "the config that the agent has read")?;
+    }
     if !prune.json {
         text::print(&human(&found))?;
     }

@@ -127,6 +127,17 @@ pub(super) fn failed_delivery(failed: &FailedDelivery, now: Timestamp) -> String
     )
 }
 
+/// Notes that the agent goes by another config than the one in the file, where it does; `which`: by which one the command
+/// goes.
+pub(super) fn note_edit(dir: &Path, which: &str) -> std::io::Result<()> {
+    // An agent that does not answer is for those to tell who need it.
+    let config = runtime()?.block_on(of_agent(dir)).ok().flatten().and_then(|status| status.config);
+    if let Some(edit) = config.and_then(|config| about_config(&config, Timestamp::now())) {
+        anstream::eprintln!("note: {edit}; this goes by {which}");
+    }
+    Ok(())
+}
+
 /// What an operator must know of the config that the agent goes by.
 pub(super) fn about_config(config: &ConfigStatus, now: Timestamp) -> Option<String> {
     if let Some(error) = &config.error {
