@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use support::hook::Hook;
 use support::registry::{Bearer, Manner, Registry, Reply};
-use support::sandbox::Sandbox;
+use support::sandbox::{Sandbox, Who};
 
 fn scene() -> (Sandbox, Registry, Hook) {
     let (sandbox, registry) = (Sandbox::new(), Registry::start());
@@ -49,7 +49,7 @@ fn a_move_is_told_step_by_step_and_leaves_no_trace() {
         &said,
         &[
             "recorded  watch=web",
-            "gate  open=no agent runs",
+            "gate  open=no agent answers",
             &format!("request  method=HEAD  url=http://{host}/v2/acme/web/manifests/stable"),
             "authorization=none",
             "status=401",
@@ -133,6 +133,34 @@ fn a_limit_is_not_bypassed_and_other_trouble_is_looked_at() {
     assert_story(&said, &["held_off=connect", "request", "no answer", "outcome=failed"]);
     assert!(!registry.log().is_empty());
     agent.stop();
+}
+
+#[test]
+fn a_limit_in_the_record_is_not_bypassed_by_who_may_not_ask_the_agent() {
+    let (sandbox, registry) = (Sandbox::of_owner(), Registry::start());
+    let host = registry.host();
+    sandbox.write_whole_config(&format!(
+        "[watch.web]\nimage = '{host}/acme/web:stable'\nschedule = '30d'\n\
+         [watch.other]\nimage = '{host}/acme/other:stable'\nschedule = '30d'\n\
+         [registry.'{host}']\nplain_http = true\nconcurrency = 1\n"
+    ));
+    registry.rule(|_, _| Reply::status(429).with("retry-after", "3600"));
+    sandbox.run_as(Who::Owner, &["check", "other"]).expect(1);
+    let mut agent = sandbox.agent_as(Who::Owner);
+    agent.wait_for("registry held off", &[]);
+    sandbox.shell(Who::Owner, "chmod 0600 state/control.sock").expect(0);
+    registry.clear_log();
+
+    let said = sandbox.run_as(Who::Reader, &["explain", "web"]).expect(1).stdout;
+
+    assert_story(&said, &["gate  registry=127", "recorded=rate_limited", "not asked"]);
+    assert_eq!(registry.log().len(), 0);
+    agent.stop();
+    // Nor without an agent; a limit of long ago is none.
+    assert!(sandbox.run_as(Who::Reader, &["explain", "web"]).expect(1).stdout.contains("not asked"));
+    let database = rusqlite::Connection::open(sandbox.state().join("taghook.db")).unwrap();
+    database.execute("UPDATE watches SET last_checked = last_checked - 3600000", []).unwrap();
+    assert!(sandbox.run(&["explain", "web"]).expect(1).stdout.contains("status=429"));
 }
 
 #[test]

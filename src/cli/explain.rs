@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -23,6 +23,8 @@ use crate::config::{Config, Faults};
 use crate::control::wire::{CheckLine, CheckRequest, Status, WatchStatus};
 use crate::domain::FailureKind;
 
+/// A limit of a registry whose end is not known counts for so long: the longest pause that an agent makes by itself.
+const LIMITED: SignedDuration = SignedDuration::from_mins(15);
 /// Who tells of a check.
 const TELLERS: [&str; 3] = ["taghook::registry", "taghook::agent::checker", "taghook::agent::scheduler"];
 
@@ -48,7 +50,7 @@ pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode,
     let (gate, is_open) = gate(&status, &name, &config);
     story.tell("gate", gate)?;
     if !is_open {
-        story.tell("not asked: the registry wants to be left alone until then", Vec::new())?;
+        story.tell("not asked: the registry wants to be left alone for now", Vec::new())?;
         return Ok(ExitCode::FAILURE);
     }
     log::start_telling(story);
@@ -126,10 +128,16 @@ fn recorded(known: &WatchStatus, config: &Config) -> Vec<(&'static str, Value)> 
 /// How the gate of a running agent stands, and whether we go through: never past a limit that the registry has set. Any
 /// other trouble is what one wants to see explained, and a question by hand does it no harm.
 fn gate(status: &Status, name: &str, config: &Config) -> (Vec<(&'static str, Value)>, bool) {
-    if status.source != "agent" {
-        return (vec![("open", json!("no agent runs"))], true);
-    }
     let registry = config.watches.get(name).map_or("", |watch| watch.key.reference.registry());
+    if status.source != "agent" {
+        return match limited(status, registry, Timestamp::now()) {
+            None => (vec![("open", json!("no agent answers"))], true),
+            Some(ago) => {
+                let kind = json!(FailureKind::RateLimited.as_str());
+                (vec![("registry", json!(registry)), ("recorded", kind), ("when", json!(ago))], false)
+            }
+        };
+    }
     let found = status.registries.iter().find(|found| found.registry == registry);
     let Some(held) = found.and_then(|found| found.held_off.as_ref()) else {
         return (vec![("registry", json!(registry)), ("open", json!("the agent does not hold it off"))], true);
@@ -142,6 +150,18 @@ fn gate(status: &Status, name: &str, config: &Config) -> (Vec<(&'static str, Val
         ("asked_again", json!(left)),
     ];
     (told, held.kind != FailureKind::RateLimited.as_str())
+}
+
+/// How long ago a registry limited one of its watches by the record, which is all that is known where no agent answers us,
+/// if that is not long ago.
+fn limited(status: &Status, registry: &str, now: Timestamp) -> Option<String> {
+    let is_limited = |watch: &&WatchStatus| {
+        let error = watch.error.as_ref();
+        status::is_of(&watch.image, registry)
+            && error.is_some_and(|error| error.kind == FailureKind::RateLimited.as_str())
+    };
+    let last = status.watches.iter().filter(is_limited).filter_map(|watch| watch.last_checked).max()?;
+    (now.duration_since(last) < LIMITED).then(|| text::distance(Some(last), now))
 }
 
 /// Prints what the parts of a check tell.

@@ -69,7 +69,7 @@ fn keep_only(status: &mut Status, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn is_of(image: &str, registry: &str) -> bool {
+pub(super) fn is_of(image: &str, registry: &str) -> bool {
     image.strip_prefix(registry).is_some_and(|rest| rest.starts_with('/'))
 }
 
