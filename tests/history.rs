@@ -97,3 +97,13 @@ fn deliveries_are_searched_by_state_and_hook() {
     assert_eq!(states(&["--hook", "other"]), Vec::<String>::new());
     assert_eq!(states(&["--until", "1h", "--change", "moved"]), ["succeeded"]);
 }
+
+#[test]
+fn before_anything_has_happened_nothing_was_looked_for_in_vain() {
+    let bed = Bed::new();
+    let told = |args: &[&str]| bed.run(args).expect(0).stdout;
+    assert_eq!(told(&["deliveries"]), "no hook is owed anything yet\n");
+    assert_eq!(told(&["history"]), "no tag was seen yet\n");
+    assert_eq!(told(&["deliveries", "--only", "failed"]), "no such delivery yet\n");
+    assert_eq!(told(&["history", "web"]), "no such change yet\n");
+}

@@ -86,6 +86,25 @@ fn a_hook_that_fails_is_told_with_its_reason() {
 }
 
 #[test]
+fn a_hook_of_several_watches_is_not_run_for_one_that_was_guessed() {
+    let sandbox = Sandbox::new();
+    let hook = sandbox.hook();
+    sandbox.write_whole_config(&format!(
+        "[defaults]\nhooks = ['tell']\n[watch.b]\nimage = 'localhost/b'\n[watch.a]\nimage = 'localhost/a'\n\
+         [hook.tell]\ncommand = {}\ntimeout = '90m'\n",
+        hook.toml()
+    ));
+
+    let said = sandbox.run(&["hook", "test", "tell"]).expect(2).stderr;
+
+    assert!(said.contains("hook \"tell\" is fed by 2 watches (a, b); name one: `taghook hook test tell a`"), "{said}");
+    hook.expect_no_call();
+    let said = sandbox.run(&["hook", "test", "tell", "b"]).expect(0).stdout;
+    assert_eq!(hook.only_call().var("TAGHOOK_WATCH"), "b");
+    assert!(said.contains("; timeout 1h 30m, in /; "), "{said}");
+}
+
+#[test]
 fn who_interrupts_it_ends_the_hook() {
     let bed = Bed::new();
     bed.hook.holds();

@@ -40,6 +40,8 @@ fn status_fits_the_terminal_with_the_worst_first() {
     assert!(plain.contains("connect: no connection to 127.0.0.1:1"), "{plain}");
     assert!(plain.contains("3 watches: 2 ok, 1 failing; 0 failed deliveries; no agent answers"), "{plain}");
 
+    let one = sandbox.run(&["status", "well"]).expect(0).stdout;
+    assert!(one.contains("  schedule    15m, no hooks\n"), "{one}");
     let wide = on_terminal(&sandbox, 200, "", "status").expect(0).stdout;
     assert!(wide.contains(LONG) && wide.contains("LAST OK"), "{wide}");
 

@@ -20,7 +20,7 @@ use crate::store::{Claimed, Room, Store, Subscription};
 pub struct Sample {
     /// The hook's name.
     pub hook: String,
-    /// The watch's; `None`: one that feeds the hook, or a made-up one.
+    /// The watch's; `None`: the one that feeds the hook, or a made-up one.
     pub watch: Option<String>,
     /// What happened; `None`: `moved`, or the first that the hook subscribes to.
     pub change: Option<ChangeKind>,
@@ -60,15 +60,28 @@ impl Trial {
     }
 }
 
-/// The watch that was named; else the first that feeds the hook; else a made-up one.
+/// So many watches of a hook are named.
+const NAMED: usize = 5;
+
+/// The watch that was named; else the one that feeds the hook; else a made-up one. Of several none is guessed: the hook
+/// does in earnest what it does.
 fn key(config: &Config, hook: &Hook, sample: &Sample) -> Result<WatchKey, Error> {
     if let Some(name) = &sample.watch {
         let names = || config.watches.keys().map(|name| &**name);
         let watch = config.watches.get(name.as_str());
         return watch.map(|watch| watch.key.clone()).ok_or_else(|| Error::Refused(unknown_watch(name, names())));
     }
-    if let Some(watch) = config.watches.values().find(|watch| watch.hooks.contains(&hook.name)) {
-        return Ok(watch.key.clone());
+    let feeding: Vec<_> = config.watches.values().filter(|watch| watch.hooks.contains(&hook.name)).collect();
+    match *feeding {
+        [] => {}
+        [watch] => return Ok(watch.key.clone()),
+        [first, ..] => {
+            let named: Vec<&str> = feeding.iter().take(NAMED).map(|watch| watch.name()).collect();
+            let (hook, names, first) = (&hook.name, named.join(", "), first.name());
+            let more = if feeding.len() > NAMED { ", …" } else { "" };
+            let why = format!("hook {hook:?} is fed by {} watches ({names}{more}); name one", feeding.len());
+            return Err(Error::Refused(format!("{why}: `taghook hook test {hook} {first}`")));
+        }
     }
     let reference = Reference::parse("registry.example/sample:latest");
     let reference = reference.map_err(|error| Error::Refused(error.to_string()))?;

@@ -128,7 +128,7 @@ pub(super) struct HookTest {
     /// The hook
     #[arg(value_name = "HOOK")]
     pub(super) hook: String,
-    /// The watch whose image and digests it is told [default: the first that feeds it]
+    /// The watch whose image and digests it is told [default: the one that feeds it]
     #[arg(value_name = "WATCH")]
     pub(super) watch: Option<String>,
     /// What it is told to have happened [default: moved, or the first that it subscribes to]

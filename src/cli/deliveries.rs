@@ -7,19 +7,20 @@ use jiff::Timestamp;
 
 use super::args::Deliveries;
 use super::{Failure, reader, text};
-use crate::store::DeliveryRow;
+use crate::store::{DeliveryRow, Filter};
 
 pub(super) fn run(explicit: Option<&Path>, wanted: &Deliveries) -> Result<ExitCode, Failure> {
     let reader = reader(explicit, &wanted.read)?;
-    let deliveries = reader.map(|reader| reader.deliveries(&wanted.filter())).transpose()?.unwrap_or_default();
-    let text = if wanted.read.json { text::json_lines(&deliveries) } else { human(&deliveries) };
+    let filter = wanted.filter();
+    let deliveries = reader.map(|reader| reader.deliveries(&filter)).transpose()?.unwrap_or_default();
+    let text = if wanted.read.json { text::json_lines(&deliveries) } else { human(&deliveries, &filter) };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(deliveries: &[DeliveryRow]) -> String {
+fn human(deliveries: &[DeliveryRow], filter: &Filter) -> String {
     if deliveries.is_empty() {
-        return "no such delivery yet\n".into();
+        return if filter.is_narrow() { "no such delivery yet\n" } else { "no hook is owed anything yet\n" }.into();
     }
     let now = Timestamp::now();
     let row = |delivery: &DeliveryRow| {

@@ -19,7 +19,7 @@ use super::args::Explain;
 use super::run::Signals;
 use super::{Failure, check, find_watch, image, log, runtime, state, status, text};
 use crate::agent;
-use crate::config::{Config, Faults};
+use crate::config::{self, Config, Faults};
 use crate::control::wire::{CheckLine, CheckRequest, Status, WatchStatus};
 use crate::domain::FailureKind;
 
@@ -119,7 +119,7 @@ fn recorded(known: &WatchStatus, config: &Config) -> Vec<(&'static str, Value)> 
     more("last_ok", known.last_ok.map(|at| at.to_string()));
     more("error", known.error.as_ref().map(|error| format!("{}: {}", error.kind, error.message)));
     more("schedule", watch.map(|watch| watch.schedule.to_string()));
-    more("settle", settle.map(|settle| format!("{settle:?}")));
+    more("settle", settle.map(config::written));
     more("hooks", watch.map(|watch| watch.hooks.join(",")).filter(|hooks| !hooks.is_empty()));
     more("paused", known.paused.then(|| "its hooks are held".into()));
     all

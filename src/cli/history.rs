@@ -20,7 +20,8 @@ pub(super) fn run(explicit: Option<&Path>, wanted: &History) -> Result<ExitCode,
                 changes.into_iter().map(|change| Entry::read(reader, change)).collect::<Result<Vec<_>, _>>()?;
             if text::is_terminal() { timelines(&entries) } else { table(&entries) }
         }
-        _ => "no such change yet\n".into(),
+        _ if wanted.filter().is_narrow() => "no such change yet\n".into(),
+        _ => "no tag was seen yet\n".into(),
     };
     text::print(&text)?;
     Ok(ExitCode::SUCCESS)

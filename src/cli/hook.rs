@@ -12,6 +12,7 @@ use super::args::HookTest;
 use super::run::Signals;
 use super::{Failure, load, log, runtime, status, text};
 use crate::agent::{Sample, Trial};
+use crate::config;
 use crate::domain::{ChangeKind, Digest};
 use crate::hook::{Run, Stream};
 
@@ -52,8 +53,10 @@ fn heading(trial: &Trial) -> String {
     let what = format!("{} of {} ({digests}{sort})", told.kind, told.watch.1);
     let cwd = command.cwd.as_deref().unwrap_or("/".as_ref()).display();
     let line = format!(
-        "hook {} is told {what}, as delivery {}; timeout {:?}, in {cwd}; nothing is recorded",
-        trial.hook.name, told.id, command.timeout
+        "hook {} is told {what}, as delivery {}; timeout {}, in {cwd}; nothing is recorded",
+        trial.hook.name,
+        told.id,
+        config::written(command.timeout)
     );
     text::wrapped(&line, 2)
 }

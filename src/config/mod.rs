@@ -47,6 +47,7 @@ pub use load::{load, state_of};
 pub use read::edited;
 pub use schema::schema;
 pub use suggest::nearest;
+pub use values::written;
 
 /// A config that can be used, and what is probably not meant in it.
 #[derive(Debug, Clone)]

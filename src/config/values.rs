@@ -163,7 +163,7 @@ pub(super) fn about(key: &str, reason: impl Display) -> String {
 }
 
 /// A duration as people write it: `1h 30m`.
-pub(super) fn written(duration: Duration) -> String {
+pub fn written(duration: Duration) -> String {
     let whole = duration.as_millis();
     if whole == 0 {
         return "0s".to_owned();

@@ -161,6 +161,15 @@ pub struct AttemptRow {
     pub output: Option<String>,
 }
 
+impl Filter {
+    /// Whether anything is left out, but for what is too old for the limit.
+    pub fn is_narrow(&self) -> bool {
+        let Self { watch, since, until, change, hook, state, limit: _ } = self;
+        let words = [watch, change, hook, state].iter().any(|word| word.is_some());
+        words || since.is_some() || until.is_some()
+    }
+}
+
 impl Reader {
     /// Opens the database of a state directory.
     pub fn open(dir: &Path) -> Result<Self, Error> {

@@ -47,7 +47,10 @@ fn facts(watch: &WatchStatus, status: &Status, configured: Option<&Watch>, now: 
     fact("last check", watch.last_checked.map(ago));
     fact("last ok", watch.last_ok.map(ago));
     fact("next", Some(next(watch, status, configured, now)));
-    let schedule = |watch: &Watch| format!("{}, hooks {}", watch.schedule, watch.hooks.join(", "));
+    let schedule = |watch: &Watch| match watch.hooks.join(", ") {
+        hooks if hooks.is_empty() => format!("{}, no hooks", watch.schedule),
+        hooks => format!("{}, hooks {hooks}", watch.schedule),
+    };
     fact("schedule", configured.map(schedule));
     fact("owed", Some(owed(watch)));
     for registry in status.registries.iter().filter(|registry| is_of(&watch.image, &registry.registry)) {
