@@ -97,16 +97,38 @@ fn what_is_shown_is_a_config_that_means_the_same() {
     assert_eq!(json["registry"]["localhost:5000"]["rate"]["value"], "100/m");
 }
 
+/// Commands that hold a secret in ways in which people write them, and what may be shown of each.
+const SECRET_COMMANDS: [(&str, &str); 11] = [
+    ("'curl -u admin:hunter2 https://h.example'", "curl ***"),
+    ("['/usr/bin/curl', '-u', 'admin:hunter2']", "/usr/bin/curl|***|***"),
+    ("['sshpass', '-p', 'hunter2', 'ssh', 'h']", "sshpass|***|***|***|***"),
+    ("'PASS=hunter2 deploy'", "***"),
+    ("'MYSQL_PWD=hunter2 mysql -e x'", "***"),
+    ("'docker login -p hunter2'", "docker ***"),
+    ("'mysql -phunter2'", "mysql ***"),
+    ("['deploy', '--pass=hunter2']", "deploy|***"),
+    ("['env', 'X_KEY=hunter2', 'deploy']", "env|***|***"),
+    ("['curl https://hooks.example/hunter2']", "curl ***"),
+    ("['/bin/sh', '-c', 'curl -H \"Authorization: hunter2\" x']", "curl ***"),
+];
+
 #[test]
-fn no_secret_is_shown() {
+fn of_a_command_only_the_program_is_shown() {
     let sandbox = Sandbox::new();
-    sandbox.write_whole_config(
-        "[watch.web]\nimage = 'nginx'\nhooks = ['a', 'b']\n[hook.a]\ncommand = 'curl -H \"Authorization: hunter2\" x'\n\
-         env = { SLACK = 'hunter2' }\n[hook.b]\ncommand = ['/bin/echo', 'https://hooks.example/hunter2', '--token', 'hunter2']\n",
-    );
-    for args in [&["config", "show"][..], &["config", "show", "--json"]] {
-        let shown = sandbox.run(args).expect(0);
-        assert!(shown.stdout.contains("***") && !shown.stdout.contains("hunter2"), "{}", shown.stdout);
+    for (command, expected) in SECRET_COMMANDS {
+        sandbox.write_whole_config(&format!(
+            "[watch.web]\nimage = 'nginx'\nhooks = ['h']\n[hook.h]\ncommand = {command}\nenv = {{ SLACK = 'hunter2' }}\n"
+        ));
+        let toml = sandbox.run(&["config", "show"]).expect(0);
+        assert!(toml.stdout.contains("env = { SLACK = \"***\" }"), "{toml:?}");
+        let json = sandbox.run(&["config", "show", "--json"]).expect(0);
+        for shown in [&toml, &json] {
+            assert!(!shown.stdout.contains("hunter2"), "{command}: {shown:?}");
+        }
+        let json: Value = serde_json::from_str(&json.stdout).unwrap();
+        let shown = &json["hook"]["h"]["command"]["value"];
+        let words = shown.as_array().map(|words| words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("|"));
+        assert_eq!(words.as_deref().or(shown.as_str()), Some(expected), "{command}");
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) enum Verb {
     },
     /// Show what is in force, defaults included, and where each value comes from
     ///
-    /// The output is a config itself, and each line ends in the place of its value. Variables of hooks and what looks
-    /// secret in their commands are shown as "***".
+    /// The output is a config itself, and each line ends in the place of its value. Values of hooks' variables and the
+    /// arguments of their commands are shown as "***".
     Show {
         /// One JSON object
         #[arg(long)]

@@ -1,7 +1,7 @@
 //! The effective config: every value that is in force, and where it comes from.
 //!
 //! *Invariant:* values are read from what the config means, never from the file again, so a default stands nowhere but
-//! with its type. Nothing in here is secret: a hook's variables are masked, and what looks secret in its command.
+//! with its type. Nothing in here is secret: the values of a hook's variables are masked, and the arguments of its command.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use toml::Value;
 
 use crate::domain::Watch;
 use crate::domain::gate::Limits;
+use crate::hook;
 use crate::registry::{Options, Password};
 use crate::store::{Keep, Retention};
 
 use super::fault::{Fault, Faults};
 use super::find::Surroundings;
 use super::load::{Sections, load_with};
-use super::source::after_secret_word;
 use super::values::written;
 use super::walk::Item;
 use super::{Config, Hook, Registry};
@@ -191,10 +191,9 @@ fn watch_values(watch: &Watch) -> Values {
 
 fn hook_values(hook: &Hook) -> Values {
     let command = &hook.command;
-    let masked = mask(&command.argv);
-    let program = match &masked[..] {
-        [shell, flag, script] if shell == "/bin/sh" && flag == "-c" => Some(script.as_str().into()),
-        _ => texts(masked.iter()),
+    let program = match &command.argv[..] {
+        [shell, flag, script] if shell == "/bin/sh" && flag == "-c" => Some(hook::masked(script).into()),
+        _ => texts(command.masked().iter()),
     };
     let env: toml::Table = command.env.keys().map(|name| (name.clone(), Value::from("***"))).collect();
     let root = PathBuf::from("/");
@@ -263,40 +262,6 @@ fn rate(per_second: f64) -> String {
     }
 }
 
-/// The words of a command without what is probably secret: whatever follows a word such as "token".
-fn mask(argv: &[String]) -> Vec<String> {
-    let mut is_secret = false;
-    let masked = argv.iter().enumerate().map(|(n, word)| {
-        if is_secret {
-            return "***".to_owned();
-        }
-        let word = mask_urls(word);
-        // The program's own name is none.
-        let Some(end) = after_secret_word(&word).filter(|_| n > 0) else { return word };
-        is_secret = true;
-        if end < word.len() { format!("{}***", &word[..end]) } else { word }
-    });
-    masked.collect()
-}
-
-/// A text in which URLs have neither user nor path: the address of a webhook is its key.
-fn mask_urls(text: &str) -> String {
-    let mut masked = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        let (url, behind) =
-            after.split_at(after.find(|c: char| c.is_whitespace() || "\"'".contains(c)).unwrap_or(after.len()));
-        let host = url.rsplit_once('@').map_or(url, |(_, host)| host);
-        let (host, path) = host.split_at(host.find(['/', '?', '#']).unwrap_or(host.len()));
-        masked.push_str(before);
-        masked.push_str(host);
-        masked.push_str(if path.len() > 1 { "/***" } else { path });
-        rest = behind;
-    }
-    masked + rest
-}
-
 /// The value of a key where a config says nothing of it, for each key of these tables that has one.
 pub(super) fn defaults_of(kind: &str) -> Vec<(&'static str, Value)> {
     let found = super::load::smallest(tables).into_iter().find(|table| table.kind == kind);
@@ -327,19 +292,6 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn commands_lose_what_is_probably_secret() {
-        let masked = |words: &[&str]| mask(&words.iter().map(ToString::to_string).collect::<Vec<_>>()).join("|");
-        assert_eq!(
-            masked(&["/bin/sh", "-c", "curl -H 'Authorization: Bearer x' u"]),
-            "/bin/sh|-c|curl -H 'Authorization: ***"
-        );
-        assert_eq!(masked(&["/opt/token-tool", "--token", "x", "y"]), "/opt/token-tool|--token|***|***");
-        assert_eq!(masked(&["curl", "https://u:p@h.example/T/B/x?y", "web"]), "curl|https://h.example/***|web");
-        assert_eq!(masked(&["echo", "https://h.example/ and more"]), "echo|https://h.example/ and more");
-        assert_eq!(masked(&["docker", "compose", "up"]), "docker|compose|up");
-    }
 
     #[test]
     fn rates_are_whole_where_they_can_be() {

@@ -121,16 +121,6 @@ pub(super) fn looks_secret(line: &str) -> bool {
     has_user || !names_things(line) && SECRETS.iter().any(|word| lower.contains(word))
 }
 
-/// Where a value begins that probably is a secret: behind the first of the words, and what joins them.
-pub(super) fn after_secret_word(text: &str) -> Option<usize> {
-    let lower = text.to_ascii_lowercase();
-    let ends = SECRETS.iter().filter_map(|word| Some(lower.find(word)? + word.len()));
-    let end = ends.min()?;
-    let rest = &text[end..];
-    let rest = rest.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
-    Some(text.len() - rest.trim_start_matches([':', '=', ' ']).len())
-}
-
 /// Puts `***` for the values of a line that looks as if it held a secret, and moves the span along.
 fn mask(line: &str, span: Range<usize>) -> Excerpt {
     if !looks_secret(line) {

@@ -9,7 +9,7 @@ mod output;
 mod run;
 mod survivors;
 
-pub use options::Command;
+pub use options::{Command, masked, program};
 pub use output::{Output, Stream};
 pub use run::{End, Run, TEMPORARY_FAILURE, run};
 pub use survivors::end_survivors;

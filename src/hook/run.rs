@@ -127,7 +127,8 @@ fn spawn(command: &Command, vars: &[(String, String)]) -> std::io::Result<Child>
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn cannot_start(command: &Command, error: &std::io::Error) -> String {
-    let program = command.argv.first().map_or("", String::as_str);
+    // A whole command line may stand in the place of the program, and what we say is kept.
+    let program = command.argv.first().map(|program| super::masked(program)).unwrap_or_default();
     if let Some(cwd) = command.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
         return format!("cannot start {program:?}: cwd {:?} is not a directory", cwd.display().to_string());
     }
