@@ -1,13 +1,13 @@
 //! What is wrong with a config: where, what, and what to write instead.
 //!
-//! *Invariant:* a fault never shows a secret: lines that look as if they held one are masked when they are quoted.
+//! *Invariant:* a fault never shows a secret: of the lines that are quoted, the values are masked that are not plainly harmless.
 
 use std::fmt;
 use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level as Style, Renderer, Snippet};
 
-use super::source::Place;
+use super::source::{Excerpt, Place};
 
 /// So many faults are rendered; nobody reads on, and the rest is counted.
 const RENDERED: usize = 100;
@@ -122,7 +122,14 @@ impl Fault {
         if let Some(help) = &self.help {
             group = group.element(Style::HELP.message(help.as_str()));
         }
-        renderer.render(&[group])
+        let mut rendered = renderer.render(&[group]);
+        // What is masked has moved in the line; the column is that of the file all the same.
+        for place in [&self.place, &self.first].into_iter().flatten() {
+            let Excerpt { line, span } = place.excerpt();
+            let at = |column| format!("{}:{}:{column}", place.file().display(), place.line());
+            rendered = rendered.replacen(&at(line[..span.start].chars().count() + 1), &at(place.column()), 1);
+        }
+        rendered
     }
 }
 

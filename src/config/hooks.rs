@@ -14,7 +14,7 @@ use toml::de::DeValue;
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::Retry;
 use crate::domain::{ChangeKind, ChangeSet};
-use crate::hook::Command;
+use crate::hook::{self, Command};
 
 use super::fault::Fault;
 use super::find::Surroundings;
@@ -165,7 +165,10 @@ fn read_pass_env(table: &mut Table<'_, '_>) -> Vec<String> {
 }
 
 fn check_variable(name: &str, place: Place, key: &str, table: &Table<'_, '_>) {
-    if name.is_empty() || name.contains(['=', '\0']) {
+    if let Some((name, _)) = name.split_once('=') {
+        // What follows is its value, and may be a secret.
+        table.fault(place, format!("{key}: \"{name}=…\" is not the name of a variable; values stand in env"));
+    } else if name.is_empty() || name.contains('\0') {
         table.fault(place, format!("{key}: {name:?} is not the name of a variable"));
     } else if name.starts_with("TAGHOOK_") {
         table
@@ -179,7 +182,8 @@ fn check_variable(name: &str, place: Place, key: &str, table: &Table<'_, '_>) {
 fn warn_of_programs(command: &Command, place: Place, table: &Table<'_, '_>, around: &Surroundings) {
     let program = &command.argv[0];
     let warn = |reason: &str| {
-        table.report.add(Fault::warning(table.says(format!("{program:?} {reason}"))).at(place.clone()));
+        let text = format!("{:?} {reason}", hook::masked(program));
+        table.report.add(Fault::warning(table.says(text)).at(place.clone()));
     };
     let start = command.cwd.as_deref().unwrap_or(Path::new("/"));
     if program.contains('/') {

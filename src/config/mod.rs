@@ -13,6 +13,7 @@ mod find;
 mod hooks;
 mod keys;
 mod load;
+mod mask;
 mod names;
 mod read;
 mod registries;

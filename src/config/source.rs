@@ -6,22 +6,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::mask;
+
 /// What is quoted of a line after the fault; configs that a program wrote may have lines of any length.
 const TAIL: usize = 200;
-
-/// Words of lines that probably hold a secret.
-const SECRETS: [&str; 10] = [
-    "passw",
-    "secret",
-    "token",
-    "credential",
-    "api_key",
-    "apikey",
-    "api-key",
-    "private_key",
-    "authorization",
-    "bearer",
-];
 
 /// The text of one file.
 #[derive(Debug)]
@@ -34,13 +22,14 @@ pub(super) struct Source {
     pub(super) order: usize,
     pub(super) text: String,
     line_starts: OnceLock<Vec<usize>>,
+    hidden: OnceLock<Vec<Range<usize>>>,
 }
 
 impl Source {
     pub(super) fn new(path: &Path, order: usize, text: String) -> Self {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        Self { path: path.to_owned(), folder, order, text, line_starts: OnceLock::new() }
+        Self { path: path.to_owned(), folder, order, text, line_starts: OnceLock::new(), hidden: OnceLock::new() }
     }
 
     fn line_starts(&self) -> &[usize] {
@@ -48,6 +37,14 @@ impl Source {
             let breaks = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
             std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect()
         })
+    }
+
+    /// The parts of this range that may not be quoted.
+    pub(super) fn hidden(&self, within: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let hidden = self.hidden.get_or_init(|| mask::hidden(&self.text));
+        let first = hidden.partition_point(|part| part.end <= within.start);
+        let overlapping = hidden[first..].iter().take_while(move |part| part.start < within.end);
+        overlapping.map(move |part| part.start.max(within.start)..part.end.min(within.end))
     }
 }
 
@@ -100,7 +97,9 @@ impl Place {
         let cut = boundary_from(text, end.saturating_add(TAIL)).min(line_end);
         let line = text[start..cut].trim_end_matches('\r');
         let clip = |at: usize| (at - start).min(line.len());
-        mask(line, clip(self.start)..clip(end))
+        let hidden: Vec<_> =
+            self.source.hidden(start..start + line.len()).map(|part| clip(part.start)..clip(part.end)).collect();
+        masked(line, clip(self.start)..clip(end), &hidden)
     }
 
     fn line_start(&self) -> usize {
@@ -113,137 +112,98 @@ fn boundary_from(text: &str, at: usize) -> usize {
     (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
 
-/// Whether a line looks as if it held a secret.
-pub(super) fn looks_secret(line: &str) -> bool {
-    let lower = line.to_ascii_lowercase().replace("password_file", "").replace("password_credential", "");
-    let has_user =
-        lower.split("://").skip(1).any(|rest| rest.split(['/', '"', '\'']).next().unwrap_or("").contains('@'));
-    has_user || !names_things(line) && SECRETS.iter().any(|word| lower.contains(word))
-}
-
-/// Puts `***` for the values of a line that looks as if it held a secret, and moves the span along.
-fn mask(line: &str, span: Range<usize>) -> Excerpt {
-    if !looks_secret(line) {
-        return Excerpt { line: line.to_owned(), span };
-    }
+/// Puts `***` for the hidden parts of a line, and moves the span along.
+fn masked(line: &str, span: Range<usize>, hidden: &[Range<usize>]) -> Excerpt {
+    const MASK: &str = "***";
     let mut masked = String::new();
-    let (mut start, mut end) = (None, None);
-    let first = line.find('=').map_or(0, |at| at + 1);
-    let kept = std::iter::once((0..first, false)).filter(|(kept, _)| !kept.is_empty());
-    for (piece, is_secret) in kept.chain(pieces(line, first)) {
-        let at = masked.len();
-        let within = |place: usize| at + if is_secret { 0 } else { place - piece.start };
-        if piece.contains(&span.start) {
-            start = Some(within(span.start));
-        }
-        let begins = piece.start < span.end;
-        masked.push_str(if is_secret { "***" } else { &line[piece.clone()] });
-        if begins {
-            end = Some(if is_secret || span.end >= piece.end { masked.len() } else { within(span.end) });
-        }
+    let mut shown_to = 0;
+    for part in hidden {
+        masked.push_str(&line[shown_to..part.start]);
+        masked.push_str(MASK);
+        shown_to = part.end;
     }
-    let start = start.unwrap_or(masked.len());
-    let end = end.unwrap_or(masked.len()).max(start);
-    Excerpt { line: masked, span: start..end }
-}
-
-/// The pieces of a line from `first` on, and whether each may be secret: what stands in quotes, and bare values.
-fn pieces(line: &str, first: usize) -> Vec<(Range<usize>, bool)> {
-    let mut pieces = Vec::new();
-    let mut at = first;
-    while let Some(c) = line[at..].chars().next() {
-        let rest = &line[at + c.len_utf8()..];
-        let length = match c {
-            '"' | '\'' => {
-                let inside = closing(rest, c).unwrap_or(rest.len());
-                let has_end = inside < rest.len();
-                let after = &rest[(inside + usize::from(has_end)).min(rest.len())..];
-                pieces.push((at..at + 1, false));
-                pieces.push((at + 1..at + 1 + inside, !after.trim_start().starts_with('=')));
-                at += 1 + inside;
-                if has_end {
-                    pieces.push((at..at + 1, false));
-                    at += 1;
-                }
-                continue;
-            }
-            '#' => line.len() - at,
-            c if is_mark(c) => {
-                pieces.push((at..at + c.len_utf8(), false));
-                at += c.len_utf8();
-                continue;
-            }
-            _ => line[at..].find(|c: char| is_mark(c) || matches!(c, '"' | '\'')).unwrap_or(line.len() - at),
-        };
-        let is_key = line[at + length..].trim_start().starts_with('=');
-        pieces.push((at..at + length, !is_key));
-        at += length;
-    }
-    pieces.retain(|(piece, _)| !piece.is_empty());
-    pieces
-}
-
-fn is_mark(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '=' | '[' | ']' | '{' | '}' | ',')
-}
-
-/// Where the string ends that has begun before `rest`.
-fn closing(rest: &str, quote: char) -> Option<usize> {
-    let mut is_escaped = false;
-    for (at, c) in rest.char_indices() {
-        match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' if quote == '"' => is_escaped = true,
-            c if c == quote => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Headers, and keys whose values are names: a watch may well be called "token-service".
-fn names_things(line: &str) -> bool {
-    let line = line.trim_start();
-    let key = line.split('=').next().unwrap_or("").trim_end();
-    matches!(key, "image" | "hooks")
-        || ["[watch.", "[hook.", "[registry."].iter().any(|header| line.starts_with(header))
+    masked.push_str(&line[shown_to..]);
+    // Where a place within a hidden part goes is up to the side of the span that it is.
+    let moved = |at: usize, within: usize| {
+        let before = hidden.iter().take_while(|part| part.end <= at);
+        let (count, length) = before.fold((0, 0), |(count, length), part| (count + 1, length + part.len()));
+        let inside = hidden.get(count).filter(|part| part.start < at);
+        let (at, within) = inside.map_or((at, 0), |part| (part.start, within));
+        at - length + count * MASK.len() + within
+    };
+    Excerpt { span: moved(span.start, 0)..moved(span.end, MASK.len()), line: masked }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn excerpt(text: &str, meant: &str) -> Excerpt {
+        let at = text.find(meant).unwrap();
+        Place::new(&Arc::new(Source::new(Path::new("x.toml"), 0, text.to_owned())), at..at + meant.len()).excerpt()
+    }
+
     #[test]
-    fn what_looks_like_a_secret_is_masked() {
-        for (line, masked) in [
-            (r#"password = "hunter2""#, r#"password = "***""#),
-            (r#"env = { API_TOKEN = "a b", B = 1 }"#, r#"env = { API_TOKEN = "***", B = *** }"#),
-            (r#"endpoint = "https://u:p@h/x""#, r#"endpoint = "***""#),
-            (r#"token = 'a"b' # hunter2"#, r#"token = '***' ***"#),
-            (r#"secret = "a\"b"#, r#"secret = "***"#),
-            ("password = hunter2", "password = ***"),
-            (r#"image = "ghcr.io/acme/Token""#, r#"image = "ghcr.io/acme/Token""#),
-            (r#"[watch."token.x"]"#, r#"[watch."token.x"]"#),
-            (r#""Authorization: x","#, r#""***","#),
-            (r#"password_file = "/run/x""#, r#"password_file = "/run/x""#),
-            (r#"endpoint = "https://h/x@y""#, r#"endpoint = "https://h/x@y""#),
+    fn only_values_that_are_plainly_no_secrets_are_quoted() {
+        for (text, line) in [
+            ("[hook.h]\nenv = { A = \"hunter2\", B = 7 } # hunter2", "env = { A = \"***\", B = *** } #***"),
+            ("[hook.h.env]\nimage = 'hunter2'", "image = '***'"),
+            ("[hook]\nh.env.A = 'hunter2'", "h.env.A = '***'"),
+            ("[hook.h]\ncommand = 'curl -u hunter2'", "command = 'curl ***'"),
+            ("[hook.h]\ncommand = ['sshpass', \"-p\", 'hunter2']", "command = ['sshpass', \"***\", '***']"),
+            ("[hook.h]\ncommand = 'P=hunter2 x'", "command = '***'"),
+            ("[hook.h]\ncomand = 'curl hunter2'", "comand = '***'"),
+            ("[hook.h]\ncommand = curl -u hunter2", "command = ***"),
+            ("[hook.h]\ncommand = 'curl hunter2", "command = 'curl ***"),
+            ("[hook.h]\ntimeout = '5s' password = 'hunter2'", "timeout = '5s' *** = '***'"),
+            ("[hook.h]\npass_env = ['A=hunter2', 'B']", "pass_env = ['A=***', 'B']"),
+            ("[watch.w]\nimage = 'https://u:hunter2@h/p?q'", "image = 'https://***@h/***'"),
+            ("[registry.h]\nendpoint = 'https://u:hu/nter2@h/p'", "endpoint = 'https://***@h/***'"),
+            ("[registry.h]\npassword = aHVudGVyMg==", "password = ***=="),
+            ("[registry.h]\npassword = \"hunter2", "password = \"***"),
+            ("[wtach.w]\nimage = 'hunter2'", "image = '***'"),
+            ("image = 'hunter2'", "image = '***'"),
+            ("['x', 'hunter2']", "['***', '***']"),
+            ("timezone 'hunter2'", "timezone '***'"),
+            ("[watch.\"token.x\"] hunter2", "[watch.\"token.x\"] ***"),
+            ("[watch.w]\nhooks = ['a', 'b']", "hooks = ['a', 'b']"),
+            ("[hook.h]\nattempts = 1.5", "attempts = 1.5"),
         ] {
-            assert_eq!(mask(line, 0..0).line, masked);
+            let start = text.find('\n').map_or(0, |at| at + 1);
+            assert_eq!(excerpt(text, &text[start..]).line, line, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_spans_lines_is_hidden_in_each_of_them() {
+        let text = "[hook.h]\nenv = { A = \"\"\"\nhunter2\nx = 'hunter3'\"\"\" }\ncommand = [\n  'curl', # hunter4\n  'hunter5',\n\
+                    hunter6=\n[hook.i]\ntimeout = '5s'\nhunter7=\n";
+        for (meant, line) in [
+            ("hunter2", "***"),
+            ("hunter3", "***\"\"\" }"),
+            ("hunter4", "  'curl', #***"),
+            ("hunter5", "  '***',"),
+            ("hunter6", "***="),
+            ("hook.i", "[hook.i]"),
+            ("5s", "timeout = '5s'"),
+            ("hunter7", "***="),
+        ] {
+            assert_eq!(excerpt(text, meant).line, line, "{meant}");
         }
     }
 
     #[test]
     fn what_is_underlined_stays_underlined_when_it_is_masked() {
-        for (line, meant, underlined) in [
-            (r#"password = "hunter2""#, "password", "password"),
-            (r#"password = "hunter2""#, r#""hunter2""#, r#""***""#),
-            (r#"env = { TOKEN = "a", B = 17 }"#, "17", "***"),
-            (r#"endpoint = "https://u:p@h/x""#, "u:p", "***"),
-            (r#"token = ["a", "bc"]"#, r#""bc""#, r#""***""#),
+        for (text, meant, underlined) in [
+            ("password = \"hunter2\"", "password", "password"),
+            ("password = \"hunter2\"", "\"hunter2\"", "\"***\""),
+            ("env = { TOKEN = \"abcde\", B = 17 }", "17", "***"),
+            ("env = { TOKEN = \"abcde\", B = 17 }", "B", "B"),
+            ("endpoint = \"https://u:p@h/x\"", "u:p", "***"),
+            ("token = [\"a\", \"bc\"]", "\"bc\"", "\"***\""),
         ] {
-            let at = line.find(meant).unwrap();
-            let Excerpt { line: masked, span } = mask(line, at..at + meant.len());
-            assert_eq!(&masked[span], underlined, "{line}");
+            let Excerpt { line, span } = excerpt(text, meant);
+            assert_eq!(&line[span], underlined, "{text}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::Fault;
-use super::source::{Place, Source, looks_secret};
+use super::source::{Place, Source};
 use super::walk::Report;
 
 /// What the parser says (the beginning of it), what we say, and the remedy.
@@ -66,7 +66,7 @@ fn fault(source: &Arc<Source>, table: &DeTable<'_>, words: &str, span: Range<usi
         let fault = Fault::error("this is not TOML: the list above this line has no closing ]");
         return fault.at(Place::new(source, span)).help("end it with ]");
     }
-    if let Some((value, what, example)) = bare_word(text, &span) {
+    if let Some((value, what, example)) = bare_word(source, &span) {
         return Fault::error(format!("this is not TOML: {what}")).at(Place::new(source, value)).help(example);
     }
     let place = Place::new(source, span);
@@ -80,10 +80,12 @@ fn fault(source: &Arc<Source>, table: &DeTable<'_>, words: &str, span: Range<usi
 }
 
 /// The value of the line, where it is text without quotes and the error is about it; what is wrong, and what to write.
-fn bare_word(text: &str, span: &Range<usize>) -> Option<(Range<usize>, &'static str, String)> {
+fn bare_word(source: &Source, span: &Range<usize>) -> Option<(Range<usize>, &'static str, String)> {
+    let text = &source.text;
+    let is_hidden = |part: Range<usize>| source.hidden(part).next().is_some();
     let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
     let line = text[start..].lines().next()?;
-    let (key, value) = line.split_once('=')?;
+    let (key, value) = line.split_once('=').filter(|(key, _)| !is_hidden(start..start + key.len()))?;
     let value_at = start + key.len() + 1 + (value.len() - value.trim_start().len());
     let value = value.trim_start().split(" #").next()?.trim_end();
     let is_text = value.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '~' | '.' | '*' | '@' | '$'))
@@ -108,7 +110,7 @@ fn bare_word(text: &str, span: &Range<usize>) -> Option<(Range<usize>, &'static 
     };
     Some(match flag {
         Some(flag) => (at, "this is neither true nor false", format!("write {key} = {flag}")),
-        None if looks_secret(line) => (at, QUOTES, format!("write {key} = \"…\"")),
+        None if is_hidden(at.clone()) => (at, QUOTES, format!("write {key} = \"…\"")),
         None => (at, QUOTES, format!("write {key} = \"{value}\"")),
     })
 }

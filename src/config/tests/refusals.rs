@@ -54,7 +54,7 @@ fn an_unknown_key_names_the_one_that_was_meant() {
 error: watch "web": unknown key "shedule"
  --> config.toml:3:1
   |
-3 | shedule = "5m"
+3 | shedule = "***"
   | ^^^^^^^
   |
   = help: did you mean "schedule"?
@@ -62,7 +62,7 @@ error: watch "web": unknown key "shedule"
 error: watch "web": unknown key "colour"
  --> config.toml:4:1
   |
-4 | colour = 1
+4 | colour = ***
   | ^^^^^^
   |
   = help: known keys are image, schedule, timezone, jitter, platform, settle, confirm_after, absent_after, hooks, enabled
