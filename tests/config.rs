@@ -132,6 +132,41 @@ fn of_a_command_only_the_program_is_shown() {
     }
 }
 
+/// Configs with a fault in a line that holds a secret.
+const SECRET_LINES: [&str; 7] = [
+    "[hook.h]\ncommand = 'x'\nenv = { WEBHOOK = 'https://hooks.example/hunter2', P = 7 }\n",
+    "[hook.h]\ncomand = 'curl https://hooks.example/hunter2'\n",
+    "[hook.h]\ncommand = ['no-such-program', '-p', 'hunter2']\n",
+    "[hook.h]\ncommand = ['no-such-program -p hunter2']\n",
+    "[hook.h]\ncommand = curl -u hunter2\n",
+    "[hook.h]\ncommand = 'curl -u hunter2\n",
+    "[hook.h]\ncommand = 'x'\npass_env = ['TOKEN=hunter2']\n",
+];
+
+#[test]
+fn no_fault_shows_a_secret() {
+    let sandbox = Sandbox::new();
+    for config in SECRET_LINES {
+        sandbox.write_whole_config(config);
+        for args in [&["config", "check"][..], &["config", "check", "--json"], &["config", "show"], &["reload"]] {
+            let said = sandbox.run(args);
+            assert!(!format!("{said:?}").contains("hunter2"), "{config}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn the_log_of_a_start_has_each_warning_as_one_line_without_secrets() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config("[hook.h]\ncommand = ['no-such-program', '-p', 'hunter2']\n");
+    let mut agent = sandbox.agent();
+    agent.wait_for("is not in $PATH", &[]);
+    agent.sigterm();
+    agent.wait_exit();
+    let log = agent.log().join("\n");
+    assert!(log.contains("WARN") && !log.contains("-->") && !log.contains("hunter2"), "{log}");
+}
+
 #[test]
 fn the_schema_is_printed_without_a_config() {
     let sandbox = Sandbox::new();

@@ -171,9 +171,11 @@ fn load(explicit: Option<&Path>, is_aloud: bool) -> Result<Config, Failure> {
     Ok(if is_aloud { aloud(loaded) } else { loaded.config })
 }
 
-/// Prints the warnings of a config.
+/// Shows the warnings of a config: to a person with their lines, to a log as a reload does.
 fn aloud(loaded: config::Loaded) -> Config {
-    if !loaded.warnings.is_empty() {
+    if !std::io::stderr().is_terminal() {
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("config: {warning}"));
+    } else if !loaded.warnings.is_empty() {
         anstream::eprintln!("{}", config::render(&loaded.warnings, std::io::stderr().is_terminal()).trim_end());
     }
     loaded.config

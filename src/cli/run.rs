@@ -15,8 +15,9 @@ use crate::{agent, config};
 pub(super) fn run(explicit: Option<&Path>, run: &Run) -> Result<ExitCode, Failure> {
     // Absolute, so that a reload reads the same file wherever we stand.
     let path = std::path::absolute(config::find(explicit)?)?;
-    let config = aloud(config::load(&path)?);
+    let loaded = config::load(&path)?;
     log::start(run.log_format);
+    let config = aloud(loaded);
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let hangup = Arc::new(Notify::new());
