@@ -96,19 +96,32 @@ impl Field {
         };
         if range != "*" && !is_extension(range) {
             match range.split_once('-') {
-                Some((from, to)) => self.check_range(self.value(from)?, self.value(to)?)?,
+                Some((from, to)) => {
+                    let values = (self.value(from)?, self.value(to)?);
+                    self.check_range(from, values, to)?;
+                }
                 None => drop(self.value(range)?),
             }
         }
         step.map_or(Ok(()), |step| self.check_step(part, step))
     }
 
-    fn check_range(&self, from: u32, to: u32) -> Result<(), String> {
-        if from <= to {
+    fn check_range(&self, from: &str, (first, last): (u32, u32), to: &str) -> Result<(), String> {
+        if first <= last {
             return Ok(());
         }
         let (low, high) = (self.low, self.high);
-        Err(format!("the range {from}-{to} runs backwards; write {from}-{high},{low}-{to}"))
+        // Sunday is both ends of the week.
+        let remedy = if self.is_week() && last == low {
+            format!("{from}-{high}")
+        } else {
+            format!("{first}-{high},{low}-{last}")
+        };
+        Err(format!("the range {from}-{to} runs backwards; write {remedy}"))
+    }
+
+    fn is_week(&self) -> bool {
+        self.words.contains(&"SUN")
     }
 
     fn check_step(&self, part: &str, step: &str) -> Result<(), String> {

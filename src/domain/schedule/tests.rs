@@ -62,8 +62,13 @@ fn what_cannot_be_meant_is_refused_with_the_field_and_the_reason() {
         ("0 24 * * *", "hour: there is no hour 24; midnight is 0", "24"),
         ("0 0 0 * *", "day of month: there is no day of month 0; it goes from 1 to 31", "0"),
         ("0 0 * FOO *", "month: \"FOO\" is not a month; it is a number from 1 to 12 or a name, JAN to DEC", "FOO"),
-        ("0 0 * * FRI-MON", "day of week: the range 5-1 runs backwards; write 5-7,0-1", "FRI-MON"),
+        ("0 0 * * FRI-MON", "day of week: the range FRI-MON runs backwards; write 5-7,0-1", "FRI-MON"),
+        ("0 0 * * MON-SUN", "day of week: the range MON-SUN runs backwards; write MON-7", "MON-SUN"),
+        ("0 0 * * 5-0", "day of week: the range 5-0 runs backwards; write 5-7", "5-0"),
         ("0 9- * * *", "hour: a value is missing", "9-"),
+        // So `?` is never in a field that tells fixed times from those of the wall clock.
+        ("30 ? * * *", "has L, W, # or ? where they have no meaning", "30 ? * * *"),
+        ("? 2 * * *", "has L, W, # or ? where they have no meaning", "? 2 * * *"),
         ("0 0 * * 5W", "has L, W, # or ? where they have no meaning", "0 0 * * 5W"),
         (
             "0 * * * * *",
