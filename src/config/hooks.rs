@@ -203,14 +203,27 @@ fn warn_of_programs(command: &Command, place: Place, table: &Table<'_, '_>, arou
             warn("is not in $PATH; write its whole path");
         }
     }
+    warn_of_trust(command, place, table, around);
+}
+
+/// Warns root of files of the command that anyone may write or replace.
+fn warn_of_trust(command: &Command, place: Place, table: &Table<'_, '_>, around: &Surroundings) {
     if !around.is_root {
         return;
     }
+    let start = command.cwd.as_deref().unwrap_or(Path::new("/"));
     // The script may be an argument of its interpreter, or a word of a shell command.
     let words = command.argv.iter().flat_map(|word| word.split_whitespace()).filter(|word| word.contains('/'));
     for path in words.map(|word| start.join(word)) {
         let found = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file);
         if let Some(fault) = found.and_then(|found| trust::fault_of(&table.says(""), &path, &found, around)) {
+            table.report.add(fault.at(place.clone()));
+        }
+        // Who may write a folder may put another file in the place of the script, except where the sticky bit forbids it.
+        let Some(folder) = path.parent().filter(|_| path.is_file()) else { continue };
+        let found = std::fs::metadata(folder).ok().filter(|found| found.permissions().mode() & 0o1000 == 0);
+        if let Some(fault) = found.and_then(|found| trust::fault_of(&table.says("the folder "), folder, &found, around))
+        {
             table.report.add(fault.at(place.clone()));
         }
     }

@@ -93,6 +93,30 @@ fn root_is_warned_of_what_anyone_may_write() {
     assert_eq!(warnings(true).len(), 3, "with the sticky bit nobody replaces another's files");
 }
 
+#[test]
+fn root_is_warned_of_a_script_in_a_folder_that_anyone_may_write() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("", &[]);
+    let scripts = folder.0.path().join("scripts");
+    std::fs::create_dir(&scripts).unwrap();
+    let script = scripts.join("redeploy");
+    std::fs::write(&script, "").unwrap();
+    let config = format!("[watch.w]\nimage = 'w'\nhooks = 'h'\n[hook.h]\ncommand = ['/bin/sh', {script:?}]\n");
+    std::fs::write(folder.path(), config).unwrap();
+    let warnings = |mode: u32| -> Vec<String> {
+        std::fs::set_permissions(&scripts, std::fs::Permissions::from_mode(mode)).unwrap();
+        let loaded = load_in(&folder.path(), &Surroundings { is_root: true, ..around() }).unwrap();
+        loaded
+            .warnings
+            .iter()
+            .map(|fault| fault.message().replace(&format!("{}/", folder.0.path().display()), ""))
+            .collect()
+    };
+    let said = "hook \"h\": the folder scripts can be written by anyone (mode 0777), and root acts on it";
+    assert_eq!(warnings(0o777), [said]);
+    assert!(warnings(0o1777).is_empty() && warnings(0o755).is_empty());
+}
+
 /// The warnings of a config with so many watches of a registry.
 fn demanded(watches: usize, image: &str, settings: &str, registry: &str) -> Vec<String> {
     let watch = |n: usize| format!("[watch.w{n}]\nimage = '{image}{n}'\n{settings}\n");
