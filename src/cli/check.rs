@@ -18,8 +18,7 @@ pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Fai
     let request = CheckRequest { watches: check.watches, dry_run: check.dry_run };
     let (mut well, mut printed) = (true, Ok(()));
     // How many there are is known only with a config that can be read.
-    let enabled =
-        known.0.as_ref().map_or(0, |config| config.watches.values().filter(|watch| watch.enabled).count());
+    let enabled = known.0.as_ref().map_or(0, |config| config.watches.values().filter(|watch| watch.enabled).count());
     let mut progress = Progress::of(if request.watches.is_empty() { enabled } else { request.watches.len() });
     let line = |line: CheckLine| {
         well &= line.is_well() || request.dry_run && line.outcome != "failed";

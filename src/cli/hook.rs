@@ -17,7 +17,7 @@ use crate::domain::{ChangeKind, Digest};
 use crate::hook::{Run, Stream};
 
 pub(super) fn test(explicit: Option<&Path>, test: HookTest) -> Result<ExitCode, Failure> {
-    let config = load(explicit, false)?;
+    let config = load(explicit)?;
     log::start_quietly();
     status::note_edit(&config.state, "the file")?;
     let change = test.change.as_deref().and_then(ChangeKind::parse);

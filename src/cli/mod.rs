@@ -165,10 +165,9 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Reads the config; its warnings are printed only where `is_aloud`.
-fn load(explicit: Option<&Path>, is_aloud: bool) -> Result<Config, Failure> {
-    let loaded = config::load(&config::find(explicit)?)?;
-    Ok(if is_aloud { aloud(loaded) } else { loaded.config })
+/// Reads the config; its warnings are for `config check` and the agent to tell.
+fn load(explicit: Option<&Path>) -> Result<Config, Failure> {
+    Ok(config::load(&config::find(explicit)?)?.config)
 }
 
 /// Shows the warnings of a config: to a person with their lines, to a log as a reload does.
