@@ -183,7 +183,7 @@ impl Stage<'_> {
     /// Waits for a line of the agent's log.
     async fn logged(&mut self, message: &str, fields: &[(&str, &str)]) -> Result<()> {
         let wanted =
-            |told: &Told| told.message == message && fields.iter().all(|(name, value)| told.field(name) == Some(value));
+            |told: &Told| told.says(message) && fields.iter().all(|(name, value)| told.field(name) == Some(value));
         let wait = async {
             while let Some(told) = self.log.recv().await {
                 if wanted(&told) {
@@ -300,13 +300,18 @@ impl Told {
         self.fields.get(name).map(String::as_str)
     }
 
+    /// Whether this is its message, perhaps with a reason behind it.
+    fn says(&self, message: &str) -> bool {
+        self.message.strip_prefix(message).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+    }
+
     /// As people read it; `None` for what would be noise here.
     fn line(&self, metadata: &tracing::Metadata<'_>) -> Option<String> {
         let field = |name| self.field(name).unwrap_or_default();
         let message = self.message.as_str();
         Some(match message {
             _ if metadata.target() == "taghook::hook" => format!("        | {message}"),
-            "checked" => format!("check   {} ({})", field("outcome"), field("elapsed")),
+            _ if message.starts_with("checked: ") => format!("check   {} ({})", field("outcome"), field("elapsed")),
             "first seen" => format!("change  first seen: {}", short(field("digest"))),
             "tag moved" => format!("change  moved: {} → {}", short(field("from")), short(field("to"))),
             "hook started" => format!("hook    started, attempt {}", field("attempt")),

@@ -180,7 +180,7 @@ fn check_variable(name: &str, place: Place, key: &str, table: &Table<'_, '_>) {
 
 /// Warns of a program that is not there or cannot be run, and of files of the command that anyone may write.
 fn warn_of_programs(command: &Command, place: Place, table: &Table<'_, '_>, around: &Surroundings) {
-    let program = &command.argv[0];
+    let Some(program) = program_of(command) else { return warn_of_trust(command, place, table, around) };
     let warn = |reason: &str| {
         let text = format!("{:?} {reason}", hook::masked(program));
         table.report.add(Fault::warning(table.says(text)).at(place.clone()));
@@ -205,6 +205,27 @@ fn warn_of_programs(command: &Command, place: Place, table: &Table<'_, '_>, arou
     }
     warn_of_trust(command, place, table, around);
 }
+
+/// The program that is looked for: of a shell command its first word, if that is plainly one and not the shell's own.
+fn program_of(command: &Command) -> Option<&str> {
+    let [shell, flag, script] = &command.argv[..] else { return command.argv.first().map(String::as_str) };
+    if shell != "/bin/sh" || flag != "-c" {
+        return Some(shell);
+    }
+    let program = hook::program(script)?;
+    let is_function = script.trim_start()[program.len()..].trim_start().starts_with('(');
+    (!is_function && !SHELL_WORDS.contains(&program)).then_some(program)
+}
+
+/// What a POSIX shell, dash or bash does itself.
+const SHELL_WORDS: &[&str] = &[
+    ".", ":", "[", "alias", "bg", "break", "builtin", "case", "cd", "chdir", "command", "continue", "declare", "dirs",
+    "disown", "do", "done", "echo", "elif", "else", "enable", "esac", "eval", "exec", "exit", "export", "false", "fc",
+    "fg", "fi", "for", "function", "getopts", "hash", "help", "history", "if", "in", "jobs", "kill", "let", "local",
+    "logout", "mapfile", "popd", "printf", "pushd", "pwd", "read", "readonly", "return", "select", "set", "shift",
+    "shopt", "source", "test", "then", "time", "times", "trap", "true", "type", "typeset", "ulimit", "umask", "until",
+    "while",
+];
 
 /// Warns root of files of the command that anyone may write or replace.
 fn warn_of_trust(command: &Command, place: Place, table: &Table<'_, '_>, around: &Surroundings) {

@@ -117,6 +117,23 @@ fn root_is_warned_of_a_script_in_a_folder_that_anyone_may_write() {
     assert!(warnings(0o1777).is_empty() && warnings(0o755).is_empty());
 }
 
+#[test]
+fn the_program_of_a_shell_command_is_looked_for_where_it_is_plainly_one() {
+    let warned = |script: &str| -> bool {
+        let config = format!("[watch.w]\nimage = 'w'\nhooks = 'h'\n[hook.h]\ncommand = {script:?}\n");
+        let warnings = Folder::new(&config, &[]).load().unwrap().warnings;
+        warnings.iter().any(|fault| fault.message().contains("nosuch"))
+    };
+    for script in ["nosuchcommand --now", "/nosuch/command", "  nosuchcommand"] {
+        assert!(warned(script), "{script}");
+    }
+    for script in
+        ["cd /nosuch && up", "A=1 nosuchcommand", "$nosuch x", "if nosuch; then up; fi", "nosuch () { up; }; nosuch"]
+    {
+        assert!(!warned(script), "{script}");
+    }
+}
+
 /// The warnings of a config with so many watches of a registry.
 fn demanded(watches: usize, image: &str, settings: &str, registry: &str) -> Vec<String> {
     let watch = |n: usize| format!("[watch.w{n}]\nimage = '{image}{n}'\n{settings}\n");

@@ -17,7 +17,7 @@ fn names_are_fit_for_file_names_and_urls() {
     let long = "x".repeat(129);
     assert_eq!(
         messages(&format!(
-            "[watch.\"we b\"]\nimage = \"a\"\n[watch.-x]\nimage = \"a\"\n[hook.\"\"]\ncommand = \"x\"\n[hook.{long}]\ncommand = \"x\"\n"
+            "[watch.\"we b\"]\nimage = \"a\"\n[watch.-x]\nimage = \"a\"\n[hook.\"\"]\ncommand = \"true\"\n[hook.{long}]\ncommand = \"x\"\n"
         )),
         [
             "1:11 watch \"we b\": a name cannot have ' '; it is made of letters, digits, \".\", \"_\" and \"-\""
@@ -55,7 +55,7 @@ fn a_hook_has_a_command_and_sensible_limits() {
 
 #[test]
 fn what_belongs_to_the_agent_is_not_given_to_hooks() {
-    let config = "[hook.a]\ncommand = \"x\"\nenv = { TAGHOOK_TAG = \"1\", \"A=B\" = \"\" }\n\
+    let config = "[hook.a]\ncommand = \"true\"\nenv = { TAGHOOK_TAG = \"1\", \"A=B\" = \"\" }\n\
                   pass_env = [\"NOTIFY_SOCKET\", \"WATCHDOG_USEC\", \"CREDENTIALS_DIRECTORY\", \"TAGHOOK_CONFIG\", \"HOME\"]\n";
     let found = messages(config);
     assert_eq!(found.len(), 6, "{found:?}");
