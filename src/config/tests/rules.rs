@@ -17,7 +17,7 @@ fn names_are_fit_for_file_names_and_urls() {
     let long = "x".repeat(129);
     assert_eq!(
         messages(&format!(
-            "[watch.\"we b\"]\nimage = \"a\"\n[watch.-x]\nimage = \"a\"\n[hook.\"\"]\ncommand = \"true\"\n[hook.{long}]\ncommand = \"x\"\n"
+            "[watch.\"we b\"]\nimage = \"a\"\n[watch.-x]\nimage = \"a\"\n[hook.\"\"]\ncommand = \"true\"\n[hook.{long}]\ncommand = \"true\"\n"
         )),
         [
             "1:11 watch \"we b\": a name cannot have ' '; it is made of letters, digits, \".\", \"_\" and \"-\""
