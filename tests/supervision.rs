@@ -5,7 +5,9 @@
 mod support;
 
 use serde_json::json;
-use support::bed::{Bed, Setup};
+use support::bed::{Bed, Setup, one};
+use support::registry::{Manner, Registry, Seen};
+use support::sandbox::Sandbox;
 
 #[test]
 fn a_hook_that_says_later_spends_no_attempt() {
@@ -64,4 +66,54 @@ fn no_more_runs_of_a_hook_than_its_concurrency_over_all_watches() {
         agent.wait_for("hook succeeded", &[]);
     }
     agent.stop();
+}
+
+#[test]
+fn no_amount_of_output_takes_more_memory_and_what_is_missing_is_counted() {
+    // `TAGHOOK_OUTPUT=1000000000` for the gigabyte that an unoptimised build has no time for in CI.
+    let bytes: u64 = std::env::var("TAGHOOK_OUTPUT").ok().and_then(|bytes| bytes.parse().ok()).unwrap_or(100_000_000);
+    let (registry, sandbox) = (Registry::start(), Sandbox::new());
+    registry.push_image("web", "v1", "one");
+    let seen = sandbox.path().join("memory");
+    let script = format!(
+        "echo first; head -c {bytes} /dev/zero | tr \"\\\\0\" x; echo last; grep VmHWM /proc/$PPID/status >\"$SEEN\""
+    );
+    sandbox.write_whole_config(&format!(
+        "[watch.web]\nimage = '{}'\nhooks = ['loud']\n[registry.'{}']\nplain_http = true\n\
+         [hook.loud]\ncommand = ['/bin/sh', '-c', '{script}']\non = ['first']\nenv = {{ SEEN = {seen:?} }}\n",
+        registry.image("web", "v1"),
+        registry.host()
+    ));
+
+    let checked = one(&sandbox.run(&["check", "--json"]).expect(0));
+
+    let id = checked["deliveries"][0]["id"].as_str().unwrap();
+    let log = sandbox.run(&["log", id]).expect(0).stdout;
+    assert!(log.contains("first") && log.contains("last"), "head and tail are kept");
+    let missing = bytes + "first\nlast\n".len() as u64 - 64 * 1024;
+    assert!(log.contains(&format!("[{missing} bytes not kept]")) && log.len() < 1_000_000, "{missing}: {}", log.len());
+    let peak = std::fs::read_to_string(seen).unwrap();
+    let kilobytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kilobytes < 100_000, "{peak}");
+}
+
+#[test]
+fn a_check_that_takes_longer_than_its_interval_is_neither_overlapped_nor_made_up_for() {
+    let (registry, sandbox) = (Registry::start(), Sandbox::new());
+    registry.push_image("slow", "v1", "one");
+    registry.push_image("quick", "v1", "one");
+    let host = registry.host();
+    let watch = |name: &str| format!("[watch.{name}]\nimage = '{}'\nschedule = '1s'\n", registry.image(name, "v1"));
+    sandbox.write_whole_config(&format!("[registry.'{host}']\nplain_http = true\n{}{}", watch("slow"), watch("quick")));
+    let is_slow = |path: &str| path.starts_with("/v2/slow/");
+    // One request to the slow repository is not answered; it ends when its connection does.
+    registry.rule(move |seen, reply| if is_slow(&seen.path) { reply.manner(Manner::Hang) } else { reply });
+    let agent = sandbox.agent();
+    let asked = |log: &[Seen], slow: bool| log.iter().filter(|seen| is_slow(&seen.path) == slow).count();
+
+    // The other watch's checks tell that time goes on.
+    let log = registry.await_log(|log| asked(log, true) == 1 && asked(log, false) >= 5);
+
+    assert_eq!(asked(&log, true), 1, "while one is under way there is no other");
+    agent.kill();
 }

@@ -64,8 +64,12 @@ impl Output {
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches(['\n', '\r']);
-    let escape = |c: char| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.to_string() };
-    if text.contains(char::is_control) { text.chars().map(escape).collect() } else { text.to_owned() }
+    let is_unfit = |c: char| c.is_control() && c != '\t';
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unfit(c) { printable.extend(c.escape_default()) } else { printable.push(c) }
+    }
+    printable
 }
 
 /// Cuts a stream into lines for the journal.
