@@ -238,3 +238,36 @@ fn in_savepoint(
     answer.fate = run(if answer.worked { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" });
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DATABASE;
+
+    /// The commits in a write-ahead log: the frames that tell a size of the database (fileformat2.html, section 4.1).
+    fn commits(log: &[u8]) -> usize {
+        let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+        log[32..].chunks_exact(24 + page).filter(|frame| frame[4..8] != [0; 4]).count()
+    }
+
+    #[tokio::test]
+    async fn what_comes_together_is_committed_together_and_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let log = || std::fs::read(dir.path().join(format!("{DATABASE}-wal"))).unwrap();
+        let before = commits(&log());
+        let write = |at: i64| {
+            store.write(move |connection| {
+                let sql = "INSERT INTO heartbeat VALUES (1, ?1) ON CONFLICT DO UPDATE SET at = excluded.at";
+                Ok(connection.execute(sql, [at])?)
+            })
+        };
+        futures_util::future::try_join_all((0..500).map(write)).await.unwrap();
+        let written = commits(&log()) - before;
+        assert!((1..100).contains(&written), "{written} commits for 500 writes that were waiting together");
+
+        let synchronous =
+            store.write(|connection| Ok(connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?));
+        assert_eq!(synchronous.await.unwrap(), 2, "FULL: what was answered survives a power cut");
+    }
+}
