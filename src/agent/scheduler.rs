@@ -392,7 +392,11 @@ impl Scheduler {
 
     fn find(&self, names: &[String]) -> Result<Vec<usize>, String> {
         if names.is_empty() {
-            return Ok(self.by_name.values().copied().filter(|index| self.watches[*index].watch.enabled).collect());
+            let enabled = self.by_name.values().copied().filter(|index| self.watches[*index].watch.enabled);
+            let mut all: Vec<usize> = enabled.collect();
+            // In the order of the config, so that the same check asks in the same order each time.
+            all.sort_unstable_by(|a, b| self.watches[*a].watch.name().cmp(self.watches[*b].watch.name()));
+            return Ok(all);
         }
         let find = |name: &String| {
             self.by_name
