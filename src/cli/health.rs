@@ -12,7 +12,11 @@ use crate::control::wire::Status;
 
 pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, Failure> {
     let (config, dir) = state(explicit)?;
-    let status = status::gather(config.as_ref().ok(), &dir)?;
+    // Without an agent and without a state, the faults are what is wrong.
+    let status = match (status::gather(config.as_ref().ok(), &dir), &config) {
+        (Err(_), Err(faults)) => return Err(faults.clone().into()),
+        (status, _) => status?,
+    };
     if status.source != "agent" {
         config?;
     }

@@ -49,10 +49,12 @@ impl Store {
     ) -> Result<Vec<DeliveryRow>, Error> {
         self.write(move |connection| {
             let mut note = connection.prepare(
-                "UPDATE deliveries SET ended = ?2, error = coalesce(error || '; ', '') || 'discarded by hand' WHERE number = ?1",
+                "UPDATE deliveries SET ended = ?2, error = coalesce(error || '; ', '') || 'discarded by hand'
+                 WHERE number = ?1",
             )?;
+            let is_meant = |id: &String| ids.as_ref().is_none_or(|ids| ids.contains(id));
             let mut discarded = Vec::new();
-            for (number, id) in leftover(connection, &fed)?.into_iter().filter(|(_, id)| ids.as_ref().is_none_or(|ids| ids.contains(id))) {
+            for (number, id) in leftover(connection, &fed)?.into_iter().filter(|(_, id)| is_meant(id)) {
                 let query = "SELECT state, due FROM deliveries WHERE number = ?1";
                 let (word, due): (String, Option<i64>) =
                     connection.query_row(query, [number], |row| Ok((row.get(0)?, row.get(1)?)))?;
