@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::Fault;
@@ -45,7 +46,7 @@ const ESCAPE: &str = "write \\\\ for a backslash, or put the text into '…', wh
 
 /// Parses a file as far as it can be; every syntax error of it is reported.
 pub(super) fn parse<'a>(source: &'a Arc<Source>, report: &Report) -> DeTable<'a> {
-    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    let (table, errors) = parse_apart(&source.text);
     let table = table.into_inner();
     for error in errors {
         let end = source.text.len();
@@ -53,6 +54,17 @@ pub(super) fn parse<'a>(source: &'a Arc<Source>, report: &Report) -> DeTable<'a>
         report.add_syntax(fault(source, &table, error.message(), span));
     }
     table
+}
+
+/// On a thread of its own: the tree of a large file is several times the size of what it means, and the C library gives
+/// memory back only where nothing else lies behind it. A thread's allocations lie in a place of their own.
+fn parse_apart(text: &str) -> (Spanned<DeTable<'_>>, Vec<toml::de::Error>) {
+    let parse = || DeTable::parse_recoverable(text);
+    std::thread::scope(|scope| {
+        // No thread to be had: then here.
+        let Ok(thread) = std::thread::Builder::new().spawn_scoped(scope, parse) else { return parse() };
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn fault(source: &Arc<Source>, table: &DeTable<'_>, words: &str, span: Range<usize>) -> Fault {
