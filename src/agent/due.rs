@@ -54,7 +54,7 @@ mod tests {
         let key = WatchKey { name: "web".into(), reference: Reference::parse("nginx").unwrap(), platform: None };
         let schedule = Schedule::parse("1h", &jiff::tz::TimeZone::UTC).unwrap().into();
         let hooks = Vec::new().into();
-        Watch { key, schedule, jitter: Duration::ZERO, policy: Policy::default(), hooks, enabled: true }
+        Watch { key, schedule, jitter: Duration::ZERO, policy: Policy::default().into(), hooks, enabled: true }
     }
 
     fn checked(last: i64) -> Record {
@@ -68,7 +68,7 @@ mod tests {
             counted: None,
             announced: false,
         };
-        Record { trouble: Some(trouble), ..checked(last) }
+        Record { trouble: Some(Box::new(trouble)), ..checked(last) }
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
     fn a_candidate_is_not_forgotten_at_a_restart() {
         let sighting = Sighting { digest: Digest::sha256(b"b"), index_digest: None, media_type: "m".into() };
         let candidate = Candidate { sighting, first_seen: at(0), sightings: 1 };
-        let record = Record { candidate: Some(candidate), ..checked(0) };
+        let record = Record { candidate: Some(Box::new(candidate)), ..checked(0) };
         assert_eq!(first_due(&hourly(), &record, Some(at(1)), at(1)), at(1));
     }
 

@@ -1,7 +1,7 @@
 //! `[defaults]` and `[watch.NAME]` → watches.
 //!
 //! *Invariant:* watches with the same schedule and zone share one [`Schedule`] (a cron pattern costs kilobytes), and
-//! watches with the same hooks share one list.
+//! watches with the same hooks, platform or policy share those.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -71,11 +71,11 @@ fn read_watch<'a>(item: Item<'a>, table: &mut Table<'a, '_>, base: &Base<'a>, po
         },
         schedule: schedule?,
         jitter: own.jitter.or(common.jitter).unwrap_or(defaults::JITTER),
-        policy: Policy {
+        policy: pool.policy(Policy {
             settle: own.settle.or(common.settle).unwrap_or(policy.settle),
             confirm_after: own.confirm_after.or(common.confirm_after).unwrap_or(policy.confirm_after),
             absent_after: own.absent_after.or(common.absent_after).unwrap_or(policy.absent_after),
-        },
+        }),
         hooks: own.hooks.or_else(|| common.hooks.clone()).unwrap_or_else(|| pool.share(Vec::new())),
         enabled: own.enabled.or(common.enabled).unwrap_or(defaults::ENABLED),
     })
@@ -128,7 +128,7 @@ impl<'a> Settings<'a> {
             zone: timezone.map(|text| pool.zone(text, table)),
             jitter_at: table.peek("jitter"),
             jitter: table.duration("jitter", Zero::Allowed),
-            platform: read_platform(table),
+            platform: read_platform(table).map(|platform| pool.platform(platform)),
             settle: table.duration("settle", Zero::Allowed),
             confirm_after: table.duration("confirm_after", Zero::Allowed),
             absent_after: table.duration("absent_after", Zero::Allowed),
@@ -205,6 +205,8 @@ struct Pool {
     hooks: BTreeSet<Arc<str>>,
     used: BTreeSet<Arc<str>>,
     lists: HashSet<Arc<[Arc<str>]>>,
+    policies: HashSet<Arc<Policy>>,
+    platforms: HashSet<Platform>,
     zones: HashMap<String, TimeZone>,
     schedules: HashMap<(String, String), Result<Arc<Schedule>, schedule::Invalid>>,
     compared: usize,
@@ -277,6 +279,23 @@ impl Pool {
         };
         let fault = Fault::error(table.says(format!("there is no hook {name:?}"))).at(item.place());
         table.report.add_missing(fault.help(help));
+    }
+
+    fn policy(&mut self, policy: Policy) -> Arc<Policy> {
+        if let Some(shared) = self.policies.get(&policy) {
+            return Arc::clone(shared);
+        }
+        let shared = Arc::new(policy);
+        self.policies.insert(Arc::clone(&shared));
+        shared
+    }
+
+    fn platform(&mut self, platform: Platform) -> Platform {
+        if let Some(shared) = self.platforms.get(&platform) {
+            return shared.clone();
+        }
+        self.platforms.insert(platform.clone());
+        platform
     }
 
     fn share(&mut self, list: Vec<Arc<str>>) -> Arc<[Arc<str>]> {

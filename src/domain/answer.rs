@@ -3,7 +3,7 @@
 //! *Invariant:* a failure carries no digest, so it can neither change what is recorded nor read as "up to date".
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,20 @@ impl Sighting {
     pub fn tag_digest(&self) -> &Digest {
         self.index_digest.as_ref().unwrap_or(&self.digest)
     }
+}
+
+/// The media types of manifests.
+pub const MEDIA_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+/// The name of a media type, shared by all who keep one.
+pub fn media_type(name: &str) -> Arc<str> {
+    static SHARED: LazyLock<[Arc<str>; 4]> = LazyLock::new(|| MEDIA_TYPES.map(Arc::from));
+    SHARED.iter().find(|shared| ***shared == *name).map_or_else(|| name.into(), Arc::clone)
 }
 
 /// A registry's believable answer.

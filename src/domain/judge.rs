@@ -20,7 +20,7 @@ const RECENTLY: Duration = Duration::from_secs(7 * 86_400);
 /// See [`RECENTLY`].
 const RECENT: usize = 10;
 
-/// All that is remembered of one watch between checks.
+/// All that is remembered of one watch between checks. What is rare is boxed: there may be 100,000 of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Record {
     /// The accepted digest.
@@ -30,11 +30,11 @@ pub struct Record {
     /// Digests that were superseded recently, oldest first.
     pub recent: Arc<[Past]>,
     /// A digest that was seen and does not count yet.
-    pub candidate: Option<Candidate>,
+    pub candidate: Option<Box<Candidate>>,
     /// 404s in a row that do not count as absence yet.
     pub missing: Option<Streak>,
     /// Why the last check learnt nothing.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<Box<Trouble>>,
     /// The last check, good or bad.
     pub last_checked: Option<Timestamp>,
     /// The last check that the registry answered.
@@ -298,7 +298,7 @@ fn weigh(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Timest
     }
     let due = candidate.first_seen.checked_add(signed(must_hold)).unwrap_or(Timestamp::MAX);
     verdict.recheck = Some(due.max(now + SignedDuration::from_secs(1)));
-    verdict.record.candidate = Some(candidate);
+    verdict.record.candidate = Some(Box::new(candidate));
     verdict.outcome = Outcome::Settling;
     if is_new {
         verdict.persist = Persist::Now;
@@ -380,7 +380,8 @@ fn failed(mut verdict: Verdict, failure: &Failure, now: Timestamp) -> Verdict {
         verdict.persist = verdict.persist.max(Persist::Soon);
     }
     let failures = longer(before.map(|trouble| trouble.failures), now);
-    verdict.record.trouble = Some(Trouble { failure: failure.clone(), failures, counted, announced });
+    let trouble = Trouble { failure: failure.clone(), failures, counted, announced };
+    verdict.record.trouble = Some(Box::new(trouble));
     verdict.outcome = Outcome::Failed;
     verdict.because = "a failed check knows nothing: what is recorded stays";
     verdict

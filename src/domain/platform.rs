@@ -3,10 +3,14 @@
 //! Rules: image-spec `image-index.md` ("platform"), and the variant table of containerd's `platforms` package.
 
 use std::fmt;
+use std::sync::Arc;
 
-/// A platform in its normal form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is `linux/arm/v7`.
+/// A platform in its normal form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is `linux/arm/v7`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Platform {
+pub struct Platform(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Parts {
     os: String,
     architecture: String,
     variant: Option<String>,
@@ -28,8 +32,8 @@ impl Platform {
             return Err(Invalid(text.to_owned()));
         }
         match parts[..] {
-            [os, architecture] => Ok(Self::normal(os, architecture, None)),
-            [os, architecture, variant] => Ok(Self::normal(os, architecture, Some(variant))),
+            [os, architecture] => Ok(Self(Arc::new(Parts::normal(os, architecture, None)))),
+            [os, architecture, variant] => Ok(Self(Arc::new(Parts::normal(os, architecture, Some(variant))))),
             _ => Err(Invalid(text.to_owned())),
         }
     }
@@ -38,21 +42,24 @@ impl Platform {
     ///
     /// A v7 host also runs v6 and v5; an amd64 host of level v3 also runs v2 and v1.
     pub fn distance(&self, os: &str, architecture: &str, variant: Option<&str>) -> Option<u8> {
-        let child = Self::normal(os, architecture, variant.filter(|v| !v.is_empty()));
-        if (&child.os, &child.architecture) != (&self.os, &self.architecture) {
+        let child = Parts::normal(os, architecture, variant.filter(|v| !v.is_empty()));
+        let own = &*self.0;
+        if (&child.os, &child.architecture) != (&own.os, &own.architecture) {
             return None;
         }
-        if child.variant == self.variant {
+        if child.variant == own.variant {
             return Some(0);
         }
         let level =
             |variant: &Option<String>| variant.as_deref().map_or(Some(1), |v| v.strip_prefix('v')?.parse::<u8>().ok());
-        match self.architecture.as_str() {
-            "arm" | "arm64" | "amd64" => level(&self.variant)?.checked_sub(level(&child.variant)?),
+        match own.architecture.as_str() {
+            "arm" | "arm64" | "amd64" => level(&own.variant)?.checked_sub(level(&child.variant)?),
             _ => None,
         }
     }
+}
 
+impl Parts {
     fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let (os, architecture) = (os.to_ascii_lowercase(), architecture.to_ascii_lowercase());
         let variant = variant.map(str::to_ascii_lowercase);
@@ -73,10 +80,11 @@ impl Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        match self.variant.as_deref() {
+        let Parts { os, architecture, variant } = &*self.0;
+        write!(f, "{os}/{architecture}")?;
+        match variant.as_deref() {
             None => Ok(()),
-            Some("v8") if self.architecture == "arm64" => Ok(()),
+            Some("v8") if architecture == "arm64" => Ok(()),
             Some(variant) => write!(f, "/{variant}"),
         }
     }

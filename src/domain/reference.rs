@@ -3,15 +3,16 @@
 //! `nginx`, `docker.io/nginx` and `index.docker.io/library/nginx:latest` are one reference.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 /// A registry host, a repository and a tag; equal references have equal canonical texts.
 ///
-/// Grammar: `distribution/reference`, with the tag and repository rules of the OCI distribution-spec.
+/// Grammar: `distribution/reference`, with the tag and repository rules of the OCI distribution-spec. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {
-    canonical: Box<str>,
+    canonical: Arc<str>,
     host_end: u16,
     repository_end: u16,
 }
@@ -69,7 +70,7 @@ impl Reference {
                 format!("the name is {name_length} characters long; at most {LONGEST_NAME} are allowed"),
             );
         }
-        let canonical = format!("{host}/{library}{repository}:{tag}").into_boxed_str();
+        let canonical = format!("{host}/{library}{repository}:{tag}").into();
         // Both fit: the name was just found to be at most 255 bytes.
         Ok(Self { canonical, host_end: host.len() as u16, repository_end: name_length as u16 })
     }

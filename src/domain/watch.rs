@@ -25,8 +25,8 @@ pub struct Watch {
     pub schedule: Arc<Schedule>,
     /// For cron: how far due times are spread.
     pub jitter: Duration,
-    /// How long things must hold before they count.
-    pub policy: Policy,
+    /// How long things must hold before they count; shared by all watches with the same times.
+    pub policy: Arc<Policy>,
     /// The names of the hooks that it feeds.
     pub hooks: Arc<[Arc<str>]>,
     /// `false`: kept in the config, not checked.
@@ -34,7 +34,7 @@ pub struct Watch {
 }
 
 /// How long things must hold before they count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// A new digest must hold for this long; zero: at once.
     pub settle: Duration,

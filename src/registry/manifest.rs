@@ -2,12 +2,13 @@
 //!
 //! *Invariant:* a digest is believed only together with a manifest's media type, or when it was computed from the bytes.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use sha2::Digest as _;
 
 use super::Error;
+use crate::domain::answer::{self, MEDIA_TYPES};
 use crate::domain::{Digest, Platform};
 
 /// All four types, always, in one header: what is left out changes the answer.
@@ -19,7 +20,7 @@ pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 /// Registries refuse larger manifests themselves.
 pub(super) const LARGEST: usize = 4 << 20;
 
-/// The four types of manifest.
+/// The four types of manifest, in the order of [`MEDIA_TYPES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MediaType {
     OciIndex,
@@ -44,18 +45,12 @@ impl MediaType {
 
     /// The type's name.
     pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::OciIndex => "application/vnd.oci.image.index.v1+json",
-            Self::DockerList => "application/vnd.docker.distribution.manifest.list.v2+json",
-            Self::OciManifest => "application/vnd.oci.image.manifest.v1+json",
-            Self::DockerManifest => "application/vnd.docker.distribution.manifest.v2+json",
-        }
+        MEDIA_TYPES[self as usize]
     }
 
     /// The type's name, shared by all who keep one.
     pub(super) fn shared(self) -> Arc<str> {
-        static NAMES: LazyLock<[Arc<str>; 4]> = LazyLock::new(|| MediaType::ALL.map(|kind| kind.as_str().into()));
-        Arc::clone(&NAMES[self as usize])
+        answer::media_type(self.as_str())
     }
 
     /// Whether it has children.

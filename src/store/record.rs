@@ -1,10 +1,13 @@
 //! The records of watches as rows.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Store};
+use crate::domain::answer::media_type;
 use crate::domain::judge::{Candidate, Past, Record, Standing, Streak, Trouble};
 use crate::domain::{Digest, Sighting, WatchKey};
 
@@ -18,11 +21,11 @@ struct Memory {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     recent: Vec<Past>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    candidate: Option<Candidate>,
+    candidate: Option<Box<Candidate>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     missing: Option<Streak>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    trouble: Option<Trouble>,
+    trouble: Option<Box<Trouble>>,
 }
 
 /// The columns that [`read`] wants, in its order.
@@ -31,7 +34,14 @@ pub(super) const COLUMNS: &str = "digest, index_digest, media_type, since, absen
 impl Store {
     /// Makes a row for each key that has none, and reads the records of all, in the order of the keys.
     pub async fn open_watches(&self, keys: Vec<WatchKey>) -> Result<Vec<(WatchId, Record)>, Error> {
-        self.write(move |connection| keys.iter().map(|key| open_watch(connection, key)).collect()).await
+        self.write(move |connection| {
+            let mut opened = Vec::with_capacity(keys.len());
+            for key in &keys {
+                opened.push(open_watch(connection, key)?);
+            }
+            Ok(opened)
+        })
+        .await
     }
 
     /// Writes records that need no transaction of their own; `alive`: notes that the agent was alive then.
@@ -116,7 +126,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Record, Error> {
             sighting: Sighting {
                 digest: digest_seen,
                 index_digest: digest(row.get(1)?)?,
-                media_type: row.get::<_, Option<String>>(2)?.unwrap_or_default().into(),
+                media_type: media_type(&row.get::<_, Option<String>>(2)?.unwrap_or_default()),
             },
             since,
         }),
@@ -125,7 +135,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Record, Error> {
     Ok(Record {
         standing,
         absent_since: time(row.get(4)?)?,
-        recent: memory.recent.into(),
+        recent: if memory.recent.is_empty() { Arc::default() } else { memory.recent.into() },
         candidate: memory.candidate,
         missing: memory.missing,
         trouble: memory.trouble,
