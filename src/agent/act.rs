@@ -39,7 +39,7 @@ pub async fn prune_once(config: Config, request: PruneRequest) -> Result<Vec<Lef
 /// The hooks of each configured watch.
 async fn fed(store: &Store, config: &Config) -> Result<Fed, Error> {
     let opened = store.open_watches(config.watches.values().map(|watch| watch.key.clone()).collect()).await?;
-    Ok(config.watches.values().zip(opened).map(|(watch, (id, _))| (id, watch.hooks.to_vec())).collect())
+    Ok(config.watches.values().zip(opened).map(|(watch, (id, _))| (id, watch.hooks.clone())).collect())
 }
 
 async fn open(config: &Config) -> Result<(Lock, Store), Error> {

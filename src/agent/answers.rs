@@ -137,7 +137,7 @@ impl Answers {
     /// The hooks of each watch.
     async fn fed(&self) -> Option<Fed> {
         let fed = |scheduler: &Scheduler| {
-            scheduler.live().map(|watched| (watched.id, watched.watch.hooks.to_vec())).collect::<Fed>()
+            scheduler.live().map(|watched| (watched.id, watched.watch.hooks.clone())).collect::<Fed>()
         };
         self.look(fed).await
     }

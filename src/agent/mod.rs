@@ -141,7 +141,7 @@ impl Parts {
                 (store, opened.into_iter().zip(known).map(|((id, _), record)| (id, record)).collect())
             }
         };
-        let fed = config.watches.values().zip(&records).map(|(watch, (id, _))| (*id, watch.hooks.to_vec())).collect();
+        let fed = config.watches.values().zip(&records).map(|(watch, (id, _))| (*id, watch.hooks.clone())).collect();
         hold(&store, fed).await?;
         let failing = records.iter().filter(|(_, record)| record.trouble.is_some()).count();
         if failing > 0 {

@@ -160,7 +160,7 @@ impl Reloader {
 
 /// The hooks that each watch of a config feeds, by its row.
 fn fed(config: &Config, rows: &HashMap<WatchKey, WatchId>) -> Fed {
-    let row = |watch: &Arc<crate::domain::Watch>| Some((*rows.get(&watch.key)?, watch.hooks.to_vec()));
+    let row = |watch: &Arc<crate::domain::Watch>| Some((*rows.get(&watch.key)?, watch.hooks.clone()));
     config.watches.values().filter_map(row).collect()
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Scheduler {
     adopted: Arc<Config>,
     checks: JoinSet<Ended>,
     writes: JoinSet<Vec<usize>>,
+    /// Watches whose records must be written with the next heartbeat; some may have been written since.
+    soon: Vec<usize>,
     /// Changes that were accepted, by their kind.
     pub(super) changes: BTreeMap<&'static str, u64>,
     /// Rung when deliveries were owed.
@@ -101,6 +103,7 @@ impl Scheduler {
             adopted: adopted.clone(),
             checks: JoinSet::new(),
             writes: JoinSet::new(),
+            soon: Vec::new(),
             changes: BTreeMap::new(),
             bell,
             news: Arc::default(),
@@ -110,7 +113,7 @@ impl Scheduler {
             next_beat: scheduled.then(|| Instant::now() + HEARTBEAT),
         };
         for (watch, (id, record)) in adopted.watches.values().zip(records) {
-            this.add(watch, id, record, &adopted, alive);
+            this.add(watch, id, record, &adopted, alive, None);
         }
         this.find_twins();
         this
@@ -118,14 +121,14 @@ impl Scheduler {
 
     /// Watches of the same image share a question when they are due together.
     fn find_twins(&mut self) {
-        let mut images: HashMap<_, Vec<usize>> = HashMap::new();
         self.watches.iter_mut().for_each(|watched| watched.twins = None);
-        for (index, watched) in self.watches.iter().enumerate().filter(|(_, watched)| !watched.retired) {
-            let key = &watched.watch.key;
-            images.entry((&key.reference, &key.platform)).or_default().push(index);
-        }
-        let shared: Vec<Arc<[usize]>> = images.into_values().filter(|all| all.len() > 1).map(Arc::from).collect();
-        for twins in shared {
+        // Sorted, since a map of all images would be the largest thing that is made at a start.
+        let watches = &self.watches;
+        let image = |index: &usize| (&watches[*index].watch.key.reference, &watches[*index].watch.key.platform);
+        let mut places: Vec<usize> = (0..watches.len()).filter(|index| !watches[*index].retired).collect();
+        places.sort_unstable_by(|a, b| image(a).cmp(&image(b)));
+        let same = places.chunk_by(|a, b| image(a) == image(b)).filter(|same| same.len() > 1);
+        for twins in same.map(Arc::<[usize]>::from).collect::<Vec<_>>() {
             for index in &*twins {
                 self.watches[*index].twins = Some(Arc::clone(&twins));
             }
@@ -292,6 +295,9 @@ impl Scheduler {
             }
             watched.record = std::mem::take(&mut checked.record);
             watched.unsaved = watched.unsaved.filter(|_| !checked.saved).max(checked.unsaved);
+            if watched.unsaved >= Some(Persist::Soon) {
+                self.soon.push(index);
+            }
             self.registries.get_mut(watched.registry).tally.count(&checked);
             for kind in &checked.changes {
                 *self.changes.entry(kind.as_str()).or_default() += 1;
@@ -491,14 +497,22 @@ impl Scheduler {
 
     /// The records that must be written, at least as soon as this.
     fn take_unsaved(&mut self, least: Persist) -> (Vec<usize>, Vec<(WatchId, Record)>) {
+        let soon = std::mem::take(&mut self.soon);
+        let asked = if least < Persist::Soon { (0..self.watches.len()).collect() } else { soon };
         let (mut indices, mut records) = (Vec::new(), Vec::new());
-        for (index, watched) in self.watches.iter_mut().enumerate() {
-            // A check under way may have committed a newer record than the one in memory.
-            if watched.unsaved >= Some(least) && !matches!(watched.stage, Stage::Checking { .. }) {
-                watched.unsaved = None;
-                indices.push(index);
-                records.push((watched.id, watched.record.clone()));
+        for index in asked {
+            let watched = &mut self.watches[index];
+            if watched.unsaved < Some(least) {
+                continue;
             }
+            // A check under way may have committed a newer record than the one in memory.
+            if matches!(watched.stage, Stage::Checking { .. }) {
+                self.soon.push(index);
+                continue;
+            }
+            watched.unsaved = None;
+            indices.push(index);
+            records.push((watched.id, watched.record.clone()));
         }
         (indices, records)
     }
@@ -507,6 +521,7 @@ impl Scheduler {
     fn written(&mut self, lost: Result<Vec<usize>, tokio::task::JoinError>) {
         for index in lost.unwrap_or_default() {
             self.watches[index].unsaved = Some(Persist::Soon);
+            self.soon.push(index);
         }
     }
 }

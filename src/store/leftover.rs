@@ -13,7 +13,7 @@ use super::{Error, Store};
 use crate::domain::delivery::Event;
 
 /// The hooks of each configured watch.
-pub type Fed = HashMap<WatchId, Vec<Arc<str>>>;
+pub type Fed = HashMap<WatchId, Arc<[Arc<str>]>>;
 
 impl Store {
     /// Holds what is owed to a hook that its watch does not feed at the moment, and lets go what was held and is fed

@@ -54,6 +54,7 @@ impl Scheduler {
             changes.changed += usize::from(has_changed && !is_new);
             self.by_name.insert(watch.key.name.clone(), index);
         }
+        let mut free = self.free_places();
         for watch in config.watches.values() {
             // Without a row nothing could be recorded; whoever calls has opened one for each.
             let Some((id, record)) = opened.remove(&watch.key) else { continue };
@@ -61,8 +62,9 @@ impl Scheduler {
             let is_new = !before.contains_key(&watch.key.name);
             changes.added += usize::from(is_new);
             changes.changed += usize::from(!is_new);
-            self.add(watch, id, record, &config, None);
+            self.add(watch, id, record, &config, None, free.pop());
         }
+        self.retired.append(&mut free);
         for (name, index) in before {
             if self.by_name.get(&name) != Some(&index) {
                 self.retire(index);
@@ -99,7 +101,20 @@ impl Scheduler {
         }
     }
 
-    /// Adds a watch. It is due at once if it was never checked, or came due since `alive`; else by its schedule.
+    /// Takes the places out of `retired` where nothing is under way any more, and those that are in use again.
+    fn free_places(&mut self) -> Vec<usize> {
+        let watches = &self.watches;
+        self.retired.retain(|index| watches[*index].retired);
+        // A record on its way to the disk may come back, so no place is free meanwhile.
+        let can_be = self.writes.is_empty();
+        let is_free = |watched: &Watched| {
+            can_be && watched.stage == Stage::Idle && watched.waiting.is_empty() && watched.unsaved.is_none()
+        };
+        self.retired.extract_if(.., |index| is_free(&watches[*index])).collect()
+    }
+
+    /// Adds a watch, at this place if one is `free`. It is due at once if it was never checked, or came due since
+    /// `alive`; else by its schedule.
     pub(super) fn add(
         &mut self,
         watch: &Arc<Watch>,
@@ -107,6 +122,7 @@ impl Scheduler {
         record: Record,
         config: &Config,
         alive: Option<Timestamp>,
+        free: Option<usize>,
     ) {
         let registry = self.registries.of(&watch.key.reference, config);
         let watched = Watched {
@@ -123,22 +139,11 @@ impl Scheduler {
             unsaved: None,
             retired: false,
         };
-        // A record on its way to the disk may come back, so no place is free meanwhile.
-        let is_free = |watched: &Watched| {
-            let is_idle = watched.stage == Stage::Idle && watched.waiting.is_empty();
-            is_idle && watched.unsaved.is_none() && self.writes.is_empty()
-        };
-        let index = match self.retired.iter().position(|index| is_free(&self.watches[*index])) {
-            Some(place) => {
-                let index = self.retired.swap_remove(place);
-                self.watches[index] = watched;
-                index
-            }
-            None => {
-                self.watches.push(watched);
-                self.watches.len() - 1
-            }
-        };
+        let index = free.unwrap_or(self.watches.len());
+        match self.watches.get_mut(index) {
+            Some(place) => *place = watched,
+            None => self.watches.push(watched),
+        }
         self.by_name.insert(watch.key.name.clone(), index);
         self.schedule_again(index, alive);
     }
@@ -148,9 +153,6 @@ impl Scheduler {
         let watched = &mut self.watches[index];
         let was = std::mem::replace(&mut watched.watch, watch.clone());
         let returns = std::mem::take(&mut watched.retired);
-        if returns {
-            self.retired.retain(|retired| *retired != index);
-        }
         let comes_otherwise =
             (was.enabled, &was.schedule, was.jitter) != (watch.enabled, &watch.schedule, watch.jitter);
         let weighs_otherwise = was.policy != watch.policy;

@@ -84,7 +84,7 @@ impl Ledger {
     async fn feeds(&mut self, on: &[ChangeKind]) {
         self.on = on.to_vec();
         let hooks = if on.is_empty() { Vec::new() } else { vec!["deploy".into()] };
-        self.store.hold([(self.watch, hooks)].into()).await.unwrap();
+        self.store.hold([(self.watch, hooks.into())].into()).await.unwrap();
     }
 
     /// Forgets all that neither the count nor the age keeps.
