@@ -16,7 +16,7 @@ pub struct Stub {
     pub hosts: Vec<String>,
     /// How often it was asked for its count.
     counted: Cell<u64>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Stub {
@@ -33,21 +33,22 @@ impl Stub {
         let hosts: Vec<String> = (1..=registries).map(|n| format!("127.0.0.{n}:{port}")).collect();
         let listen: String = hosts.iter().map(|host| format!("listen {host} backlog=4096; ")).collect();
         let config = dir.path().join("nginx.conf");
+        let answer = format!(
+            "default_type application/vnd.oci.image.index.v1+json; add_header Docker-Content-Digest {DIGEST};
+             return 200 '{{\"schemaVersion\":2}}';"
+        );
         let text = format!(
             "daemon off; pid {path}/pid; worker_processes 1; worker_rlimit_nofile 8192;
              events {{ worker_connections 4096; }}
              http {{
-                 access_log off; keepalive_requests 100000000; keepalive_timeout 600s;
+                 access_log off; log_format timed '$msec $uri'; keepalive_requests 100000000; keepalive_timeout 600s;
                  client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
                  fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
                  server {{
                      {listen}
                      location = /count {{ stub_status; }}
-                     location /v2/ {{
-                         default_type application/vnd.oci.image.index.v1+json;
-                         add_header Docker-Content-Digest {DIGEST};
-                         return 200 '{{\"schemaVersion\":2}}';
-                     }}
+                     location /v2/timed/ {{ access_log {path}/times timed; {answer} }}
+                     location /v2/ {{ {answer} }}
                  }}
              }}"
         );
@@ -56,7 +57,7 @@ impl Stub {
         command.args(["-e", "stderr", "-c"]).arg(config);
         command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()));
         let child = pinned(1, &command).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut stub = Self { child, hosts, counted: Cell::new(0), _dir: dir };
+        let mut stub = Self { child, hosts, counted: Cell::new(0), dir };
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline && stub.child.try_wait().unwrap().is_none() {
             if TcpStream::connect(&stub.hosts[0]).is_ok() {
@@ -87,8 +88,27 @@ impl Stub {
     }
 }
 
+/// When something was asked, in seconds since 1970 to the millisecond, and of which repository below `timed/`.
+pub struct Asked {
+    pub at: f64,
+    pub repository: String,
+}
+
 /// What it answers for every tag.
 pub const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+impl Stub {
+    /// What was asked of repositories below `timed/`, in order.
+    pub fn times(&self) -> Vec<Asked> {
+        let log = std::fs::read_to_string(self.dir.path().join("times")).unwrap();
+        let read = |line: &str| {
+            let (at, path) = line.split_once(' ')?;
+            let repository = path.strip_prefix("/v2/timed/")?.split_once('/')?.0;
+            Some(Asked { at: at.parse().ok()?, repository: repository.to_owned() })
+        };
+        log.lines().filter_map(read).collect()
+    }
+}
 
 impl Drop for Stub {
     fn drop(&mut self) {
