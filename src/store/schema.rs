@@ -27,10 +27,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let version = version(&connection, path)?;
     // The WAL and its index stay when we close: a reader of the group may not create them, and needs them to read.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(of)?;
+    // A quarter of the usual cache (KiB): what is looked at often is little, and the kernel has the rest.
     connection
         .execute_batch(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;
-             PRAGMA journal_size_limit=8388608;",
+             PRAGMA cache_size=-512; PRAGMA journal_size_limit=8388608;",
         )
         .map_err(of)?;
     migrate(&mut connection, version).map_err(of)?;
