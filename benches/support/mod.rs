@@ -28,15 +28,20 @@ pub fn short() -> bool {
 
 /// The command, on this core alone where there is more than one: client and server keep out of each other's way.
 pub fn pinned(core: usize, command: &std::process::Command) -> std::process::Command {
-    let mut pinned = std::process::Command::new("taskset");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    pinned.args(["--cpu-list", &(core % cores).to_string()]).arg(command.get_program()).args(command.get_args());
-    pinned.env_clear();
+    wrapped(&["taskset", "--cpu-list", &(core % cores).to_string()], command)
+}
+
+/// The command, run by this one.
+pub fn wrapped(by: &[&str], command: &std::process::Command) -> std::process::Command {
+    let mut wrapped = std::process::Command::new(by[0]);
+    wrapped.args(&by[1..]).arg(command.get_program()).args(command.get_args());
+    wrapped.env_clear();
     for (name, value) in command.get_envs() {
-        pinned.env(name, value.unwrap_or_default());
+        wrapped.env(name, value.unwrap_or_default());
     }
     if let Some(dir) = command.get_current_dir() {
-        pinned.current_dir(dir);
+        wrapped.current_dir(dir);
     }
-    pinned
+    wrapped
 }

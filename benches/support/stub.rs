@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,26 +13,49 @@ use super::{DEADLINE, pinned};
 
 pub struct Stub {
     child: Child,
-    /// As references name them.
+    /// As references name them; http/1.1 without TLS.
     pub hosts: Vec<String>,
+    /// The same over TLS, http/1.1 and nothing else.
+    pub tls: String,
+    /// The same over TLS, with h2 offered.
+    pub h2: String,
     /// How often it was asked for its count.
     counted: Cell<u64>,
     dir: tempfile::TempDir,
 }
 
+/// What it has had, but for those who asked for this.
+#[derive(Debug, Clone, Copy)]
+pub struct Count {
+    pub connections: u64,
+    pub requests: u64,
+}
+
+impl Count {
+    pub fn since(self, before: Self) -> Self {
+        Self { connections: self.connections - before.connections, requests: self.requests - before.requests }
+    }
+}
+
 impl Stub {
     /// So many registries, up to 250: one server on as many addresses.
     pub fn start(registries: u8) -> Self {
-        // The port is free now; should somebody else take it before nginx does, there are others.
+        // The ports are free now; should somebody else take one before nginx does, there are others.
         (0..5).find_map(|_| Self::try_start(registries)).expect("nginx comes up; run scripts/test, which installs it")
     }
 
     fn try_start(registries: u8) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [port, tls, h2] = free.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        drop(free);
         let path = dir.path().display();
         let hosts: Vec<String> = (1..=registries).map(|n| format!("127.0.0.{n}:{port}")).collect();
         let listen: String = hosts.iter().map(|host| format!("listen {host} backlog=4096; ")).collect();
+        let (tls, h2) = (format!("127.0.0.1:{tls}"), format!("127.0.0.1:{h2}"));
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
         let config = dir.path().join("nginx.conf");
         let answer = format!(
             "default_type application/vnd.oci.image.index.v1+json; add_header Docker-Content-Digest {DIGEST};
@@ -44,8 +68,12 @@ impl Stub {
                  access_log off; log_format timed '$msec $uri'; keepalive_requests 100000000; keepalive_timeout 600s;
                  client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
                  fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
+                 ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem;
+                 http2_max_concurrent_streams 512;
                  server {{
                      {listen}
+                     listen {tls} ssl backlog=4096;
+                     listen {h2} ssl http2 backlog=4096;
                      location = /count {{ stub_status; }}
                      location /v2/timed/ {{ access_log {path}/times timed; {answer} }}
                      location /v2/ {{ {answer} }}
@@ -57,7 +85,7 @@ impl Stub {
         command.args(["-e", "stderr", "-c"]).arg(config);
         command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()));
         let child = pinned(1, &command).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut stub = Self { child, hosts, counted: Cell::new(0), dir };
+        let mut stub = Self { child, hosts, tls, h2, counted: Cell::new(0), dir };
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline && stub.child.try_wait().unwrap().is_none() {
             if TcpStream::connect(&stub.hosts[0]).is_ok() {
@@ -73,8 +101,16 @@ impl Stub {
         &self.hosts[0]
     }
 
-    /// How many requests it has had, but for those of this function.
+    /// The certificate of those that speak TLS.
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.path().join("cert.pem")
+    }
+
     pub fn requests(&self) -> u64 {
+        self.count().requests
+    }
+
+    pub fn count(&self) -> Count {
         let mut stream = TcpStream::connect(self.host()).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(b"GET /count HTTP/1.0\r\n\r\n").unwrap();
@@ -82,9 +118,25 @@ impl Stub {
         stream.read_to_string(&mut answer).unwrap();
         // "server accepts handled requests\n 3 3 17"
         let counts = answer.lines().find(|line| line.starts_with(' ')).unwrap();
-        let all: u64 = counts.split_whitespace().nth(2).unwrap().parse().unwrap();
+        let mut counts = counts.split_whitespace().map(|count| count.parse::<u64>().unwrap());
+        let (connections, requests) = (counts.next().unwrap(), counts.nth(1).unwrap());
         self.counted.set(self.counted.get() + 1);
-        all - self.counted.get()
+        // One connection more was the first sign of life.
+        Count { connections: connections - self.counted.get() - 1, requests: requests - self.counted.get() }
+    }
+
+    /// Waits until it has had so many requests; at most for this long.
+    #[track_caller]
+    pub fn wait_for(&self, requests: u64, length: Duration) {
+        let deadline = Instant::now() + length;
+        loop {
+            let had = self.requests();
+            if had >= requests {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{had} of {requests} requests in {length:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
