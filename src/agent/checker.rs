@@ -118,7 +118,7 @@ impl Question {
         let verdicts: Vec<_> = self.checks.iter().map(|(_, check)| check.judge(&asked.seen, asked.at)).collect();
         if let Some(digest) = verdicts.iter().find_map(Verdict::to_verify) {
             debug!(digest = digest.as_str(), "another digest: does it resolve by itself?");
-            let resolved = client.resolve(&self.reference, digest).await;
+            let resolved = Box::pin(client.resolve(&self.reference, digest)).await;
             failpoint::step("check: verified");
             asked.requests += resolved.requests;
             if let Err(error) = &resolved.result {

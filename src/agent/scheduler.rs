@@ -235,7 +235,9 @@ impl Scheduler {
                 checks: indices.iter().map(|index| (*index, self.begin(*index))).collect(),
             };
             let stopping = self.stopping.subscribe();
-            self.checks.spawn(async move { (registry, indices, permit, question.run_guarded(stopping).await) });
+            let check = async move { (registry, indices, permit, question.run_guarded(stopping).await) };
+            // Boxed, as a task is moved several times before and after it runs.
+            self.checks.spawn(Box::pin(check));
         }
     }
 

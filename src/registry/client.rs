@@ -145,7 +145,7 @@ impl Client {
             return Ok(Answer::Present(known.clone()));
         }
         let sighting = match platform {
-            Some(platform) => self.child(reference.repository(), found, platform, tally).await?,
+            Some(platform) => Box::pin(self.child(reference.repository(), found, platform, tally)).await?,
             None => Sighting { digest: found.digest, index_digest: None, media_type: found.media_type.shared() },
         };
         Ok(Answer::Present(sighting))
@@ -169,7 +169,7 @@ impl Client {
                 None
             }
         };
-        match (self.read(repository, which, tally).await, no) {
+        match (Box::pin(self.read(repository, which, tally)).await, no) {
             // It takes a GET to learn what HEAD does not tell; from now on that comes first. Where HEAD has told it
             // before, it was a hiccup: a GET counts as a pull, and is not made a habit for that.
             (Ok(Some(found)), _) => {

@@ -104,6 +104,8 @@ impl Session {
     ///    login must not break a public image. If that fails as well, the first refusal is what is reported.
     /// 5. Where the registry redirects to another origin, and that has a challenge of its own, steps 2 to 4 are for that
     ///    origin, with nothing that was granted here.
+    ///
+    /// What most questions never come to is boxed: a check is moved about, and kept, in the size of its largest part.
     async fn ask_as_known(
         &self,
         method: Method,
@@ -121,9 +123,9 @@ impl Session {
         if sent.is_none() {
             if let Some((slot, bearer)) = slot.and_then(|slot| Some((Arc::clone(&slot), slot.bearer()?))) {
                 fresh = true;
-                sent = Some(self.granted(&slot, &bearer, repository, tally).await?);
+                sent = Some(Box::pin(self.granted(&slot, &bearer, repository, tally)).await?);
             } else if let Some(bearer) = self.slots.common() {
-                sent = match self.granted(&self.slots.slot(repository), &bearer, repository, tally).await {
+                sent = match Box::pin(self.granted(&self.slots.slot(repository), &bearer, repository, tally)).await {
                     Err(error @ Error::RateLimited { .. }) => return Err(error),
                     // Perhaps it is another place by now; a challenge will tell.
                     granted => granted.ok(),
@@ -138,14 +140,14 @@ impl Session {
             let slot = self.slots.slot(repository);
             let url = response.url().clone();
             let talk = Talk { method: method.clone(), url, repository, slot, foreign: false, tally };
-            response = self.answer(talk, response, sent, fresh).await?;
+            response = Box::pin(self.answer(talk, response, sent, fresh)).await?;
         }
         if !response.foreign || !is_refusal(&response, false) {
             return Ok(response);
         }
         let url = response.url().clone();
         let talk = Talk { method, url, repository, slot: Arc::default(), foreign: true, tally };
-        let response = self.answer(talk, response, None, false).await?;
+        let response = Box::pin(self.answer(talk, response, None, false)).await?;
         match is_refusal(&response, false) {
             true => Err(self.refusal(&response, None)),
             false => Ok(response),
