@@ -305,11 +305,9 @@ impl Scheduler {
                 *self.changes.entry(kind.as_str()).or_default() += 1;
             }
         }
-        let line = line(&watched.watch, &checked);
-        let id = watched.id;
         for waiter in watched.served.drain(..) {
             // Who asked may have gone.
-            let _ = waiter.reply.send(Done { id, line: line.clone() });
+            let _ = waiter.reply.send(Done { id: watched.id, line: line(&watched.watch, &checked) });
         }
         if !checked.owed.is_empty() {
             failpoint::step("check: remembered");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use tracing::debug;
 
@@ -16,6 +16,8 @@ use super::session::Session;
 use super::transport::{Response, Tally};
 use super::{Error, Options};
 use crate::domain::{Answer, Digest, Platform, Reference, Sighting};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// How deep an index may lie within an index, and how many of them one check may read.
 const DEEPEST: u8 = 3;
@@ -344,7 +346,7 @@ fn judge(response: &Response) -> Result<Option<Found>, Error> {
 
 /// The digest that a response names; `None` too where it names several, of which at most one can be right.
 fn digest_header(response: &Response) -> Option<Digest> {
-    let mut told = response.headers().get_all("docker-content-digest").iter();
+    let mut told = response.headers().get_all(CONTENT_DIGEST).iter();
     let read = |value: &HeaderValue| Digest::parse(value.to_str().ok()?.trim()).ok();
     let digest = read(told.next()?)?;
     told.all(|value| read(value).as_ref() == Some(&digest)).then_some(digest)

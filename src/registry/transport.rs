@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
-    WWW_AUTHENTICATE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, WWW_AUTHENTICATE,
 };
 use reqwest::{Method, StatusCode, Url};
 use tracing::{debug, warn};
@@ -29,6 +29,9 @@ const REDIRECTS: usize = 5;
 const LONGEST_LOCATION: usize = 8 << 10;
 /// How long the explanation of a refusal is waited for, and how large it may be.
 const EXPLANATION: (Duration, usize) = (Duration::from_secs(2), 16 << 10);
+
+const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
 /// So much of an answer's header is told at most.
 const LONGEST_SHOWN: usize = 200;
@@ -229,7 +232,7 @@ impl Transport {
 
 /// Docker Hub says `ratelimit-remaining: 76;w=21600`, others `x-ratelimit-remaining: 76`.
 fn remaining(headers: &HeaderMap) -> Option<u64> {
-    let value = headers.get("ratelimit-remaining").or_else(|| headers.get("x-ratelimit-remaining"))?;
+    let value = headers.get(RATELIMIT_REMAINING).or_else(|| headers.get(X_RATELIMIT_REMAINING))?;
     let number = value.to_str().ok()?.split([';', ',']).next()?.trim();
     number.parse().ok().filter(|left| *left != UNSAID)
 }
