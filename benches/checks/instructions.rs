@@ -11,13 +11,14 @@ use crate::floor;
 use crate::support::process::Agent;
 use crate::support::wrapped;
 
-const WATCHES: u32 = 500;
+const WATCHES: u32 = 200;
 const IN_FLIGHT: u32 = 16;
 /// Start and end cost the same in a short run and in a long one; what is between is the checks.
-const SHORT: u64 = 600;
-const LONG: u64 = 2600;
-/// The agent's instructions for each of the floor's: grossly more than there are.
-const MOST: f64 = 9.0;
+const SHORT: u64 = 300;
+const LONG: u64 = 1100;
+/// The agent's instructions for each of the floor's. There are 1.4, in every profile, to within a hundredth; a clone of the
+/// whole config for each check makes it 1.9, and a second request more than 2.
+const MOST: f64 = 1.7;
 
 /// Fails where a check has become grossly more expensive.
 pub fn bound() {
@@ -28,7 +29,8 @@ pub fn bound() {
     let had = bed.stub.count().since(before);
     println!("{WATCHES} unchanged checks: {} requests, {} connections", had.requests, had.connections);
     assert_eq!(had.requests, u64::from(WATCHES), "an unchanged check is one request");
-    assert!(had.connections <= u64::from(IN_FLIGHT), "connections are kept");
+    // At the start there may be some more: who waits for a new one takes what another has done with.
+    assert!(had.connections <= u64::from(2 * IN_FLIGHT), "connections are kept");
 
     // All at a time: they do not disturb each other.
     let [agent, floor] = thread::scope(|scope| {
