@@ -147,7 +147,13 @@ impl Scheduler {
                     Some(request) => self.answer(request),
                     None => break,
                 },
-                Some(done) = self.checks.join_next() => self.checked(done),
+                Some(done) = self.checks.join_next() => {
+                    self.checked(done);
+                    // All that have ended by now, with one look at what is due.
+                    while let Some(done) = self.checks.try_join_next() {
+                        self.checked(done);
+                    }
+                }
                 Some(done) = self.writes.join_next() => self.written(done),
                 () = wake => {}
             }
