@@ -6,6 +6,8 @@ mod support;
 
 use std::time::Duration;
 
+#[cfg(feature = "failpoints")]
+use support::bed::one;
 use support::bed::{Bed, Setup};
 use support::process::Agent;
 use support::supervisor::Supervisor;
@@ -111,6 +113,72 @@ fn the_watchdog_hears_of_an_agent_only_while_its_store_answers() {
     systemd.wait_for("WATCHDOG=1");
     check.finish().expect(0);
     agent.stop();
+}
+
+/// A part of an agent stands still while the rest goes on.
+#[cfg(feature = "failpoints")]
+struct Stall {
+    file: std::path::PathBuf,
+    systemd: Supervisor,
+    agent: Agent,
+    part: &'static str,
+}
+
+#[cfg(feature = "failpoints")]
+impl Stall {
+    /// An agent whose part can stand still, and does not yet.
+    fn of(part: &'static str, bed: &Bed) -> Self {
+        let (file, mut systemd) = (bed.path().join("stall"), Supervisor::new(bed));
+        let mut command = systemd.command(bed, Some(WATCHDOG));
+        command.env("TAGHOOK_STALL", format!("{part}:{}", file.display()));
+        let agent = Agent::start(command);
+        systemd.wait_for("WATCHDOG=1");
+        Self { file, systemd, agent, part }
+    }
+
+    fn begin(&mut self) {
+        std::fs::write(&self.file, "").unwrap();
+        self.agent.wait_for("stands still", &[("part", self.part)]);
+        self.agent.wait_for("a part of the agent does not move", &[("part", self.part)]);
+        self.systemd.forget();
+    }
+
+    /// Nothing was heard all the while.
+    fn end(mut self) {
+        self.systemd.hears_nothing_within(WATCHDOG * 5);
+        std::fs::remove_file(&self.file).unwrap();
+        self.agent.wait_for("it moves again", &[("part", self.part)]);
+        self.systemd.wait_for("WATCHDOG=1");
+        self.agent.stop();
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn the_watchdog_hears_nothing_while_the_scheduler_stands_still_and_hooks_run() {
+    let bed = seen();
+    let mut stall = Stall::of("scheduler", &bed);
+    bed.push("two");
+    bed.hook.holds();
+    let check = bed.start(&["check"]);
+    let first = bed.hook.call();
+    stall.begin();
+    // Its failure is recorded, and its second attempt claimed and started.
+    first.exit(1);
+    bed.hook.call().exit(0);
+    stall.end();
+    check.finish();
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn the_watchdog_hears_nothing_while_the_deliverer_stands_still_and_checks_go_on() {
+    let bed = seen();
+    let mut stall = Stall::of("deliverer", &bed);
+    stall.begin();
+    bed.push("two");
+    assert_eq!(one(&bed.run(&["check", "--dry-run", "--json"]).expect(0))["outcome"], "moved");
+    stall.end();
 }
 
 #[test]

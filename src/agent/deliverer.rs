@@ -62,6 +62,7 @@ impl Deliverer {
         let mut asked: Option<Ping> = None;
         tokio::pin!(stop);
         loop {
+            failpoint::stall("deliverer").await;
             let wake = match self.claim(&busy).await {
                 Ok((claimed, wake)) => {
                     for (hook, claimed) in claimed {

@@ -1,12 +1,19 @@
-//! Where the crash test ends the agent: between each pair of steps of a check, of a delivery, of a start and of a stop.
+//! Where tests break the agent.
 //!
-//! With the cargo feature `failpoints`, `TAGHOOK_FAILPOINT=STEP:COUNT` kills the process, as kill -9 does, when it gets to
-//! that step for the COUNT-th time. Without the feature, a step is nothing.
+//! - The crash test ends it, between each pair of steps of a check, of a delivery, of a start and of a stop:
+//!   `TAGHOOK_FAILPOINT=STEP:COUNT` kills the process, as kill -9 does, when it gets to that step for the COUNT-th time.
+//! - The tests of the watchdog have one of its parts stand still: `TAGHOOK_STALL=PART:FILE`, while there is that file.
+//!
+//! Only with the cargo feature `failpoints`; without it, both are nothing.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
+use tokio::time::sleep;
+use tracing::info;
 
 /// A step to die at.
 struct Failpoint {
@@ -25,6 +32,21 @@ pub(super) fn step(name: &str) {
     let Some(failpoint) = FAILPOINT.get_or_init(asked_for) else { return };
     if failpoint.step == name && failpoint.left.fetch_sub(1, Ordering::Relaxed) == 1 {
         let _ = kill_process(getpid(), Signal::KILL);
+    }
+}
+
+/// Stands still if this is the part that shall.
+pub(super) async fn stall(part: &str) {
+    if !cfg!(feature = "failpoints") {
+        return;
+    }
+    let Ok(asked) = std::env::var("TAGHOOK_STALL") else { return };
+    let Some(file) = asked.strip_prefix(part).and_then(|rest| rest.strip_prefix(':')) else { return };
+    if Path::new(file).exists() {
+        info!(part, "stands still");
+    }
+    while Path::new(file).exists() {
+        sleep(Duration::from_millis(5)).await;
     }
 }
 

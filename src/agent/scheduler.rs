@@ -139,6 +139,7 @@ impl Scheduler {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         loop {
+            failpoint::stall("scheduler").await;
             self.start_due();
             let wake = tokio::time::sleep_until(self.next_wake().into());
             tokio::select! {
