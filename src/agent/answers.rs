@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::interval;
 
 use super::deliverer::Deliverer;
 use super::scheduler::Scheduler;
@@ -17,7 +19,7 @@ use crate::control::wire::{
 };
 use crate::control::{Command, Told, Undone};
 use crate::domain::FailureKind;
-use crate::store::{DeliveryRow, Error, Fed, WatchId};
+use crate::store::{DeliveryRow, Error, Fed, Store, WatchId};
 
 /// So much of what a failed hook printed is told with its failure; the log and the state have all of it.
 const LAST_LINES: usize = 5;
@@ -34,7 +36,7 @@ pub(super) struct Answers {
 impl Answers {
     pub(super) async fn serve(self, mut commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
         let this = Arc::new(self);
-        let mut answers = tokio::task::JoinSet::new();
+        let mut answers = JoinSet::new();
         tokio::pin!(stop);
         loop {
             tokio::select! {
@@ -170,17 +172,43 @@ impl Answers {
             Err(_) => return,
         };
         let _ = reply.send(Ok(answer));
-        // Each waits for its own hooks, so that a slow one delays nobody else's line.
-        let mut waiting = tokio::task::JoinSet::new();
-        for _ in 0..expected {
-            let Some(one) = results.recv().await else { return };
-            let (lines, deliverer, dry_run) = (lines.clone(), self.deliverer.clone(), request.dry_run);
-            waiting.spawn(async move {
-                let line = if dry_run { one.line } else { settled(&deliverer, one).await };
-                let _ = lines.send(Told::Line(Box::new(line))).await;
-            });
+        // Each waits for its own hooks, so that a slow one delays nobody else's line; and looks only when an attempt of
+        // its own watch has ended, or thousands would look at each end of an attempt.
+        let (mut waiting, mut bells) = (JoinSet::new(), HashMap::<WatchId, Arc<Notify>>::new());
+        let (mut ended, mut left) = (self.deliverer.ended.subscribe(), expected);
+        let (enough, mut has_ended) = (watch::Sender::new(false), true);
+        let mut patience = interval(self.deliverer.longest_run().max(Duration::from_secs(1)));
+        while left > 0 || !waiting.is_empty() {
+            tokio::select! {
+                one = results.recv(), if left > 0 => {
+                    let Some(one) = one else { return };
+                    left -= 1;
+                    let patience = Patience {
+                        ended: bells.entry(one.id).or_default().clone(),
+                        enough: enough.subscribe(),
+                    };
+                    let (lines, store, dry_run) = (lines.clone(), self.deliverer.store.clone(), request.dry_run);
+                    waiting.spawn(async move {
+                        let line = if dry_run { one.line } else { settled(&store, one, patience).await };
+                        let _ = lines.send(Told::Line(Box::new(line))).await;
+                    });
+                }
+                Some(_) = waiting.join_next() => {}
+                watch = ended.recv() => {
+                    has_ended = true;
+                    match watch {
+                        Ok(watch) => bells.get(&watch).into_iter().for_each(|bell| bell.notify_one()),
+                        // Some were missed.
+                        Err(_) => bells.values().for_each(|bell| bell.notify_one()),
+                    }
+                }
+                // Something ends within the longest timeout, or nothing will. Meanwhile a watch may have been paused.
+                _ = patience.tick() => match std::mem::take(&mut has_ended) || left > 0 {
+                    true => bells.values().for_each(|bell| bell.notify_one()),
+                    false => drop(enough.send_replace(true)),
+                },
+            }
         }
-        waiting.join_all().await;
         let _ = lines.send(Told::End).await;
     }
 }
@@ -192,9 +220,17 @@ fn undone(error: super::Error) -> Undone {
     }
 }
 
+/// Until when a watch's hooks are waited for.
+struct Patience {
+    /// Rung when an attempt for this watch has ended.
+    ended: Arc<Notify>,
+    /// Turns true when no attempt of any watch has ended for long.
+    enough: watch::Receiver<bool>,
+}
+
 /// Waits until what a watch's hooks are owed has been tried once, as far as it may be tried now.
-async fn settled(deliverer: &Deliverer, done: Done) -> CheckLine {
-    match try_settled(deliverer, done.id).await {
+async fn settled(store: &Store, done: Done, patience: Patience) -> CheckLine {
+    match try_settled(store, done.id, patience).await {
         Ok(deliveries) => CheckLine { deliveries, ..done.line },
         Err(error) => {
             let problem = Problem { kind: FailureKind::Store.as_str().into(), message: error.to_string() };
@@ -203,15 +239,12 @@ async fn settled(deliverer: &Deliverer, done: Done) -> CheckLine {
     }
 }
 
-async fn try_settled(deliverer: &Deliverer, watch: WatchId) -> Result<Vec<DeliveryLine>, Error> {
-    let patience = deliverer.longest_run();
-    let mut ended = deliverer.ended.subscribe();
-    let open = deliverer.store.open_deliveries(watch).await?;
+async fn try_settled(store: &Store, watch: WatchId, mut patience: Patience) -> Result<Vec<DeliveryLine>, Error> {
+    let open = store.open_deliveries(watch).await?;
     let tried: HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     loop {
-        ended.mark_unchanged();
-        let rows = deliverer.store.deliveries(ids.clone()).await?;
+        let rows = store.deliveries(ids.clone()).await?;
         let now = clock::now();
         let is_open = |row: &DeliveryRow| match row.state.as_str() {
             "running" => true,
@@ -221,8 +254,13 @@ async fn try_settled(deliverer: &Deliverer, watch: WatchId) -> Result<Vec<Delive
             }
             _ => false,
         };
-        // Something ends within the longest timeout, or nothing will.
-        if !rows.iter().any(is_open) || timeout(patience, ended.changed()).await.is_err() {
+        let is_open = rows.iter().any(is_open);
+        let goes_on = is_open
+            && tokio::select! {
+                () = patience.ended.notified() => true,
+                _ = patience.enough.wait_for(|enough| *enough) => false,
+            };
+        if !goes_on {
             return Ok(rows.into_iter().map(delivery_line).collect());
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
@@ -22,7 +22,7 @@ use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::{Ending, Retry, State};
 use crate::hook::{self, End, Run};
-use crate::store::{Claimed, Ended, Room, Store};
+use crate::store::{Claimed, Claims, Ended, Room, Store, WatchId};
 
 /// After an error of the store.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
@@ -40,8 +40,8 @@ pub(super) struct Deliverer {
     pub(super) config: watch::Receiver<Arc<Config>>,
     /// Rung when something new may be due.
     pub(super) bell: Arc<Notify>,
-    /// Counts ended attempts, for those who wait for one.
-    pub(super) ended: Arc<watch::Sender<u64>>,
+    /// Names the watch of each attempt that has ended, for those who wait for one.
+    pub(super) ended: broadcast::Sender<WatchId>,
     /// What attempts have come to.
     pub(super) attempts: Arc<watch::Sender<Attempts>>,
     /// Turns true when running hooks must end.
@@ -58,7 +58,8 @@ impl Deliverer {
         mut pings: mpsc::Receiver<Ping>,
     ) {
         let mut runs = JoinSet::new();
-        let mut busy = HashMap::<Arc<str>, usize>::new();
+        let mut busy = Busy::new();
+        let (free, mut freed) = mpsc::unbounded_channel();
         let mut asked: Option<Ping> = None;
         tokio::pin!(stop);
         loop {
@@ -67,14 +68,14 @@ impl Deliverer {
                 Ok((claimed, wake)) => {
                     for (hook, claimed) in claimed {
                         *busy.entry(hook.name.clone()).or_default() += 1;
+                        let place = Place { hook: hook.name.clone(), free: free.clone() };
                         let this = self.clone();
                         runs.spawn(async move {
                             // A panic is a bug; it must not keep the hook's place. The delivery counts as cut.
-                            let attempt = AssertUnwindSafe(this.attempt(&hook, claimed, u32::MAX));
+                            let attempt = AssertUnwindSafe(this.attempt(&hook, claimed, Some(place), u32::MAX));
                             if attempt.catch_unwind().await.is_err() {
                                 error!(hook = &*hook.name, "taghook has a bug here: a delivery panicked");
                             }
-                            hook.name.clone()
                         });
                     }
                     wake
@@ -92,17 +93,19 @@ impl Deliverer {
                 () = &mut stop => break,
                 () = self.bell.notified() => {}
                 Some(ping) = pings.recv() => asked = Some(ping),
-                Some(done) = runs.join_next() => {
-                    if let Ok(count) = done.ok().and_then(|name| busy.get_mut(&name)).ok_or(()) {
-                        *count = count.saturating_sub(1);
+                Some(hook) = freed.recv() => {
+                    leave(&mut busy, &hook);
+                    while let Ok(hook) = freed.try_recv() {
+                        leave(&mut busy, &hook);
                     }
                 }
                 () = sleep(wake) => {}
             }
+            while runs.try_join_next().is_some() {}
         }
         if !runs.is_empty() {
             let grace = self.config().shutdown_grace;
-            let hooks: Vec<&str> = busy.iter().filter(|(_, count)| **count > 0).map(|(name, _)| &**name).collect();
+            let hooks: Vec<&str> = busy.keys().map(|name| &**name).collect();
             info!(hooks = hooks.join(","), ?grace, "waiting for running hooks");
             let drained = timeout(grace, async { while runs.join_next().await.is_some() {} }).await;
             if drained.is_err() {
@@ -118,37 +121,32 @@ impl Deliverer {
     }
 
     /// What may start now, and how long to sleep if nothing rings.
-    async fn claim(
-        &self,
-        busy: &HashMap<Arc<str>, usize>,
-    ) -> Result<(Vec<(Arc<Hook>, Claimed)>, Duration), crate::store::Error> {
-        let (now, config) = (clock::now(), self.config());
-        let free = |hook: &Hook| hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
-        let room: Vec<Room> =
-            config.hooks.values().map(|hook| room(hook, free(hook))).filter(|room| room.free > 0).collect();
-        let claimed = if room.is_empty() { Vec::new() } else { self.take(now, room, None).await? };
-        // Whatever comes now, what was claimed is started: it is marked running.
-        let wait = match self.store.next_due(now, config.hooks.keys().cloned().collect()).await {
-            Ok(Some(due)) => Duration::try_from(due.duration_since(now)).unwrap_or_default().min(LONGEST_SLEEP),
-            Ok(None) => LONGEST_SLEEP,
-            Err(_) => TRY_AGAIN,
+    async fn claim(&self, busy: &Busy) -> Result<(Vec<(Arc<Hook>, Claimed)>, Duration), crate::store::Error> {
+        let (now, config, busy) = (clock::now(), self.config(), busy.clone());
+        let hooks = config.clone();
+        let room = move |hook: &str| {
+            let hook = hooks.hooks.get(hook)?;
+            let free = hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
+            (free > 0).then(|| room(hook, free))
         };
-        Ok((with_hooks(&config, claimed), wait))
+        let Claims { claimed, next_due } = self.take(now, room, None).await?;
+        let wait = next_due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
+        Ok((with_hooks(&config, claimed), wait.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)))
     }
 
     /// Marks what is due as running, on disk.
     async fn take(
         &self,
         now: Timestamp,
-        room: Vec<Room>,
+        room: impl Fn(&str) -> Option<Room> + Send + 'static,
         only: Option<String>,
-    ) -> Result<Vec<Claimed>, crate::store::Error> {
+    ) -> Result<Claims, crate::store::Error> {
         failpoint::step("delivery: due");
-        let claimed = self.store.claim(now, room, only).await?;
-        if !claimed.is_empty() {
+        let claims = self.store.claim(now, room, only).await?;
+        if !claims.claimed.is_empty() {
             failpoint::step("delivery: claimed");
         }
-        Ok(claimed)
+        Ok(claims)
     }
 
     /// Gives each of these deliveries one attempt, one after another, as far as it is due.
@@ -158,10 +156,11 @@ impl Deliverer {
                 break;
             }
             let config = self.config();
-            let room = config.hooks.values().map(|hook| room(hook, 1)).collect();
-            let claimed = self.take(clock::now(), room, Some(id.clone())).await?;
-            for (hook, claimed) in with_hooks(&config, claimed) {
-                self.attempt(&hook, claimed, ONCE).await;
+            let hooks = config.clone();
+            let room = move |hook: &str| hooks.hooks.get(hook).map(|hook| room(hook, 1));
+            let claims = self.take(clock::now(), room, Some(id.clone())).await?;
+            for (hook, claimed) in with_hooks(&config, claims.claimed) {
+                self.attempt(&hook, claimed, None, ONCE).await;
             }
         }
         Ok(())
@@ -173,7 +172,7 @@ impl Deliverer {
     }
 
     /// Runs a claimed delivery's command and records its end, for which it tries so often.
-    async fn attempt(&self, hook: &Hook, claimed: Claimed, tries: u32) {
+    async fn attempt(&self, hook: &Hook, claimed: Claimed, place: Option<Place>, tries: u32) {
         let (name, delivery, attempt) = (claimed.watch.1.as_str(), claimed.id.as_str(), claimed.attempt);
         let change = claimed.kind.as_str();
         info!(watch = name, hook = &*hook.name, change, delivery, attempt, "hook started");
@@ -197,7 +196,10 @@ impl Deliverer {
         self.attempts.send_modify(|attempts| {
             attempts.entry(hook.name.clone()).or_insert_with(AttemptTally::new).count(result, took);
         });
-        let state = self.record(hook, &claimed, ended, tries).await;
+        // The end is on its way to the store before the place is free, so that what takes the place goes into the same
+        // commit, or a later one.
+        let recorded = self.record(hook, &claimed, ended, tries);
+        let (state, ()) = futures_util::future::join(recorded, async { drop(place) }).await;
         failpoint::step("delivery: recorded");
         let elapsed = began.elapsed();
         match (run.end.error(), state) {
@@ -213,7 +215,8 @@ impl Deliverer {
                 warn!(watch = name, hook = &*hook.name, delivery, attempt, state, "hook failed: {error}");
             }
         }
-        self.ended.send_modify(|count| *count = count.wrapping_add(1));
+        // Nobody may be waiting.
+        let _ = self.ended.send(claimed.watch.0);
         self.bell.notify_one();
     }
 
@@ -267,6 +270,29 @@ impl Deliverer {
     }
 }
 
+/// How many runs each hook has; hooks that have none are left out.
+type Busy = HashMap<Arc<str>, usize>;
+
+/// A run's part of its hook's `concurrency`, given back when it is dropped.
+struct Place {
+    hook: Arc<str>,
+    free: mpsc::UnboundedSender<Arc<str>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Nobody listens any more while we stop.
+        let _ = self.free.send(self.hook.clone());
+    }
+}
+
+fn leave(busy: &mut Busy, hook: &str) {
+    match busy.get_mut(hook) {
+        Some(count @ 2..) => *count -= 1,
+        _ => drop(busy.remove(hook)),
+    }
+}
+
 /// For the deliveries of a hook that is not configured at the moment: they stay owed.
 const HELD: Retry = Retry { attempts: u32::MAX, backoff: Backoff { first: TRY_AGAIN, max: TRY_AGAIN } };
 
@@ -275,7 +301,7 @@ fn with_hooks(config: &Config, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed
 }
 
 fn room(hook: &Hook, free: usize) -> Room {
-    Room { hook: hook.name.clone(), free, longest_pause: hook.retry.backoff.max }
+    Room { free, longest_pause: hook.retry.backoff.max }
 }
 
 fn ended(run: &Run) -> Ended {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -60,6 +60,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MANY: usize = 10;
 /// What a stop may take beyond the grace of the hooks: to end the last of them, and to write what is not on disk.
 const TO_END: Duration = Duration::from_secs(30);
+
+/// Ends of attempts that may be unread by those who wait for one; who has missed some looks at all.
+const ENDED: usize = 1024;
 
 /// How often it is made sure that the state is still there: what is written into a removed file is lost.
 const LOOK_AFTER_STATE: Duration = Duration::from_secs(60);
@@ -155,7 +158,7 @@ impl Parts {
         let (config, current) = watch::channel(Arc::new(config));
         let scheduler = Scheduler::new(current.clone(), store.clone(), records, bell.clone(), schedule);
         let (cut, was_cut) = watch::channel(false);
-        let ended = Arc::new(watch::Sender::new(0));
+        let ended = broadcast::Sender::new(ENDED);
         let attempts = Arc::default();
         let deliverer = Deliverer { store, config: current, bell, ended, attempts, cut: was_cut };
         Ok(Self { scheduler, deliverer, config, cut })

@@ -95,8 +95,8 @@ async fn claim(key: WatchKey, record: &Record, kind: ChangeKind, hook: &Hook) ->
     let subscription = Subscription { hook: hook.name.clone(), on: [kind].into_iter().collect() };
     let change = change(record, kind);
     store.commit(watch, record.clone(), vec![change], Arc::new([subscription])).await?;
-    let room = Room { hook: hook.name.clone(), free: 1, longest_pause: Duration::ZERO };
-    store.claim(clock::now(), vec![room], None).await?.pop().ok_or(Error::Broken)
+    let room = |_: &str| Some(Room { free: 1, longest_pause: Duration::ZERO });
+    store.claim(clock::now(), room, None).await?.claimed.pop().ok_or(Error::Broken)
 }
 
 fn change(record: &Record, kind: ChangeKind) -> Change {

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
@@ -14,7 +15,7 @@ use super::reload::Current;
 use super::scheduler::Scheduler;
 use super::watched::Request;
 use crate::domain::judge::State;
-use crate::store::Store;
+use crate::store::{Store, WatchId};
 
 /// What an agent tells its supervisor.
 #[derive(Debug)]
@@ -71,11 +72,11 @@ pub(super) struct Vitals {
 pub(super) struct News {
     /// Rung by the scheduler.
     pub(super) checks: Arc<Notify>,
-    /// Counts ended attempts.
-    pub(super) ended: watch::Receiver<u64>,
+    /// Tells of ended attempts.
+    pub(super) ended: broadcast::Receiver<WatchId>,
 }
 
-/// How things stand is told at most so often.
+/// How things stand is looked at at most so often: all watches are counted for it, and in a burst there is always news.
 const CALM: Duration = Duration::from_secs(1);
 
 impl Vitals {
@@ -88,16 +89,18 @@ impl Vitals {
         loop {
             tokio::select! {
                 () = news.checks.notified() => {}
-                Ok(()) = news.ended.changed() => {}
+                Ok(_) | Err(RecvError::Lagged(_)) = news.ended.recv() => {}
                 Ok(()) = self.current.changed() => {}
                 Ok(()) = trouble.changed() => {}
                 else => return,
             }
+            // What has ended by now is seen by this look.
+            news.ended = news.ended.resubscribe();
             if let Some(standing) = self.standing().await.filter(|standing| *standing != told) {
                 told = standing.clone();
                 (self.tell)(Sign::Standing(standing));
-                sleep(CALM).await;
             }
+            sleep(CALM).await;
         }
     }
 
@@ -107,9 +110,8 @@ impl Vitals {
         let look = Request::Look(Box::new(move |scheduler| drop(tell.send(Standing::of(scheduler)))));
         self.scheduler.send(look).await.ok()?;
         let standing = told.await.ok()?;
-        let owed = self.store.owed().await.ok()?;
         Some(Standing {
-            failed: owed.iter().map(|(_, counts)| counts.failed).sum(),
+            failed: self.store.given_up().await.ok()?,
             trouble: self.store.trouble().map(|trouble| trouble.message),
             refused: self.current.borrow().error.clone(),
             ..standing

@@ -3,7 +3,6 @@
 //! *Invariant:* a claim is committed before its command starts, so a start is never forgotten; nothing is held open
 //! while it runs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -41,14 +40,21 @@ pub struct Claimed {
 }
 
 /// How many runs of a hook may start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Room {
-    /// The hook's name.
-    pub hook: Arc<str>,
     /// So many.
     pub free: usize,
     /// No delivery of it is put off for longer than this.
     pub longest_pause: Duration,
+}
+
+/// What may start now, and when to look again.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    /// Marked as running.
+    pub claimed: Vec<Claimed>,
+    /// When the next delivery of a hook with room is due, if one waits.
+    pub next_due: Option<Timestamp>,
 }
 
 /// How an attempt ended, for the record.
@@ -65,37 +71,35 @@ pub struct Ended {
 }
 
 impl Store {
-    /// Takes what is due for these hooks and marks it running; of all deliveries, or only this one.
-    pub async fn claim(&self, now: Timestamp, room: Vec<Room>, only: Option<String>) -> Result<Vec<Claimed>, Error> {
+    /// Takes what is due for hooks that have room and marks it running; of all deliveries, or only this one.
+    ///
+    /// Only hooks for which something waits are looked at: there may be many, and few of them are owed anything.
+    pub async fn claim(
+        &self,
+        now: Timestamp,
+        room: impl Fn(&str) -> Option<Room> + Send + 'static,
+        only: Option<String>,
+    ) -> Result<Claims, Error> {
         self.write(move |connection| {
-            let mut claimed = Vec::new();
-            for room in &room {
-                let mut free = room.free;
-                while free > 0 {
-                    let Some(number) = next_due_of(connection, room, now, only.as_deref())? else { break };
+            let (mut claims, mut next_due, mut hook) = (Vec::new(), None, String::new());
+            while let Some(next) = next_awaited(connection, &hook)? {
+                hook = next;
+                let Some(mut room) = room(&hook) else { continue };
+                while room.free > 0 {
+                    let Some(number) = next_due_of(connection, &hook, room, now, only.as_deref())? else { break };
                     match start(connection, number, now) {
                         Ok(one) => {
-                            claimed.push(one);
-                            free -= 1;
+                            claims.push(one);
+                            room.free -= 1;
                         }
                         Err(error) => give_up(connection, number, &error, now)?,
                     }
                 }
+                // A hook without room is looked at again when one of its runs has ended.
+                let due = if room.free > 0 { due_after(connection, &hook, now)? } else { None };
+                next_due = next_due.into_iter().chain(due).min();
             }
-            Ok(claimed)
-        })
-        .await
-    }
-
-    /// When the next delivery of these hooks is due after `now`, if one waits.
-    pub async fn next_due(&self, now: Timestamp, hooks: Vec<Arc<str>>) -> Result<Option<Timestamp>, Error> {
-        self.read(move |connection| {
-            let mut query = connection
-                .prepare_cached("SELECT min(due) FROM deliveries WHERE state = 'pending' AND hook = ?1 AND due > ?2")?;
-            let dues =
-                hooks.iter().map(|hook| Ok(query.query_row(params![&**hook, now.as_millisecond()], |row| row.get(0))?));
-            let dues = dues.collect::<Result<Vec<Option<i64>>, Error>>()?;
-            record::time(dues.into_iter().flatten().min())
+            Ok(Claims { claimed: claims, next_due: record::time(next_due)? })
         })
         .await
     }
@@ -128,19 +132,46 @@ impl Store {
 ///
 /// No pause is longer than the hook's longest: what is due later than that was put off by a clock that has since been
 /// set back.
-fn next_due_of(connection: &Connection, room: &Room, now: Timestamp, only: Option<&str>) -> Result<Option<i64>, Error> {
+fn next_due_of(
+    connection: &Connection,
+    hook: &str,
+    room: Room,
+    now: Timestamp,
+    only: Option<&str>,
+) -> Result<Option<i64>, Error> {
     let horizon = SignedDuration::try_from(room.longest_pause).ok().and_then(|pause| now.checked_add(pause).ok());
     let horizon = horizon.unwrap_or(Timestamp::MAX).as_millisecond();
-    Ok(connection
-        .prepare_cached(
-            "SELECT number FROM deliveries d WHERE state = 'pending' AND hook = ?1 AND (due <= ?2 OR due > ?4) AND NOT held
-             AND (?3 IS NULL OR d.id = ?3)
-             AND NOT EXISTS (SELECT 1 FROM watches w WHERE w.id = d.watch AND w.paused)
-             AND NOT EXISTS (SELECT 1 FROM deliveries r WHERE r.watch = d.watch AND r.hook = d.hook AND r.state = 'running')
-             ORDER BY due, number LIMIT 1",
-        )?
-        .query_row(params![&*room.hook, now.as_millisecond(), only, horizon], |row| row.get(0))
-        .optional()?)
+    // One range at a time: with both in one condition, all that waits for its time would be gone through.
+    for (after, until) in [(i64::MIN, now.as_millisecond()), (horizon, i64::MAX)] {
+        let found = connection
+            .prepare_cached(
+                "SELECT number FROM deliveries d WHERE state = 'pending' AND hook = ?1 AND due > ?2 AND due <= ?3
+                 AND NOT held AND (?4 IS NULL OR d.id = ?4)
+                 AND NOT EXISTS (SELECT 1 FROM watches w WHERE w.id = d.watch AND w.paused)
+                 AND NOT EXISTS (SELECT 1 FROM deliveries r
+                                 WHERE r.watch = d.watch AND r.hook = d.hook AND r.state = 'running')
+                 ORDER BY due, number LIMIT 1",
+            )?
+            .query_row(params![hook, after, until, only], |row| row.get(0))
+            .optional()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// The first hook after this one, by name, for which something waits.
+fn next_awaited(connection: &Connection, hook: &str) -> Result<Option<String>, Error> {
+    let sql = "SELECT hook FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND hook > ?1
+               ORDER BY hook LIMIT 1";
+    Ok(connection.prepare_cached(sql)?.query_row([hook], |row| row.get(0)).optional()?)
+}
+
+/// When the next of a hook's deliveries is due after `now`.
+fn due_after(connection: &Connection, hook: &str, now: Timestamp) -> Result<Option<i64>, Error> {
+    let sql = "SELECT min(due) FROM deliveries WHERE state = 'pending' AND hook = ?1 AND due > ?2";
+    Ok(connection.prepare_cached(sql)?.query_row(params![hook, now.as_millisecond()], |row| row.get(0))?)
 }
 
 /// A row that means nothing to us (a newer taghook's, an edit by hand) must not keep all others waiting.

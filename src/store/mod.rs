@@ -18,7 +18,7 @@ mod schema;
 mod writer;
 
 pub use act::{Refused, Retried};
-pub use attempt::{Claimed, Ended, Room};
+pub use attempt::{Claimed, Claims, Ended, Room};
 pub use error::Error;
 pub use expiry::{Keep, Retention};
 pub use ledger::{Owed, Subscription};

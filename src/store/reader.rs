@@ -301,6 +301,15 @@ impl super::Store {
         self.read(owed).await
     }
 
+    /// How many deliveries were given up, but for what is left over.
+    pub async fn given_up(&self) -> Result<u64, Error> {
+        self.read(|connection| {
+            let sql = "SELECT count(*) FROM deliveries WHERE state = 'failed' AND NOT held";
+            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        })
+        .await
+    }
+
     /// What each hook is owed; hooks that are owed nothing are left out.
     pub async fn owed_by_hook(&self) -> Result<Vec<HookOwed>, Error> {
         self.read(owed_by_hook).await
