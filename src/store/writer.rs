@@ -1,7 +1,7 @@
 //! The one thread that writes.
 //!
-//! Whoever wants to write hands it a closure. It runs what has come in by then, each in a savepoint of its own, and
-//! commits all with one fsync; only after that commit does anyone get an answer. Who only reads is answered after the
+//! Whoever wants to write hands it a closure. It runs what comes in until there is no more, each in a savepoint of its own,
+//! and commits all with one fsync; only after that commit does anyone get an answer. Who only reads is answered after the
 //! commit, too, but whether that worked or not: what is known can be told also while nothing can be written.
 
 use std::path::{Path, PathBuf};
@@ -168,16 +168,23 @@ impl From<rusqlite::Error> for Error {
 }
 
 fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>, told: &watch::Sender<Option<Trouble>>) {
-    let mut batch = Vec::new();
-    while jobs.blocking_recv_many(&mut batch, QUEUE) > 0 {
-        let (mut work, mut reads, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
-        for job in batch.drain(..) {
-            match job {
-                Job::Work(job) => work.push(job),
-                Job::Read(job) => reads.push(job),
-                Job::Checkpoint(reply) => checkpoints.push(reply),
-            }
-        }
+    while let Some(first) = jobs.blocking_recv() {
+        let (mut reads, mut checkpoints) = (Vec::new(), Vec::new());
+        // What comes in while others run goes along, up to a bound: it would wait for the same disk otherwise.
+        let mut come = std::iter::once(first).chain(std::iter::from_fn(|| jobs.try_recv().ok())).take(QUEUE);
+        let work = std::iter::from_fn(|| {
+            come.find_map(|job| match job {
+                Job::Work(job) => Some(job),
+                Job::Read(job) => {
+                    reads.push(job);
+                    None
+                }
+                Job::Checkpoint(reply) => {
+                    checkpoints.push(reply);
+                    None
+                }
+            })
+        });
         let written = connection.total_changes();
         if let Some(trouble) = commit_together(connection, path, work) {
             told.send_replace(Some(trouble));
@@ -199,13 +206,12 @@ fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>, to
 }
 
 /// Tells why it could not.
-fn commit_together(connection: &Connection, path: &Path, work: Vec<Work>) -> Option<Trouble> {
-    if work.is_empty() {
-        return None;
-    }
+fn commit_together(connection: &Connection, path: &Path, work: impl Iterator<Item = Work>) -> Option<Trouble> {
+    let mut work = work.peekable();
+    work.peek()?;
     let run = |sql: &str| connection.execute_batch(sql).map_err(|error| Arc::new(Error::of(path, error)));
     let began = run("BEGIN IMMEDIATE");
-    let answers: Vec<Answer> = work.into_iter().map(|job| in_savepoint(connection, &began, run, job)).collect();
+    let answers: Vec<Answer> = work.map(|job| in_savepoint(connection, &began, run, job)).collect();
     let committed = began.and_then(|()| run("COMMIT"));
     if committed.is_err() {
         let _ = connection.execute_batch("ROLLBACK");
