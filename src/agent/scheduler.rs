@@ -6,6 +6,7 @@
 mod adopt;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,9 @@ pub(super) use adopt::Changes;
 
 /// How often it is noted that the agent is alive.
 const HEARTBEAT: Duration = Duration::from_secs(60);
-/// Every so many heartbeats, all records are written, changed or not: for their last good checks.
-const BULK: u32 = 60;
+/// In so many heartbeats, all records are written once, changed or not: for their last good checks. A part of them with
+/// each, so that no commit is large, and no hook waits for it.
+const BULK: usize = 60;
 
 /// So many watches are looked at in one go.
 pub(super) const SOME: usize = 1000;
@@ -76,7 +78,8 @@ pub(super) struct Scheduler {
     clock: Clock,
     /// Turns true when checks must end.
     stopping: watch::Sender<bool>,
-    beats: u32,
+    /// Of the hour.
+    beats: usize,
     /// `None` where nothing is scheduled.
     next_beat: Option<Instant>,
 }
@@ -173,7 +176,7 @@ impl Scheduler {
         while let Some(done) = self.writes.join_next().await {
             self.written(done);
         }
-        let records = self.take_unsaved(Persist::Hourly).1;
+        let records = self.take_unsaved(0..self.watches.len()).1;
         if records.is_empty() && !self.is_scheduled() {
             return;
         }
@@ -487,9 +490,10 @@ impl Scheduler {
     /// Notes that we are alive, and writes records that changed without a transaction of their own.
     fn beat(&mut self) {
         self.next_beat = Some(Instant::now() + HEARTBEAT);
-        self.beats = self.beats.wrapping_add(1);
-        let least = if self.beats.is_multiple_of(BULK) { Persist::Hourly } else { Persist::Soon };
-        let (indices, records) = self.take_unsaved(least);
+        let part = |beat: usize| self.watches.len() * beat / BULK;
+        let turn = part(self.beats)..part(self.beats + 1);
+        self.beats = (self.beats + 1) % BULK;
+        let (indices, records) = self.take_unsaved(turn);
         let store = self.store.clone();
         self.writes.spawn(async move {
             match store.save(Some(clock::now()), records).await {
@@ -502,14 +506,12 @@ impl Scheduler {
         });
     }
 
-    /// The records that must be written, at least as soon as this.
-    fn take_unsaved(&mut self, least: Persist) -> (Vec<usize>, Vec<(WatchId, Record)>) {
-        let soon = std::mem::take(&mut self.soon);
-        let asked = if least < Persist::Soon { (0..self.watches.len()).collect() } else { soon };
+    /// The records that must be written soon, and, of those whose turn it is, all that are not on disk as they are.
+    fn take_unsaved(&mut self, turn: Range<usize>) -> (Vec<usize>, Vec<(WatchId, Record)>) {
         let (mut indices, mut records) = (Vec::new(), Vec::new());
-        for index in asked {
+        for index in std::mem::take(&mut self.soon).into_iter().chain(turn) {
             let watched = &mut self.watches[index];
-            if watched.unsaved < Some(least) {
+            if watched.unsaved.is_none() {
                 continue;
             }
             // A check under way may have committed a newer record than the one in memory.
