@@ -25,13 +25,13 @@ pub(super) struct Question {
     pub(super) client: Result<Arc<Client>, registry::Error>,
     pub(super) reference: Reference,
     pub(super) platform: Option<Platform>,
-    /// Each with its place in the loop.
-    pub(super) checks: Vec<(usize, Check)>,
+    pub(super) checks: Vec<Check>,
 }
 
 /// What became of a question.
 pub(super) struct Answered {
-    pub(super) checked: Vec<(usize, Checked)>,
+    /// In the order of the question's checks.
+    pub(super) checked: Vec<Checked>,
     /// Requests made, for the gate's rate.
     pub(super) requests: u32,
     /// What was learnt of the registry, for its gate.
@@ -110,12 +110,12 @@ impl Question {
             Ok(client) => client,
             Err(error) => return self.asked(Err(error.clone()), 0),
         };
-        let known = self.checks.iter().find_map(|(_, check)| check.record.standing.as_ref());
+        let known = self.checks.iter().find_map(|check| check.record.standing.as_ref());
         let known = known.map(|standing| &standing.sighting);
         let found = client.check(&self.reference, self.platform.as_ref(), known).await;
         failpoint::step("check: answered");
         let mut asked = self.asked(found.result, found.requests);
-        let verdicts: Vec<_> = self.checks.iter().map(|(_, check)| check.judge(&asked.seen, asked.at)).collect();
+        let verdicts: Vec<_> = self.checks.iter().map(|check| check.judge(&asked.seen, asked.at)).collect();
         if let Some(digest) = verdicts.iter().find_map(Verdict::to_verify) {
             debug!(digest = digest.as_str(), "another digest: does it resolve by itself?");
             let resolved = Box::pin(client.resolve(&self.reference, digest)).await;
@@ -137,8 +137,8 @@ impl Question {
 
     async fn conclude(&self, asked: Asked, elapsed: Duration) -> Answered {
         let mut checked = Vec::with_capacity(self.checks.len());
-        for (index, check) in &self.checks {
-            checked.push((*index, check.conclude(&asked, elapsed).await));
+        for check in &self.checks {
+            checked.push(check.conclude(&asked, elapsed).await);
         }
         Answered { checked, requests: asked.requests, report: asked.report }
     }

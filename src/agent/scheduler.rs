@@ -49,8 +49,11 @@ pub(super) struct Seen {
 /// When an agent was last known to be alive.
 pub(super) struct LastAlive(pub(super) Option<Timestamp>);
 
+/// A watch that is being checked, and those who asked for that before it began.
+type Served = (usize, Vec<Waiter>);
+
 /// A check that has ended: the registry that was asked, the watches it was for, the permit, and what was learnt.
-type Ended = (usize, Vec<usize>, Permit, Option<Answered>);
+type Ended = (usize, Vec<Served>, Permit, Option<Answered>);
 
 /// The state of the loop.
 pub(super) struct Scheduler {
@@ -242,10 +245,12 @@ impl Scheduler {
                 client: self.registries.get_mut(registry).client(),
                 reference: key.reference,
                 platform: key.platform,
-                checks: indices.iter().map(|index| (*index, self.begin(*index))).collect(),
+                checks: indices.iter().map(|index| self.begin(*index)).collect(),
             };
+            let waiting = |index: usize| (index, std::mem::take(&mut self.watches[index].waiting));
+            let served: Vec<Served> = indices.into_iter().map(waiting).collect();
             let stopping = self.stopping.subscribe();
-            let check = async move { (registry, indices, permit, question.run_guarded(stopping).await) };
+            let check = async move { (registry, served, permit, question.run_guarded(stopping).await) };
             // Boxed, as a task is moved several times before and after it runs.
             self.checks.spawn(Box::pin(check));
         }
@@ -256,7 +261,6 @@ impl Scheduler {
         let watched = &mut self.watches[index];
         let dry = !std::mem::take(&mut watched.wanted);
         watched.stage = Stage::Checking { dry };
-        watched.served = std::mem::take(&mut watched.waiting);
         Check {
             store: self.store.clone(),
             id: watched.id,
@@ -277,21 +281,21 @@ impl Scheduler {
     }
 
     fn checked(&mut self, done: Result<Ended, tokio::task::JoinError>) {
-        let (registry, indices, permit, answered) = match done {
+        let (registry, served, permit, answered) = match done {
             Ok(done) => done,
             // Checks are neither aborted, nor do they let a panic out.
             Err(error) => return error!("a check ended unexpectedly: {error}"),
         };
         let dry = |stage| stage == Stage::Checking { dry: true };
-        let was_dry: Vec<bool> = indices.iter().map(|index| dry(self.watches[*index].stage)).collect();
-        for index in &indices {
+        let was_dry: Vec<bool> = served.iter().map(|(index, _)| dry(self.watches[*index].stage)).collect();
+        for (index, _) in &served {
             self.watches[*index].stage = Stage::Idle;
         }
         // They gave up because we stop, and nothing is known.
         let Some(answered) = answered else { return };
         let Answered { checked, requests, report } = answered;
-        for ((index, checked), dry) in checked.into_iter().zip(was_dry) {
-            self.conclude(index, checked, dry);
+        for ((checked, served), dry) in checked.into_iter().zip(served).zip(was_dry) {
+            self.conclude(served, checked, dry);
         }
         // Only now, so that who asked meanwhile is told, too, if the gate closes.
         self.release(registry, permit, requests, report);
@@ -299,7 +303,7 @@ impl Scheduler {
     }
 
     /// Remembers what a check came to, tells those who wait for it, and sees to the next one.
-    fn conclude(&mut self, index: usize, mut checked: Checked, dry: bool) {
+    fn conclude(&mut self, (index, waiters): Served, mut checked: Checked, dry: bool) {
         let watched = &mut self.watches[index];
         if !dry {
             if watched.record.state() != checked.record.state() {
@@ -315,7 +319,7 @@ impl Scheduler {
                 *self.changes.entry(kind.as_str()).or_default() += 1;
             }
         }
-        for waiter in watched.served.drain(..) {
+        for waiter in waiters {
             // Who asked may have gone.
             let _ = waiter.reply.send(Done { id: watched.id, line: line(&watched.watch, &checked) });
         }

@@ -26,8 +26,6 @@ pub(super) struct Watched {
     pub(super) wanted: bool,
     /// Those who asked for the next check.
     pub(super) waiting: Vec<Waiter>,
-    /// Those who asked for the check under way, before it began.
-    pub(super) served: Vec<Waiter>,
     /// All watches of the same image, this one among them; `None` where it is the only one.
     pub(super) twins: Option<Arc<[usize]>>,
     /// How soon the record must be written, if it is not on disk as it is.

@@ -32,7 +32,7 @@ pub struct Record {
     /// A digest that was seen and does not count yet.
     pub candidate: Option<Box<Candidate>>,
     /// 404s in a row that do not count as absence yet.
-    pub missing: Option<Streak>,
+    pub missing: Option<Box<Streak>>,
     /// Why the last check learnt nothing.
     pub trouble: Option<Box<Trouble>>,
     /// The last check, good or bad.
@@ -332,7 +332,7 @@ fn absent(mut verdict: Verdict, policy: &Policy, now: Timestamp) -> Verdict {
         verdict.because = "the tag is still gone";
         return verdict;
     }
-    let streak = longer(verdict.record.missing, now);
+    let streak = longer(verdict.record.missing.as_deref().copied(), now);
     let believed = streak.count >= FAILURES && has_passed(streak.since, now, policy.absent_after);
     match verdict.record.digest().cloned() {
         Some(from) if believed => {
@@ -353,7 +353,7 @@ fn absent(mut verdict: Verdict, policy: &Policy, now: Timestamp) -> Verdict {
             verdict
         }
         _ => {
-            verdict.record.missing = Some(streak);
+            verdict.record.missing = Some(Box::new(streak));
             let verdict = failed(verdict, &Failure::absent(), now);
             Verdict { because: "not found; that counts only once it has repeated over `absent_after`", ..verdict }
         }

@@ -23,7 +23,7 @@ struct Memory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     candidate: Option<Box<Candidate>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    missing: Option<Streak>,
+    missing: Option<Box<Streak>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trouble: Option<Box<Trouble>>,
 }
@@ -90,7 +90,7 @@ pub(super) fn write(connection: &Connection, id: WatchId, record: &Record) -> Re
     let memory = Memory {
         recent: record.recent.to_vec(),
         candidate: record.candidate.clone(),
-        missing: record.missing,
+        missing: record.missing.clone(),
         trouble: record.trouble.clone(),
     };
     let memory = serde_json::to_string(&memory).map_err(|error| Error::Value(error.to_string()))?;

@@ -134,7 +134,6 @@ impl Scheduler {
             stage: Stage::Idle,
             wanted: false,
             waiting: Vec::new(),
-            served: Vec::new(),
             twins: None,
             unsaved: None,
             retired: false,
