@@ -76,8 +76,10 @@ fn short() {
     let window = Duration::from_secs(3);
     let [few, many] = [10, 3_000].map(|watches| at_rest(watches, 10, window));
     println!("10 watches:    {few:?}\n3,000 watches: {many:?}");
-    let limit = few.used.wakeups + 20;
-    assert!(many.used.wakeups <= limit, "an agent at rest wakes {} times, at most {limit} wanted", many.used.wakeups);
+    // A heartbeat may fall into the window; a tick would not be one of some few.
+    for used in [few.used, many.used] {
+        assert!(used.wakeups <= 20, "an agent at rest wakes {} times in {window:?}", used.wakeups);
+    }
     // A tenth more than it was when this was written, and the allocator's slack: 2 KiB in all.
     let own = (many.memory.anonymous - few.memory.anonymous) * 1024 / (3_000 - 10);
     assert!(own < 2048, "a watch takes {own} bytes");
