@@ -27,6 +27,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let version = version(&connection, path)?;
     // The WAL and its index stay when we close: a reader of the group may not create them, and needs them to read.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(of)?;
+    // Else a statement is prepared again whenever a bound value that might change its plan has changed: with each watch.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(of)?;
     // A quarter of the usual cache (KiB): what is looked at often is little, and the kernel has the rest.
     connection
         .execute_batch(
@@ -96,6 +98,17 @@ mod tests {
             let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
             assert_eq!(mode, "wal");
         }
+    }
+
+    #[test]
+    fn a_statement_is_prepared_once_whatever_is_bound_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = open(&dir.path().join("state.db")).unwrap();
+        let mut query = connection.prepare("SELECT id FROM watches WHERE id > ?1 ORDER BY id LIMIT ?2").unwrap();
+        for after in 0..3 {
+            assert!(!query.exists([after, after + 1]).unwrap());
+        }
+        assert_eq!(query.get_status(rusqlite::StatementStatus::RePrepare), 0);
     }
 
     #[test]
