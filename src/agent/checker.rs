@@ -63,6 +63,8 @@ pub(super) struct Checked {
     /// What is remembered from now on.
     pub(super) record: Record,
     pub(super) outcome: Outcome,
+    /// Whether nothing of it counts.
+    pub(super) dry_run: bool,
     /// What the registry answered, or what is recorded.
     pub(super) digest: Option<Digest>,
     /// The digest before, where it moved.
@@ -82,26 +84,24 @@ pub(super) struct Checked {
 
 impl Question {
     /// [`Question::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it.
-    pub(super) async fn run_guarded(self, stopping: watch::Receiver<bool>) -> Option<Answered> {
-        match AssertUnwindSafe(self.run(stopping)).catch_unwind().await {
-            Ok(answered) => answered,
-            Err(_) => {
-                let message = "taghook has a bug here: the check panicked; please report the log above".to_owned();
-                let seen = Err(Failure { kind: FailureKind::Protocol, message });
-                let asked = Asked { seen, at: clock::now(), resolves: None, requests: 0, report: Report::Answered };
-                Some(self.conclude(asked, Duration::ZERO).await)
-            }
+    pub(super) async fn run_guarded(&self, stopping: &mut watch::Receiver<bool>) -> Option<Answered> {
+        if let Ok(answered) = AssertUnwindSafe(self.run(stopping)).catch_unwind().await {
+            return answered;
         }
+        let message = "taghook has a bug here: the check panicked; please report the log above".to_owned();
+        let seen = Err(Failure { kind: FailureKind::Protocol, message });
+        let asked = Asked { seen, at: clock::now(), resolves: None, requests: 0, report: Report::Answered };
+        Some(self.conclude(&asked, Duration::ZERO).await)
     }
 
     /// `None`: it gave up because `stopping` turned true, and nothing has changed.
-    async fn run(&self, mut stopping: watch::Receiver<bool>) -> Option<Answered> {
+    async fn run(&self, stopping: &mut watch::Receiver<bool>) -> Option<Answered> {
         let began = Instant::now();
         let asked = tokio::select! {
             asked = self.ask() => asked,
             _ = stopping.wait_for(|stopping| *stopping) => return None,
         };
-        Some(self.conclude(asked, began.elapsed()).await)
+        Some(self.conclude(&asked, began.elapsed()).await)
     }
 
     /// Asks the registry, and once more where the answer must be verified.
@@ -115,8 +115,8 @@ impl Question {
         let found = client.check(&self.reference, self.platform.as_ref(), known).await;
         failpoint::step("check: answered");
         let mut asked = self.asked(found.result, found.requests);
-        let verdicts: Vec<_> = self.checks.iter().map(|check| check.judge(&asked.seen, asked.at)).collect();
-        if let Some(digest) = verdicts.iter().find_map(Verdict::to_verify) {
+        let to_verify = |check: &Check| check.judge(&asked.seen, asked.at).to_verify().cloned();
+        if let Some(digest) = &self.checks.iter().find_map(to_verify) {
             debug!(digest = digest.as_str(), "another digest: does it resolve by itself?");
             let resolved = Box::pin(client.resolve(&self.reference, digest)).await;
             failpoint::step("check: verified");
@@ -135,10 +135,10 @@ impl Question {
         Asked { seen, at: clock::now(), resolves: None, requests, report }
     }
 
-    async fn conclude(&self, asked: Asked, elapsed: Duration) -> Answered {
+    async fn conclude(&self, asked: &Asked, elapsed: Duration) -> Answered {
         let mut checked = Vec::with_capacity(self.checks.len());
         for check in &self.checks {
-            checked.push(check.conclude(&asked, elapsed).await);
+            checked.push(check.conclude(asked, elapsed).await);
         }
         Answered { checked, requests: asked.requests, report: asked.report }
     }
@@ -166,6 +166,7 @@ impl Check {
         let failure = verdict.record.trouble.as_ref().filter(|_| verdict.outcome == Outcome::Failed);
         Checked {
             outcome: verdict.outcome,
+            dry_run: self.dry_run,
             digest: found,
             previous,
             failure: failure.map(|trouble| trouble.failure.clone()),
@@ -198,7 +199,7 @@ impl Check {
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
         failpoint::step("check: judged");
-        match self.store.commit(self.id, record, changes, self.subscriptions()).await {
+        match Box::pin(self.store.commit(self.id, record, changes, self.subscriptions())).await {
             Ok(owed) => {
                 failpoint::step("check: committed");
                 (owed, true)

@@ -200,7 +200,7 @@ impl Client {
             })),
             StatusCode::NOT_FOUND => must_be_a_registry(&head).map(|()| Head::No(Ok(None))),
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(Head::Silent),
-            _ => Err(head.error().await),
+            _ => Err(Box::pin(head.error()).await),
         }
     }
 

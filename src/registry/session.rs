@@ -82,9 +82,14 @@ impl Session {
         which: &str,
         tally: &mut Tally,
     ) -> Result<Response, Error> {
-        if self.met.load(Relaxed) {
-            return self.ask_as_known(method, repository, which, tally).await;
+        match self.met.load(Relaxed) {
+            true => Box::pin(self.ask_as_known(method, repository, which, tally)).await,
+            false => Box::pin(self.meet(method, repository, which, tally)).await,
         }
+    }
+
+    /// The first question of all.
+    async fn meet(&self, method: Method, repository: &str, which: &str, tally: &mut Tally) -> Result<Response, Error> {
         // Nobody knows yet what this registry wants to see: one finds out, the others wait and profit.
         let turn = self.first.lock().await;
         let turn = (!self.met.load(Relaxed)).then_some(turn);
@@ -345,13 +350,13 @@ impl Session {
         Err(Error::Protocol { host: self.host().to_owned(), reason })
     }
 
-    async fn send(
-        &self,
+    fn send<'a>(
+        &'a self,
         method: &Method,
         url: Url,
         grant: Option<&Grant>,
-        tally: &mut Tally,
-    ) -> Result<Response, Error> {
+        tally: &'a mut Tally,
+    ) -> impl Future<Output = Result<Response, Error>> + use<'a> {
         let request = Request {
             method: method.clone(),
             url,
@@ -359,7 +364,7 @@ impl Session {
             authorization: grant.map(|grant| grant.header.clone()),
             form: None,
         };
-        self.transport.send(request, tally).await
+        async move { self.transport.send(&request, tally).await }
     }
 
     /// Forgets a grant that was refused. A login under Basic rests if the registry's root refuses it too: otherwise it is

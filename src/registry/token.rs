@@ -52,7 +52,7 @@ pub(super) async fn mint(
         Some(response) => response,
         None => {
             let url = with_pairs(&bearer.realm, &asking(bearer, scope));
-            transport.send(request(Method::GET, url, login.and_then(Login::basic), None), tally).await?
+            transport.send(&request(Method::GET, url, login.and_then(Login::basic), None), tally).await?
         }
     };
     let host = host_of(&bearer.realm);
@@ -85,7 +85,7 @@ async fn exchange(
     let mut form = bearer.realm.clone();
     form.set_query(None);
     let form = with_pairs(&form, &pairs).query().map(str::to_owned);
-    let response = transport.send(request(Method::POST, bearer.realm.clone(), None, form), tally).await?;
+    let response = transport.send(&request(Method::POST, bearer.realm.clone(), None, form), tally).await?;
     Ok(Some(response).filter(|response| !matches!(response.status().as_u16(), 400 | 401 | 404 | 405)))
 }
 

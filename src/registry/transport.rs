@@ -3,6 +3,7 @@
 //! *Invariant:* an `Authorization` header reaches no origin but the one that the request was made for, and a request
 //! that began with https never goes on without.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -63,6 +64,7 @@ type Stamp = Option<(SystemTime, u64)>;
 pub(super) struct Tally(pub(super) u32);
 
 /// What to send.
+#[derive(Clone)]
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -220,6 +222,7 @@ impl Transport {
         let response = response.map_err(|error| {
             let error = classify(error, &host_of(&request.url), self.limit, Some(&self.remedies));
             debug!(elapsed = ?began.elapsed(), kind = error.kind().as_str(), "no answer: {error}");
+            self.look_again();
             error
         })?;
         request.tell_answer(&response, began.elapsed());
@@ -336,9 +339,13 @@ impl Response {
     }
 
     /// The media type without its parameters, in lower case; empty when there is none.
-    pub(super) fn media_type(&self) -> String {
+    pub(super) fn media_type(&self) -> Cow<'_, str> {
         let value = self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+        let media_type = value.split(';').next().unwrap_or("").trim();
+        match media_type.bytes().any(|b| b.is_ascii_uppercase()) {
+            true => media_type.to_ascii_lowercase().into(),
+            false => media_type.into(),
+        }
     }
 
     /// What a status means that is no answer to the question.
