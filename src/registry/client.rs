@@ -94,7 +94,7 @@ impl Client {
         self.session.remaining()
     }
 
-    /// Lets an hour pass for the tokens.
+    /// Lets an hour pass for the tokens, and for the files of certificates.
     #[cfg(test)]
     pub(super) fn age(&self) {
         self.session.age();

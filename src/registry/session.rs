@@ -62,6 +62,7 @@ impl Session {
     #[cfg(test)]
     pub(super) fn age(&self) {
         self.slots.age();
+        self.transport.look_again();
     }
 
     /// How many requests the registry last said were left, if it says so.

@@ -41,7 +41,7 @@ const LONGEST_SHOWN: usize = 200;
 pub(super) struct Transport {
     remedies: Remedies,
     options: Options,
-    /// Made at the first request, and again when a file of certificates has changed.
+    /// Made at the first request, and again when a file of certificates is found to have changed.
     built: Mutex<Option<Built>>,
     limit: Duration,
     /// How many requests were left when that was last said; [`UNSAID`] before.
@@ -54,7 +54,12 @@ const UNSAID: u64 = u64::MAX;
 struct Built {
     http: reqwest::Client,
     made_of: Vec<Stamp>,
+    /// When the files were last looked at.
+    looked: Instant,
 }
+
+/// How long it is believed that the files of certificates have not changed, while requests are answered.
+const UNCHANGED: Duration = Duration::from_secs(1);
 
 /// What a file looked like: when it was changed, and its size.
 type Stamp = Option<(SystemTime, u64)>;
@@ -107,14 +112,18 @@ impl Transport {
     /// The client that fits the files as they are. While a changed one is of no use, it may be half written, and the
     /// client as it was goes on.
     fn http(&self) -> Result<reqwest::Client, Error> {
-        let made_of = self.stamps();
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(built) = built.as_ref().filter(|built| built.made_of == made_of) {
+        if let Some(built) = built.as_ref().filter(|built| built.looked.elapsed() < UNCHANGED) {
+            return Ok(built.http.clone());
+        }
+        let (made_of, looked) = (self.stamps(), Instant::now());
+        if let Some(built) = built.as_mut().filter(|built| built.made_of == made_of) {
+            built.looked = looked;
             return Ok(built.http.clone());
         }
         match (self.build(), built.as_ref()) {
             (Ok(http), _) => {
-                *built = Some(Built { http: http.clone(), made_of });
+                *built = Some(Built { http: http.clone(), made_of, looked });
                 Ok(http)
             }
             (Err(error), Some(before)) => {
@@ -122,6 +131,14 @@ impl Transport {
                 Ok(before.http.clone())
             }
             (Err(error), None) => Err(error),
+        }
+    }
+
+    /// The next request looks at the files of certificates, however soon it comes.
+    pub(super) fn look_again(&self) {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(built) = built.as_mut() {
+            built.looked = built.looked.checked_sub(UNCHANGED).unwrap_or(built.looked);
         }
     }
 
@@ -178,17 +195,25 @@ impl Transport {
     }
 
     /// Sends a request and follows where it is redirected.
-    pub(super) async fn send(&self, request: Request, tally: &mut Tally) -> Result<Response, Error> {
-        let mut response = self.send_once(&request, tally).await?;
-        if !is_redirect(response.status()) {
-            return Ok(Response { inner: response, foreign: false, limit: self.limit });
+    pub(super) async fn send(&self, request: &Request, tally: &mut Tally) -> Result<Response, Error> {
+        let response = self.send_once(request, tally).await?;
+        if is_redirect(response.status()) {
+            return Box::pin(self.follow(request.clone(), response, tally)).await;
         }
+        Ok(Response { inner: response, foreign: false, limit: self.limit })
+    }
+
+    async fn follow(
+        &self,
+        mut request: Request,
+        mut response: reqwest::Response,
+        tally: &mut Tally,
+    ) -> Result<Response, Error> {
         if request.form.is_some() {
             let reason = "its token endpoint sends a secret elsewhere".into();
             return Err(Error::Redirect { host: host_of(&request.url), reason });
         }
         let origin = request.url.origin();
-        let mut request = request;
         for _ in 0..REDIRECTS {
             request.url = redirected(&request.url, &response)?;
             let is_home = request.url.origin() == origin;
@@ -358,7 +383,7 @@ impl Response {
             429 => {
                 let retry_after = match retry_after {
                     Some(wait) => Some(wait),
-                    None => retry_after::in_body(&self.explanation().await),
+                    None => retry_after::in_body(&Box::pin(self.explanation()).await),
                 };
                 Error::RateLimited { host, retry_after }
             }

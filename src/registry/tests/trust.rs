@@ -88,9 +88,14 @@ async fn a_file_that_is_of_no_use_is_told_and_a_better_one_is_picked_up() {
     digest(&client, &reference).await;
 
     std::fs::write(&path, "half of it").unwrap();
+    client.age();
     digest(&client, &reference).await;
     std::fs::write(&path, rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap().cert.pem()).unwrap();
+    client.age();
     assert!(said().await.contains("certificate"));
+    // A failure is reason enough to look at once.
+    std::fs::write(&path, &good).unwrap();
+    digest(&client, &reference).await;
 }
 
 #[tokio::test]
