@@ -40,12 +40,18 @@ pub(super) struct Answered {
 
 /// One watch's part in it.
 pub(super) struct Check {
-    pub(super) store: Store,
+    pub(super) books: Arc<Books>,
     pub(super) id: WatchId,
     pub(super) watch: Arc<Watch>,
     pub(super) record: Record,
-    pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) dry_run: bool,
+}
+
+/// Where what a check has found is written down, and who is to be told: the same for all checks.
+pub(super) struct Books {
+    pub(super) store: Store,
+    /// What all go by; this may be a moment ahead of what the check began with.
+    pub(super) config: watch::Receiver<Arc<Config>>,
 }
 
 /// What a registry said of an image, and whether a new digest resolves by itself, once somebody had to know that.
@@ -98,6 +104,7 @@ impl Question {
     async fn run(&self, stopping: &mut watch::Receiver<bool>) -> Option<Answered> {
         let began = Instant::now();
         let asked = tokio::select! {
+            biased;
             asked = self.ask() => asked,
             _ = stopping.wait_for(|stopping| *stopping) => return None,
         };
@@ -182,7 +189,7 @@ impl Check {
 
     /// Who is subscribed now: the config may have changed while the registry was asked.
     fn subscriptions(&self) -> Arc<[Subscription]> {
-        let config = self.config.borrow().clone();
+        let config = self.books.config.borrow().clone();
         let watch = config.watches.get(&self.watch.key.name).filter(|watch| watch.key == self.watch.key);
         let hooks = watch.into_iter().flat_map(|watch| watch.hooks.iter()).filter_map(|name| config.hooks.get(name));
         hooks.map(|hook| Subscription { hook: hook.name.clone(), on: hook.on }).collect()
@@ -199,7 +206,7 @@ impl Check {
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
         failpoint::step("check: judged");
-        match Box::pin(self.store.commit(self.id, record, changes, self.subscriptions())).await {
+        match Box::pin(self.books.store.commit(self.id, record, changes, self.subscriptions())).await {
             Ok(owed) => {
                 failpoint::step("check: committed");
                 (owed, true)

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use super::checker::{Answered, Check, Checked, Question};
+use super::checker::{Answered, Books, Check, Checked, Question};
 use super::clock::{self, Clock};
 use super::due::next_due;
 use super::failpoint;
@@ -66,9 +66,7 @@ pub(super) struct Scheduler {
     by_name: HashMap<Arc<str>, usize>,
     pub(super) registries: Registries,
     due: BTreeSet<(Timestamp, usize)>,
-    store: Store,
-    /// What all go by; this may be a moment ahead of `adopted`.
-    config: watch::Receiver<Arc<Config>>,
+    books: Arc<Books>,
     /// The config that the watches are of.
     adopted: Arc<Config>,
     /// Not tasks of their own: what one has used is still warm for the next one, and 20,000 a second cost less.
@@ -108,8 +106,7 @@ impl Scheduler {
             by_name: HashMap::with_capacity(records.len()),
             registries: Registries::new(),
             due: BTreeSet::new(),
-            store,
-            config,
+            books: Arc::new(Books { store, config }),
             adopted: adopted.clone(),
             checks: FuturesUnordered::new(),
             writes: JoinSet::new(),
@@ -187,7 +184,7 @@ impl Scheduler {
         if records.is_empty() && !self.is_scheduled() {
             return;
         }
-        if let Err(error) = self.store.save(self.is_scheduled().then(clock::now), records).await {
+        if let Err(error) = self.books.store.save(self.is_scheduled().then(clock::now), records).await {
             error!(kind = error.kind(), "cannot write the last checks: {error}");
         }
     }
@@ -214,7 +211,7 @@ impl Scheduler {
             touched.insert(registry);
         }
         for registry in touched {
-            self.start_queued(registry);
+            self.start_queued(registry, now);
         }
     }
 
@@ -229,7 +226,7 @@ impl Scheduler {
         Some(watched.registry)
     }
 
-    fn start_queued(&mut self, registry: usize) {
+    fn start_queued(&mut self, registry: usize, now: Instant) {
         loop {
             // Those that a twin has taken along, or a reload has taken out, have left the queue in all but name; and
             // their place may be another watch's by now, that waits elsewhere.
@@ -237,7 +234,7 @@ impl Scheduler {
             while queue.front().is_some_and(|index| !watches[*index].waits_at(registry)) {
                 queue.pop_front();
             }
-            let Some((index, permit)) = self.registries.admit(registry, Instant::now()) else { break };
+            let Some((index, permit)) = self.registries.admit(registry, now) else { break };
             debug!(registry = self.registries.get_mut(registry).host, "the gate lets a check through");
             let twins = self.watches[index].twins.clone();
             let twins = twins.iter().flat_map(|twins| twins.iter().copied()).filter(|twin| *twin != index);
@@ -274,11 +271,10 @@ impl Scheduler {
         let dry = !std::mem::take(&mut watched.wanted);
         watched.stage = Stage::Checking { dry };
         Check {
-            store: self.store.clone(),
+            books: self.books.clone(),
             id: watched.id,
             watch: watched.watch.clone(),
             record: watched.record.clone(),
-            config: self.config.clone(),
             dry_run: dry,
         }
     }
@@ -303,8 +299,9 @@ impl Scheduler {
             self.conclude(served, checked);
         }
         // Only now, so that who asked meanwhile is told, too, if the gate closes.
-        self.release(registry, permit, requests, report);
-        self.start_queued(registry);
+        let now = Instant::now();
+        self.release(registry, permit, requests, report, now);
+        self.start_queued(registry, now);
     }
 
     /// Remembers what a check came to, tells those who wait for it, and sees to the next one.
@@ -352,8 +349,7 @@ impl Scheduler {
         }
     }
 
-    fn release(&mut self, index: usize, permit: Permit, requests: u32, report: Report) {
-        let now = Instant::now();
+    fn release(&mut self, index: usize, permit: Permit, requests: u32, report: Report, now: Instant) {
         let before = self.registries.held_off(index, now);
         let registry = self.registries.get_mut(index);
         let was_held_off = registry.gate.held_off().is_some();
@@ -409,7 +405,7 @@ impl Scheduler {
                 }
                 // Not before all are queued: some may share a question.
                 for registry in touched {
-                    self.start_queued(registry);
+                    self.start_queued(registry, Instant::now());
                 }
             }
         }
@@ -503,7 +499,7 @@ impl Scheduler {
         let turn = part(self.beats)..part(self.beats + 1);
         self.beats = (self.beats + 1) % BULK;
         let (indices, records) = self.take_unsaved(turn);
-        let store = self.store.clone();
+        let store = self.books.store.clone();
         self.writes.spawn(async move {
             match store.save(Some(clock::now()), records).await {
                 Ok(()) => Vec::new(),

@@ -250,7 +250,7 @@ impl Transport {
             self.look_again();
             error
         })?;
-        request.tell_answer(&response, began.elapsed());
+        request.tell_answer(&response, began);
         if let Some(left) = remaining(response.headers()) {
             self.remaining.store(left, Relaxed);
         }
@@ -278,7 +278,7 @@ impl Request {
     }
 
     /// The headers that tell registries, and what stands before them, apart.
-    fn tell_answer(&self, answer: &reqwest::Response, elapsed: Duration) {
+    fn tell_answer(&self, answer: &reqwest::Response, began: Instant) {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -288,7 +288,7 @@ impl Request {
             .filter_map(|value| self.masked(value)?.split_whitespace().next().map(str::to_owned))
             .collect::<Vec<_>>();
         debug!(
-            ?elapsed,
+            elapsed = ?began.elapsed(),
             status = answer.status().as_u16(),
             http = ?answer.version(),
             content_type = header("content-type"),

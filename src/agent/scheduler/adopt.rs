@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -74,7 +75,7 @@ impl Scheduler {
         self.find_twins();
         self.try_again_at(&touched);
         for registry in touched.into_keys() {
-            self.start_queued(registry);
+            self.start_queued(registry, Instant::now());
         }
         changes
     }
