@@ -4,9 +4,9 @@
 //! the heartbeat: no tick, no scan.
 
 mod adopt;
+mod heartbeat;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,12 +31,7 @@ use crate::domain::judge::{Persist, Record, State};
 use crate::domain::{FailureKind, Watch};
 use crate::store::{Store, WatchId};
 pub(super) use adopt::Changes;
-
-/// How often it is noted that the agent is alive.
-const HEARTBEAT: Duration = Duration::from_secs(60);
-/// In so many heartbeats, all records are written once, changed or not: for their last good checks. A part of them with
-/// each, so that no commit is large, and no hook waits for it.
-const BULK: usize = 60;
+use heartbeat::HEARTBEAT;
 
 /// So many watches are looked at in one go.
 pub(super) const SOME: usize = 1000;
@@ -490,52 +485,5 @@ impl Scheduler {
         warn!(?offset, "the clock was set; due times follow it");
         // Runs that wait have due times, too.
         self.bell.notify_one();
-    }
-
-    /// Notes that we are alive, and writes records that changed without a transaction of their own.
-    fn beat(&mut self) {
-        self.next_beat = Some(Instant::now() + HEARTBEAT);
-        let part = |beat: usize| self.watches.len() * beat / BULK;
-        let turn = part(self.beats)..part(self.beats + 1);
-        self.beats = (self.beats + 1) % BULK;
-        let (indices, records) = self.take_unsaved(turn);
-        let store = self.books.store.clone();
-        self.writes.spawn(async move {
-            match store.save(Some(clock::now()), records).await {
-                Ok(()) => Vec::new(),
-                Err(error) => {
-                    error!(kind = error.kind(), "cannot write the heartbeat: {error}");
-                    indices
-                }
-            }
-        });
-    }
-
-    /// The records that must be written soon, and, of those whose turn it is, all that are not on disk as they are.
-    fn take_unsaved(&mut self, turn: Range<usize>) -> (Vec<usize>, Vec<(WatchId, Record)>) {
-        let (mut indices, mut records) = (Vec::new(), Vec::new());
-        for index in std::mem::take(&mut self.soon).into_iter().chain(turn) {
-            let watched = &mut self.watches[index];
-            if watched.unsaved.is_none() {
-                continue;
-            }
-            // A check under way may have committed a newer record than the one in memory.
-            if matches!(watched.stage, Stage::Checking { .. }) {
-                self.soon.push(index);
-                continue;
-            }
-            watched.unsaved = None;
-            indices.push(index);
-            records.push((watched.id, watched.record.clone()));
-        }
-        (indices, records)
-    }
-
-    /// What could not be written is written with the next heartbeat.
-    fn written(&mut self, lost: Result<Vec<usize>, tokio::task::JoinError>) {
-        for index in lost.unwrap_or_default() {
-            self.watches[index].unsaved = Some(Persist::Soon);
-            self.soon.push(index);
-        }
     }
 }
