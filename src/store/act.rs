@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::leftover::{Fed, feeds};
+use super::leftover::{Fed, feeds, open};
 use super::record::WatchId;
 use super::rows::{Fresh, cursor, insert, next, optional_word, put_state, word};
 use super::{Error, Store};
@@ -100,11 +100,8 @@ impl Store {
     /// The ids of all deliveries that were given up, and whose watches feed their hooks.
     pub async fn failed(&self, fed: Fed) -> Result<Vec<String>, Error> {
         self.read(move |connection| {
-            let sql = "SELECT id, watch, hook FROM deliveries WHERE state = 'failed' ORDER BY number";
-            let mut query = connection.prepare(sql)?;
-            let rows = query.query_map([], |row| Ok((row.get(0)?, WatchId(row.get(1)?), row.get::<_, String>(2)?)))?;
-            let rows = rows.collect::<Result<Vec<(String, _, _)>, _>>()?.into_iter();
-            Ok(rows.filter(|(_, watch, hook)| feeds(&fed, *watch, hook)).map(|(id, ..)| id).collect())
+            let rows = open(connection, &["failed"], &fed)?.into_iter();
+            Ok(rows.filter(|(.., is_fed)| *is_fed).map(|(_, id, _)| id).collect())
         })
         .await
     }

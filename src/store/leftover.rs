@@ -79,12 +79,10 @@ fn leftover(connection: &Connection, fed: &Fed) -> Result<Vec<(i64, String)>, Er
 }
 
 /// The deliveries in these states, and whether their watches feed their hooks.
-fn open(connection: &Connection, states: &[&str], fed: &Fed) -> Result<Vec<(i64, String, bool)>, Error> {
+pub(super) fn open(connection: &Connection, states: &[&str], fed: &Fed) -> Result<Vec<(i64, String, bool)>, Error> {
     let mut found = Vec::new();
     for state in states {
-        // A constant in the text, so that the index on this state is used.
-        let sql = format!("SELECT number, id, watch, hook FROM deliveries WHERE state = '{state}' ORDER BY number");
-        let mut query = connection.prepare(&sql)?;
+        let mut query = connection.prepare(&in_state(state))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let (watch, hook): (_, String) = (WatchId(row.get(2)?), row.get(3)?);
@@ -92,4 +90,25 @@ fn open(connection: &Connection, states: &[&str], fed: &Fed) -> Result<Vec<(i64,
         }
     }
     Ok(found)
+}
+
+/// The state as a constant and the order as an expression, so that the index on the few in this state is used, and not
+/// the order of all that ever were.
+fn in_state(state: &str) -> String {
+    format!("SELECT number, id, watch, hook FROM deliveries WHERE state = '{state}' ORDER BY +number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_is_found_without_looking_at_all_that_ever_was() {
+        let connection = crate::store::schema::in_memory().unwrap();
+        for state in ["pending", "failed"] {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", in_state(state))).unwrap();
+            let first: String = plan.query_row([], |row| row.get("detail")).unwrap();
+            assert!(first.contains("USING INDEX deliveries_"), "{first}");
+        }
+    }
 }
