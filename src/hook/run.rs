@@ -236,7 +236,8 @@ async fn read<R: AsyncRead + Unpin>(
     line: &(impl Fn(Stream, &str) + Sync),
 ) {
     let Some(mut pipe) = pipe else { return };
-    let (mut lines, mut buffer) = (Lines::default(), [0; 8 * 1024]);
+    // Not a part of the future, which is moved a dozen times before the hook has started.
+    let (mut lines, mut buffer) = (Lines::default(), vec![0; 8 * 1024]);
     while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
         if let Ok(mut captured) = captured.lock() {
             captured.push(&buffer[..length]);

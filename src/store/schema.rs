@@ -18,6 +18,9 @@ const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("m
 /// How long to wait for another connection; only a reader's checkpoint can be in the way.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Prepared statements that are kept: more than there are.
+const STATEMENTS: usize = 64;
+
 /// Opens the database for writing, makes it or brings it up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     make_file(path)?;
@@ -29,6 +32,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(of)?;
     // Else a statement is prepared again whenever a bound value that might change its plan has changed: with each watch.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(of)?;
+    // All that there are in this program: a move and its run take some thirty of them.
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // A quarter of the usual cache (KiB): what is looked at often is little, and the kernel has the rest.
     connection
         .execute_batch(
