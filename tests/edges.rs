@@ -36,6 +36,31 @@ fn a_check_does_not_wait_out_the_back_off_of_a_dead_registry() {
     assert!(held.count() >= 36, "no more were asked than may be under way at a time: {lines:?}");
 }
 
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_bug_in_the_checks_of_one_watch_fails_these_and_nothing_else() {
+    let (sandbox, registry) = (Sandbox::new(), support::registry::Registry::start());
+    let watch = |name: &str| {
+        registry.push_image(name, "v1", "one");
+        format!("[watch.{name}]\nimage = '{}'\nschedule = '30d'\n", registry.image(name, "v1"))
+    };
+    let tables = [watch("odd"), watch("well")].concat();
+    sandbox
+        .write_whole_config(&format!("{tables}[registry.'{}']\nplain_http = true\nconcurrency = 1\n", registry.host()));
+    let mut command = sandbox.command(support::sandbox::Who::Us, &["run"]);
+    command.env("TAGHOOK_PANIC", "odd");
+    let agent = support::process::Agent::start(command);
+
+    // More often than there are permits, if one were lost with each.
+    for _ in 0..3 {
+        let lines = sandbox.run(&["check", "--json"]).expect(1).json_lines();
+        let [odd, well] = ["odd", "well"].map(|name| lines.iter().find(|line| line["watch"] == name).unwrap());
+        assert!(odd["error"]["message"].as_str().unwrap().contains("taghook has a bug here"), "{odd}");
+        assert_ne!(well["outcome"], "failed", "{well}");
+    }
+    agent.stop();
+}
+
 #[test]
 fn what_an_earlier_image_owes_is_held_until_that_image_returns() {
     let bed = Bed::new();

@@ -20,7 +20,7 @@ use crate::store::{Owed, Store, Subscription, WatchId};
 
 /// One question to a registry, and the watches that want its answer: those of the same image that are due together.
 ///
-/// It shares nothing with the loop that started it.
+/// It sees nothing of the loop that polls it.
 pub(super) struct Question {
     pub(super) client: Result<Arc<Client>, registry::Error>,
     pub(super) reference: Reference,
@@ -89,15 +89,18 @@ pub(super) struct Checked {
 }
 
 impl Question {
-    /// [`Question::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it.
+    /// [`Question::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it, and
+    /// the loop does not hear of it.
     pub(super) async fn run_guarded(&self, stopping: &mut watch::Receiver<bool>) -> Option<Answered> {
         if let Ok(answered) = AssertUnwindSafe(self.run(stopping)).catch_unwind().await {
             return answered;
         }
-        let message = "taghook has a bug here: the check panicked; please report the log above".to_owned();
-        let seen = Err(Failure { kind: FailureKind::Protocol, message });
+        let seen = Err(bug());
         let asked = Asked { seen, at: clock::now(), resolves: None, requests: 0, report: Report::Answered };
-        Some(self.conclude(&asked, Duration::ZERO).await)
+        let concluded = AssertUnwindSafe(self.conclude(&asked, Duration::ZERO)).catch_unwind().await;
+        // Where not even the failure can be judged, nothing is remembered.
+        let unjudged = || self.checks.iter().map(Check::unjudged).collect();
+        Some(concluded.unwrap_or_else(|_| Answered { checked: unjudged(), requests: 0, report: Report::Answered }))
     }
 
     /// `None`: it gave up because `stopping` turned true, and nothing has changed.
@@ -154,6 +157,7 @@ impl Question {
 impl Check {
     /// Commits what was found out, and tells it.
     async fn conclude(&self, asked: &Asked, elapsed: Duration) -> Checked {
+        failpoint::bug(self.watch.name());
         let mut verdict = self.judge(&asked.seen, asked.at);
         let mut seen = asked.seen.as_ref().ok();
         if verdict.to_verify().is_some()
@@ -184,6 +188,24 @@ impl Check {
             changes: verdict.changes.iter().map(|change| change.kind).collect(),
             elapsed,
             record: verdict.record,
+        }
+    }
+
+    /// A failure that changes nothing.
+    fn unjudged(&self) -> Checked {
+        Checked {
+            record: self.record.clone(),
+            outcome: Outcome::Failed,
+            dry_run: self.dry_run,
+            digest: self.record.digest().cloned(),
+            previous: None,
+            failure: Some(bug()),
+            recheck: None,
+            saved: false,
+            unsaved: None,
+            owed: Vec::new(),
+            changes: Vec::new(),
+            elapsed: Duration::ZERO,
         }
     }
 
@@ -282,6 +304,11 @@ impl Check {
             info!(watch, to = candidate.sighting.digest.as_str(), until = ?verdict.recheck, "new digest is settling");
         }
     }
+}
+
+fn bug() -> Failure {
+    let message = "taghook has a bug here: the check panicked; please report the log above".to_owned();
+    Failure { kind: FailureKind::Protocol, message }
 }
 
 fn text(digest: Option<&Digest>) -> &str {

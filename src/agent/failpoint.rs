@@ -3,8 +3,9 @@
 //! - The crash test ends it, between each pair of steps of a check, of a delivery, of a start and of a stop:
 //!   `TAGHOOK_FAILPOINT=STEP:COUNT` kills the process, as kill -9 does, when it gets to that step for the COUNT-th time.
 //! - The tests of the watchdog have one of its parts stand still: `TAGHOOK_STALL=PART:FILE`, while there is that file.
+//! - A bug in the checks of one watch: `TAGHOOK_PANIC=WATCH`.
 //!
-//! Only with the cargo feature `failpoints`; without it, both are nothing.
+//! Only with the cargo feature `failpoints`; without it, all of them are nothing.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -47,6 +48,13 @@ pub(super) async fn stall(part: &str) {
     }
     while Path::new(file).exists() {
         sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Panics if this watch shall have a bug.
+pub(super) fn bug(watch: &str) {
+    if cfg!(feature = "failpoints") && std::env::var("TAGHOOK_PANIC").is_ok_and(|asked| asked == watch) {
+        panic!("the bug that {watch} shall have");
     }
 }
 

@@ -222,6 +222,9 @@ impl Scheduler {
     }
 
     fn start_queued(&mut self, registry: usize, now: Instant) {
+        if *self.stopping.borrow() {
+            return;
+        }
         loop {
             // Those that a twin has taken along, or a reload has taken out, have left the queue in all but name; and
             // their place may be another watch's by now, that waits elsewhere.

@@ -121,12 +121,13 @@ impl Transport {
             built.looked = looked;
             return Ok(built.http.clone());
         }
-        match (self.build(), built.as_ref()) {
+        match (self.build(), built.as_mut()) {
             (Ok(http), _) => {
                 *built = Some(Built { http: http.clone(), made_of, looked });
                 Ok(http)
             }
             (Err(error), Some(before)) => {
+                before.looked = looked;
                 warn!("{error}; going on with what it was before");
                 Ok(before.http.clone())
             }
