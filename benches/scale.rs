@@ -1,6 +1,6 @@
 //! What an agent costs at rest and on schedule, from 10 to 100,000 watches at 1 to 100 registries.
 //!
-//! `cargo bench --bench scale` takes some ten minutes. A start is told beside the floor of a bare TOML parse of the same
+//! `cargo bench --bench scale [-- PART…]`, of the parts `rest`, `schedule` and `disk`, takes twenty minutes. A start is told beside the floor of a bare TOML parse of the same
 //! text. With `--short` it fails where something grows that must not.
 
 #![allow(clippy::unwrap_used, reason = "benchmarks fail by panicking")]
@@ -13,19 +13,28 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use support::disk::{Disk, Done};
 use support::process::Agent;
-use support::sandbox::Sandbox;
+use support::sandbox::{Sandbox, Who};
 use support::stub::Stub;
 use support::supervisor::Supervisor;
 use support::usage::{Memory, Usage};
+use support::wall_clock::WallClock;
 use taghook::domain::Schedule;
 
 fn main() {
     if support::short() {
         return short();
     }
-    at_rest_in_full();
-    on_schedule_in_full();
+    let named: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let parts: [(&str, fn()); 3] =
+        [("rest", at_rest_in_full), ("schedule", on_schedule_in_full), ("disk", disk_in_full)];
+    if let Some(unknown) = named.iter().find(|named| !parts.iter().any(|(name, _)| name == named)) {
+        panic!("there is no part {unknown:?}");
+    }
+    for (_, run) in parts.iter().filter(|(name, _)| named.is_empty() || named.iter().any(|named| named == name)) {
+        run();
+    }
 }
 
 fn at_rest_in_full() {
@@ -67,6 +76,22 @@ fn on_schedule_in_full() {
             run.late[run.late.len() * 99 / 100],
             run.late[run.late.len() - 1],
             run.cpu.as_secs_f64() * 1e6 / run.late.len() as f64,
+        );
+    }
+}
+
+fn disk_in_full() {
+    println!("\nAn hour in which each watch is checked once and nothing moves, in a minute of ours.");
+    println!("watches  checks  minutes  commits  log/KiB  largest/KiB");
+    for watches in [10, 1_000, 10_000, 100_000] {
+        let hour = an_hour_on_disk(watches);
+        println!(
+            "{watches:>7}  {:>6}  {:>7.1}  {:>7}  {:>7.1}  {:>11.1}",
+            hour.checks,
+            hour.minutes,
+            hour.done.commits,
+            hour.done.bytes as f64 / 1024.0,
+            hour.done.largest as f64 / 1024.0,
         );
     }
 }
@@ -165,6 +190,33 @@ fn lateness(stub: &Stub, every: &str, watches: usize, began: Timestamp, ended: T
     late
 }
 
+/// What was written in about an hour of the agent's time.
+struct Hour {
+    checks: u64,
+    minutes: f64,
+    done: Done,
+}
+
+fn an_hour_on_disk(watches: usize) -> Hour {
+    const FASTER: u32 = 60;
+    let stub = Stub::start(10);
+    let bed = Bed::new(&stub, watches, "1h");
+    let (agent, _) = bed.start();
+    bed.await_first_checks(&stub, agent.pid(), watches);
+    stop(agent);
+    let (disk, clock) = (Disk::new(&bed.sandbox), WallClock::new(bed.sandbox.path()));
+    let agent = Agent::spawn(disk.under(&clock.times(FASTER, bed.sandbox.command(Who::Us, &["run"]))));
+    // The start has some of its own.
+    disk.until(5);
+    let (began, asked) = (bed.alive(), stub.requests());
+    let done = disk.until(60);
+    let hour = Hour { checks: stub.requests() - asked, minutes: (bed.alive() - began) as f64 / 60e3, done };
+    drop(agent);
+    let due = watches as f64 * hour.minutes / 60.0;
+    assert!((hour.checks as f64 - due).abs() <= due / 10.0 + 10.0, "{} checks where {due:.0} were due", hour.checks);
+    hour
+}
+
 struct Bed {
     sandbox: Sandbox,
     config: String,
@@ -176,7 +228,8 @@ impl Bed {
         let mut config = format!("[defaults]\nschedule = {every:?}\nhooks = [\"deploy\"]\n");
         config += "[hook.deploy]\ncommand = [\"/bin/true\"]\n";
         for host in &stub.hosts {
-            write!(config, "[registry.{host:?}]\nplain_http = true\nrate = \"1000000/s\"\n").unwrap();
+            write!(config, "[registry.{host:?}]\nplain_http = true\nrate = \"1000000/s\"\ntimeout = \"10m\"\n")
+                .unwrap();
         }
         for (index, host) in (0..watches).zip(stub.hosts.iter().cycle()) {
             let name = name(index);
@@ -210,6 +263,12 @@ impl Bed {
         supervisor.wait_for("READY=1");
         let ready = start.elapsed();
         (agent, ready)
+    }
+
+    /// When the agent last wrote that it is alive, in milliseconds.
+    fn alive(&self) -> i64 {
+        let database = rusqlite::Connection::open(self.sandbox.state().join("taghook.db")).unwrap();
+        database.query_row("SELECT at FROM heartbeat", [], |row| row.get(0)).unwrap()
     }
 
     /// Waits until all were asked for, and until the agent has nothing left to do.
