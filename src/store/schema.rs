@@ -34,11 +34,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(of)?;
     // All that there are in this program: a move and its run take some thirty of them.
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // A quarter of the usual cache (KiB): what is looked at often is little, and the kernel has the rest.
+    // A sixteenth of the usual cache (KiB): what is looked at often is little, and the kernel has the rest.
     connection
         .execute_batch(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;
-             PRAGMA cache_size=-512; PRAGMA journal_size_limit=8388608;",
+             PRAGMA cache_size=-128; PRAGMA journal_size_limit=8388608;",
         )
         .map_err(of)?;
     migrate(&mut connection, version).map_err(of)?;
