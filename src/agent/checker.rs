@@ -1,7 +1,11 @@
 //! One check: ask, judge, verify, commit.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -22,6 +26,7 @@ use crate::store::{Owed, Store, Subscription, WatchId};
 ///
 /// It sees nothing of the loop that polls it.
 pub(super) struct Question {
+    pub(super) books: Arc<Books>,
     pub(super) client: Result<Arc<Client>, registry::Error>,
     pub(super) reference: Reference,
     pub(super) platform: Option<Platform>,
@@ -40,7 +45,6 @@ pub(super) struct Answered {
 
 /// One watch's part in it.
 pub(super) struct Check {
-    pub(super) books: Arc<Books>,
     pub(super) id: WatchId,
     pub(super) watch: Arc<Watch>,
     pub(super) record: Record,
@@ -52,6 +56,8 @@ pub(super) struct Books {
     pub(super) store: Store,
     /// What all go by; this may be a moment ahead of what the check began with.
     pub(super) config: watch::Receiver<Arc<Config>>,
+    /// Who still asks when this is true gives up, once polled; who commits goes on to the end.
+    pub(super) stopping: AtomicBool,
 }
 
 /// What a registry said of an image, and whether a new digest resolves by itself, once somebody had to know that.
@@ -91,8 +97,8 @@ pub(super) struct Checked {
 impl Question {
     /// [`Question::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it, and
     /// the loop does not hear of it.
-    pub(super) async fn run_guarded(&self, stopping: &mut watch::Receiver<bool>) -> Option<Answered> {
-        if let Ok(answered) = AssertUnwindSafe(self.run(stopping)).catch_unwind().await {
+    pub(super) async fn run_guarded(&self) -> Option<Answered> {
+        if let Ok(answered) = AssertUnwindSafe(self.run()).catch_unwind().await {
             return answered;
         }
         let seen = Err(bug());
@@ -103,13 +109,16 @@ impl Question {
         Some(concluded.unwrap_or_else(|_| Answered { checked: unjudged(), requests: 0, report: Report::Answered }))
     }
 
-    /// `None`: it gave up because `stopping` turned true, and nothing has changed.
-    async fn run(&self, stopping: &mut watch::Receiver<bool>) -> Option<Answered> {
+    /// `None`: it gave up because checks must end, and nothing has changed.
+    async fn run(&self) -> Option<Answered> {
         let began = Instant::now();
-        let asked = tokio::select! {
-            biased;
-            asked = self.ask() => asked,
-            _ = stopping.wait_for(|stopping| *stopping) => return None,
+        let asked = {
+            let mut asking = pin!(self.ask());
+            let asked = poll_fn(|context| match asking.as_mut().poll(context) {
+                Poll::Pending if self.books.stopping.load(Relaxed) => Poll::Ready(None),
+                asked => asked.map(Some),
+            });
+            asked.await?
         };
         Some(self.conclude(&asked, began.elapsed()).await)
     }
@@ -148,7 +157,7 @@ impl Question {
     async fn conclude(&self, asked: &Asked, elapsed: Duration) -> Answered {
         let mut checked = Vec::with_capacity(self.checks.len());
         for check in &self.checks {
-            checked.push(check.conclude(asked, elapsed).await);
+            checked.push(check.conclude(&self.books, asked, elapsed).await);
         }
         Answered { checked, requests: asked.requests, report: asked.report }
     }
@@ -156,7 +165,7 @@ impl Question {
 
 impl Check {
     /// Commits what was found out, and tells it.
-    async fn conclude(&self, asked: &Asked, elapsed: Duration) -> Checked {
+    async fn conclude(&self, books: &Books, asked: &Asked, elapsed: Duration) -> Checked {
         failpoint::bug(self.watch.name());
         let mut verdict = self.judge(&asked.seen, asked.at);
         let mut seen = asked.seen.as_ref().ok();
@@ -172,8 +181,8 @@ impl Check {
             _ => self.record.digest().cloned(),
         };
         let previous = self.record.digest().filter(|_| verdict.outcome == Outcome::Moved).cloned();
-        let (owed, saved) = self.commit(&mut verdict).await;
-        self.tell(&verdict, elapsed);
+        let (owed, saved) = self.commit(books, &mut verdict).await;
+        self.tell(books, &verdict, elapsed);
         let failure = verdict.record.trouble.as_ref().filter(|_| verdict.outcome == Outcome::Failed);
         Checked {
             outcome: verdict.outcome,
@@ -210,8 +219,8 @@ impl Check {
     }
 
     /// Who is subscribed now: the config may have changed while the registry was asked.
-    fn subscriptions(&self) -> Arc<[Subscription]> {
-        let config = self.books.config.borrow().clone();
+    fn subscriptions(&self, books: &Books) -> Arc<[Subscription]> {
+        let config = books.config.borrow().clone();
         let watch = config.watches.get(&self.watch.key.name).filter(|watch| watch.key == self.watch.key);
         let hooks = watch.into_iter().flat_map(|watch| watch.hooks.iter()).filter_map(|name| config.hooks.get(name));
         hooks.map(|hook| Subscription { hook: hook.name.clone(), on: hook.on }).collect()
@@ -222,13 +231,13 @@ impl Check {
     }
 
     /// Commits what must not be lost. What cannot be committed has not happened: the next check finds it again.
-    async fn commit(&self, verdict: &mut Verdict) -> (Vec<Owed>, bool) {
+    async fn commit(&self, books: &Books, verdict: &mut Verdict) -> (Vec<Owed>, bool) {
         if self.dry_run || verdict.persist < Persist::Now {
             return (Vec::new(), false);
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
         failpoint::step("check: judged");
-        match Box::pin(self.books.store.commit(self.id, record, changes, self.subscriptions())).await {
+        match Box::pin(books.store.commit(self.id, record, changes, self.subscriptions(books))).await {
             Ok(owed) => {
                 failpoint::step("check: committed");
                 (owed, true)
@@ -249,8 +258,8 @@ impl Check {
     }
 
     /// By the change alone: a hook that stands elsewhere than the record does is told of its own way.
-    fn tell_what_would_be_owed(&self, verdict: &Verdict) {
-        for subscription in &*self.subscriptions() {
+    fn tell_what_would_be_owed(&self, books: &Books, verdict: &Verdict) {
+        for subscription in &*self.subscriptions(books) {
             let lanes = [Lane::Content, Lane::Health];
             let news = lanes.into_iter().filter_map(|lane| news(&verdict.changes, subscription.on, lane));
             let mut news = news.filter_map(|index| verdict.changes.get(index)).peekable();
@@ -266,7 +275,7 @@ impl Check {
     }
 
     /// One line for what matters, none at `info` for an unchanged tag.
-    fn tell(&self, verdict: &Verdict, elapsed: Duration) {
+    fn tell(&self, books: &Books, verdict: &Verdict, elapsed: Duration) {
         let watch = self.watch.name();
         debug!(
             watch,
@@ -279,7 +288,7 @@ impl Check {
             verdict.because
         );
         if self.dry_run {
-            return self.tell_what_would_be_owed(verdict);
+            return self.tell_what_would_be_owed(books, verdict);
         }
         for change in &verdict.changes {
             let (from, to) = (text(change.from.as_ref()), text(change.to.as_ref()));

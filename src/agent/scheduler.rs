@@ -8,6 +8,7 @@ mod heartbeat;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -76,8 +77,6 @@ pub(super) struct Scheduler {
     /// Rung when a watch is otherwise than before, or a registry held off or free again.
     pub(super) news: Arc<tokio::sync::Notify>,
     clock: Clock,
-    /// Turns true when checks must end.
-    stopping: watch::Sender<bool>,
     /// Of the hour.
     beats: usize,
     /// `None` where nothing is scheduled.
@@ -101,7 +100,7 @@ impl Scheduler {
             by_name: HashMap::with_capacity(records.len()),
             registries: Registries::new(),
             due: BTreeSet::new(),
-            books: Arc::new(Books { store, config }),
+            books: Arc::new(Books { store, config, stopping: AtomicBool::new(false) }),
             adopted: adopted.clone(),
             checks: FuturesUnordered::new(),
             writes: JoinSet::new(),
@@ -110,7 +109,6 @@ impl Scheduler {
             bell,
             news: Arc::default(),
             clock: Clock::new(),
-            stopping: watch::Sender::new(false),
             beats: 0,
             next_beat: scheduled.then(|| Instant::now() + HEARTBEAT),
         };
@@ -167,7 +165,10 @@ impl Scheduler {
     /// Ends what is under way, and writes what is not on disk.
     async fn end(mut self) {
         // Whoever still asks a registry gives up; whoever commits goes on to the end, or memory would be behind.
-        self.stopping.send_replace(true);
+        self.books.stopping.store(true, Relaxed);
+        // Each is polled once more.
+        let checks = std::mem::take(&mut self.checks);
+        self.checks.extend(checks);
         self.registries.clear_queues();
         while let Some(ended) = self.checks.next().await {
             self.checked(ended);
@@ -222,7 +223,7 @@ impl Scheduler {
     }
 
     fn start_queued(&mut self, registry: usize, now: Instant) {
-        if *self.stopping.borrow() {
+        if self.books.stopping.load(Relaxed) {
             return;
         }
         loop {
@@ -244,14 +245,14 @@ impl Scheduler {
             }
             let key = self.watches[index].watch.key.clone();
             let question = Question {
+                books: self.books.clone(),
                 client: self.registries.get_mut(registry).client(),
                 reference: key.reference,
                 platform: key.platform,
                 checks: served.iter().map(|(index, _)| self.begin(*index)).collect(),
             };
-            let mut stopping = self.stopping.subscribe();
             let check = async move {
-                let answered = question.run_guarded(&mut stopping).await;
+                let answered = question.run_guarded().await;
                 (registry, served, permit, answered)
             };
             self.checks.push(check.boxed());
@@ -268,13 +269,7 @@ impl Scheduler {
         let watched = &mut self.watches[index];
         let dry = !std::mem::take(&mut watched.wanted);
         watched.stage = Stage::Checking { dry };
-        Check {
-            books: self.books.clone(),
-            id: watched.id,
-            watch: watched.watch.clone(),
-            record: watched.record.clone(),
-            dry_run: dry,
-        }
+        Check { id: watched.id, watch: watched.watch.clone(), record: watched.record.clone(), dry_run: dry }
     }
 
     fn next_wake(&self) -> Instant {

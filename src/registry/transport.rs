@@ -111,12 +111,12 @@ impl Transport {
 
     /// The client that fits the files as they are. While a changed one is of no use, it may be half written, and the
     /// client as it was goes on.
-    fn http(&self) -> Result<reqwest::Client, Error> {
+    fn http(&self, now: Instant) -> Result<reqwest::Client, Error> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(built) = built.as_ref().filter(|built| built.looked.elapsed() < UNCHANGED) {
+        if let Some(built) = built.as_ref().filter(|built| now.saturating_duration_since(built.looked) < UNCHANGED) {
             return Ok(built.http.clone());
         }
-        let (made_of, looked) = (self.stamps(), Instant::now());
+        let (made_of, looked) = (self.stamps(), now);
         if let Some(built) = built.as_mut().filter(|built| built.made_of == made_of) {
             built.looked = looked;
             return Ok(built.http.clone());
@@ -232,10 +232,10 @@ impl Transport {
     }
 
     async fn send_once(&self, request: &Request, tally: &mut Tally) -> Result<reqwest::Response, Error> {
-        let http = self.http()?;
+        let began = Instant::now();
+        let http = self.http(began)?;
         tally.0 += 1;
         request.tell();
-        let began = Instant::now();
         let response = match http.execute(request.to_reqwest()).await {
             // The kept connection may have been closed while the request was on its way. Asking twice does no harm.
             Err(error) if is_broken_connection(&error) => {
