@@ -25,9 +25,9 @@ use bed::{Bed, Protocol};
 
 const IN_FLIGHT: [u32; 4] = [1, 16, 64, 256];
 /// So many that some are always due: each comes back within a second.
-const WATCHES: u32 = 20_000;
+const WATCHES: u32 = 60_000;
 /// So many checks are measured, and as many requests of the floor and the ceiling.
-const COUNT: u64 = 20_000;
+const COUNT: u64 = 60_000;
 const ROUNDS: usize = 3;
 
 fn main() {
