@@ -72,7 +72,7 @@ fn a_run_costs_two_commits_at_most() {
     agent.stop();
     let commits = disk.until(usize::MAX).commits;
     // Its start and its end; often the end of one and the start of the next are together. And a few for the agent itself.
-    assert!(commits < RUNS * 9 / 4, "{commits} commits for {RUNS} runs, one after another");
+    assert!(commits <= RUNS * 2 + 10, "{commits} commits for {RUNS} runs, one after another");
 }
 
 #[test]
