@@ -88,7 +88,8 @@ impl Stub {
         let mut stub = Self { child, hosts, tls, h2, counted: Cell::new(0), dir };
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline && stub.child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(&stub.hosts[0]).is_ok() {
+            // nginx writes its pid once it has all ports; before, it may be another one that answers at ours.
+            if stub.dir.path().join("pid").exists() && TcpStream::connect(&stub.hosts[0]).is_ok() {
                 return Some(stub);
             }
             std::thread::sleep(Duration::from_millis(10));
