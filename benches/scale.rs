@@ -1,7 +1,7 @@
 //! What an agent costs at rest and on schedule, from 10 to 100,000 watches at 1 to 100 registries.
 //!
-//! `cargo bench --bench scale [-- PART…]`, of the parts `rest`, `schedule` and `disk`, takes twenty minutes. A start is told beside the floor of a bare TOML parse of the same
-//! text. With `--short` it fails where something grows that must not.
+//! `cargo bench --bench scale [-- PART…]`, of the parts `rest`, `schedule` and `disk`, takes half an hour. A start is told beside
+//! the floor of a bare TOML parse of the same text. With `--short` it fails where something grows that must not.
 
 #![allow(clippy::unwrap_used, reason = "benchmarks fail by panicking")]
 
