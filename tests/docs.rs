@@ -64,7 +64,7 @@ fn the_readme_names_every_variable_that_a_hook_gets_and_no_other() {
         text.match_indices("TAGHOOK_").map(|(at, _)| word(at)).filter(|name| name != "TAGHOOK_").collect()
     };
     // The names are made from the keys of one list.
-    let source = read("src/agent/contract.rs");
+    let source = read("src/agent/deliver/message.rs");
     let list = block(&source, "        let values = [", "        ];");
     let keys = list.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next());
     let mut told: BTreeSet<String> = keys.map(|key| format!("TAGHOOK_{}", key.to_ascii_uppercase())).collect();

@@ -8,24 +8,24 @@ use jiff::{SignedDuration, Timestamp};
 const SET: Duration = Duration::from_secs(5);
 
 /// The time now, as exact as it is stored: what is told from memory and from the database is the same.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 /// The wall clock beside the monotonic one.
-pub(super) struct Clock {
+pub(crate) struct Clock {
     wall: Timestamp,
     monotonic: Instant,
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { wall: Timestamp::now(), monotonic: Instant::now() }
     }
 
     /// How far the wall clock has been set since the last call, forward or back, if it was.
-    pub(super) fn was_set(&mut self) -> Option<SignedDuration> {
+    pub(crate) fn was_set(&mut self) -> Option<SignedDuration> {
         let now = Self::new();
         let wall = now.wall.duration_since(self.wall);
         let monotonic = SignedDuration::try_from(now.monotonic - self.monotonic).unwrap_or_default();

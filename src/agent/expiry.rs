@@ -18,7 +18,7 @@ const EVERY: SignedDuration = SignedDuration::from_hours(24);
 const TRY_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Forgets daily; ends never.
-pub(super) async fn serve(store: Store, config: watch::Receiver<Arc<Config>>) {
+pub(crate) async fn serve(store: Store, config: watch::Receiver<Arc<Config>>) {
     loop {
         let retention = config.borrow().retention;
         let pause = match forget(&store, retention).await {
@@ -34,7 +34,7 @@ pub(super) async fn serve(store: Store, config: watch::Receiver<Arc<Config>>) {
 }
 
 /// Forgets if a day has passed since the last time; tells when it is due again.
-pub(super) async fn forget(store: &Store, retention: Retention) -> Result<Timestamp, Error> {
+pub(crate) async fn forget(store: &Store, retention: Retention) -> Result<Timestamp, Error> {
     let now = clock::now();
     // A time in the future was written by a clock that has since been set back.
     if let Some(last) = store.last_expiry().await?.filter(|last| *last <= now && now.duration_since(*last) < EVERY) {

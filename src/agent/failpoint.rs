@@ -26,7 +26,7 @@ struct Failpoint {
 static FAILPOINT: OnceLock<Option<Failpoint>> = OnceLock::new();
 
 /// Gets to a step; `tests/crash` finds its name here, and fails if it never died there.
-pub(super) fn step(name: &str) {
+pub(crate) fn step(name: &str) {
     if !cfg!(feature = "failpoints") {
         return;
     }
@@ -37,7 +37,7 @@ pub(super) fn step(name: &str) {
 }
 
 /// Stands still if this is the part that shall.
-pub(super) async fn stall(part: &str) {
+pub(crate) async fn stall(part: &str) {
     if !cfg!(feature = "failpoints") {
         return;
     }
@@ -52,7 +52,7 @@ pub(super) async fn stall(part: &str) {
 }
 
 /// Panics if this watch shall have a bug.
-pub(super) fn bug(watch: &str) {
+pub(crate) fn bug(watch: &str) {
     if cfg!(feature = "failpoints") && std::env::var("TAGHOOK_PANIC").is_ok_and(|asked| asked == watch) {
         panic!("the bug that {watch} shall have");
     }

@@ -3,9 +3,12 @@
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
-use super::deliverer::Deliverer;
-use super::watched::{Done, Request, Waiter};
-use super::{Error, Mode, PATIENCE, Parts, expiry};
+use super::check::watched::{Done, Request, Waiter};
+use super::deliver::deliverer::Deliverer;
+use super::error::Error;
+use super::expiry;
+use super::parts::{Mode, PATIENCE, Parts};
+use super::serve::operations::delivery_line;
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
 use crate::store::Lock;
@@ -94,7 +97,7 @@ async fn deliver(deliverer: &Deliverer, done: Done) -> Result<CheckLine, Error> 
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     deliverer.attempt_once(&ids).await?;
     let rows = deliverer.store.deliveries(ids).await?;
-    let mut deliveries: Vec<_> = rows.into_iter().map(super::answers::delivery_line).collect();
+    let mut deliveries: Vec<_> = rows.into_iter().map(delivery_line).collect();
     if let Some(trouble) = deliverer.store.trouble() {
         for unrecorded in deliveries.iter_mut().filter(|line| line.state == "running") {
             let why = format!("its end could not be recorded, so it runs again: {}", trouble.message);

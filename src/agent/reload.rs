@@ -10,12 +10,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use super::check::adopt::Changes;
+use super::check::scheduler::Scheduler;
+use super::check::watched::Request;
 use super::clock;
-use super::scheduler::{Changes, Scheduler};
-use super::vitals::Sign;
-use super::watched::Request;
+use super::parts::hold;
+use super::serve::routes::Undone;
+use super::serve::signs::Sign;
 use crate::config::{self, Config, Faults, Loaded};
-use crate::control::Undone;
 use crate::control::wire::Reloaded;
 use crate::domain::WatchKey;
 use crate::store::{self, Fed, Store, WatchId};
@@ -40,34 +42,34 @@ enum Error {
 
 /// What the agent goes by, and what became of the last attempt to change that.
 #[derive(Debug, Clone)]
-pub(super) struct Current {
+pub(crate) struct Current {
     /// The file that it was read from.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Since when.
-    pub(super) loaded: Timestamp,
+    pub(crate) loaded: Timestamp,
     /// Why a newer one was refused, if it was.
-    pub(super) error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// Who reloads.
-pub(super) struct Reloader {
-    pub(super) path: PathBuf,
-    pub(super) store: Store,
-    pub(super) requests: mpsc::Sender<Request>,
-    pub(super) config: watch::Sender<Arc<Config>>,
-    pub(super) current: watch::Sender<Current>,
+pub(crate) struct Reloader {
+    pub(crate) path: PathBuf,
+    pub(crate) store: Store,
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) config: watch::Sender<Arc<Config>>,
+    pub(crate) current: watch::Sender<Current>,
     /// Rung when something new may be due.
-    pub(super) bell: Arc<Notify>,
+    pub(crate) bell: Arc<Notify>,
     /// Hears when it reloads, and that it has.
-    pub(super) tell: fn(Sign),
+    pub(crate) tell: fn(Sign),
 }
 
 /// Somebody who asked for it, and waits for the result.
-pub(super) type Asked = oneshot::Sender<Result<Reloaded, Undone>>;
+pub(crate) type Asked = oneshot::Sender<Result<Reloaded, Undone>>;
 
 impl Reloader {
     /// Reloads whenever somebody asks, or `hangup` is rung.
-    pub(super) async fn serve(self, mut asked: mpsc::Receiver<Asked>, hangup: Arc<Notify>) {
+    pub(crate) async fn serve(self, mut asked: mpsc::Receiver<Asked>, hangup: Arc<Notify>) {
         loop {
             let reply = tokio::select! {
                 reply = asked.recv() => match reply {
@@ -127,13 +129,13 @@ impl Reloader {
         let opened = self.store.open_watches(keys.clone()).await?;
         let opened: HashMap<_, _> = keys.into_iter().zip(opened).collect();
         rows.extend(opened.iter().map(|(key, (id, _))| (key.clone(), *id)));
-        super::hold(&self.store, fed(&config, &rows)).await?;
+        hold(&self.store, fed(&config, &rows)).await?;
         // From here on nothing can fail that would leave us between two configs.
         self.config.send_replace(config.clone());
         let Changes { added, changed, removed, hooks } =
             self.ask(|done| Request::Adopt { config: config.clone(), opened, done }).await?;
         // A check may have been on its way to the disk by the earlier config.
-        if let Err(why) = super::hold(&self.store, fed(&config, &rows)).await {
+        if let Err(why) = hold(&self.store, fed(&config, &rows)).await {
             warn!(kind = why.kind(), "what is owed to hooks that left the config may not be held: {why}");
         }
         self.bell.notify_one();

@@ -26,7 +26,7 @@ use crate::domain::FailureKind;
 /// A limit of a registry whose end is not known counts for so long: the longest pause that an agent makes by itself.
 const LIMITED: SignedDuration = SignedDuration::from_mins(15);
 /// Who tells of a check.
-const TELLERS: [&str; 3] = ["taghook::registry", "taghook::agent::checker", "taghook::agent::scheduler"];
+const TELLERS: [&str; 2] = ["taghook::registry", "taghook::agent::check"];
 
 pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode, Failure> {
     let story = Story { began: Instant::now(), json: explain.json, is_over: AtomicBool::new(false) };

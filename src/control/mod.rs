@@ -1,6 +1,4 @@
-//! The control socket: HTTP and JSON over a Unix socket, both ends; and its reading routes over TCP.
-//!
-//! The server turns requests into [`Command`]s on a channel, which the agent answers; it knows nothing of the agent.
+//! The control socket: the shapes that go over it, and the asking end. The agent serves it (`agent/serve/routes.rs`).
 //!
 //! ```sh
 //! curl --unix-socket /run/taghook/control.sock http://taghook/v1/status
@@ -8,8 +6,6 @@
 //! ```
 
 mod client;
-mod server;
 pub mod wire;
 
 pub use client::{Client, Error};
-pub use server::{Command, Told, Undone, bind, serve, serve_reading};

@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 
 use tracing::error;
 
-use super::super::clock;
-use super::super::watched::Stage;
-use super::Scheduler;
+use super::scheduler::Scheduler;
+use super::watched::Stage;
+use crate::agent::clock;
 use crate::domain::judge::{Persist, Record};
 use crate::store::WatchId;
 
 /// How often it is noted that the agent is alive.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(60);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(60);
 /// In so many heartbeats, all records are written once, changed or not: for their last good checks. A part of them with
 /// each, so that no commit is large, and no hook waits for it.
 const BULK: usize = 60;
 
 impl Scheduler {
     /// Notes that we are alive, and writes records that changed without a transaction of their own.
-    pub(super) fn beat(&mut self) {
+    pub(crate) fn beat(&mut self) {
         self.next_beat = Some(Instant::now() + HEARTBEAT);
         let part = |beat: usize| self.watches.len() * beat / BULK;
         let turn = part(self.beats)..part(self.beats + 1);
@@ -40,7 +40,7 @@ impl Scheduler {
     }
 
     /// The records that must be written soon, and, of those whose turn it is, all that are not on disk as they are.
-    pub(super) fn take_unsaved(&mut self, turn: Range<usize>) -> (Vec<usize>, Vec<(WatchId, Record)>) {
+    pub(crate) fn take_unsaved(&mut self, turn: Range<usize>) -> (Vec<usize>, Vec<(WatchId, Record)>) {
         let (mut indices, mut records) = (Vec::new(), Vec::new());
         for index in std::mem::take(&mut self.soon).into_iter().chain(turn) {
             let watched = &mut self.watches[index];
@@ -60,7 +60,7 @@ impl Scheduler {
     }
 
     /// What could not be written is written with the next heartbeat.
-    pub(super) fn written(&mut self, lost: Result<Vec<usize>, tokio::task::JoinError>) {
+    pub(crate) fn written(&mut self, lost: Result<Vec<usize>, tokio::task::JoinError>) {
         for index in lost.unwrap_or_default() {
             self.watches[index].unsaved = Some(Persist::Soon);
             self.soon.push(index);

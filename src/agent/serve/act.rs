@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::clock;
-use super::lines::unknown_watch;
-use super::{Error, PATIENCE};
+use crate::agent::check::lines::unknown_watch;
+use crate::agent::clock;
+use crate::agent::error::Error;
+use crate::agent::parts::PATIENCE;
 use crate::config::Config;
 use crate::control::wire::{Leftover, PauseRequest, Paused, PruneRequest, RetryLine, RetryRequest};
 use crate::store::{DeliveryRow, Fed, Lock, Store, WatchId};
@@ -47,13 +48,13 @@ async fn open(config: &Config) -> Result<(Lock, Store), Error> {
     Ok((lock, Store::open(&config.state)?))
 }
 
-pub(super) async fn retry(store: &Store, fed: Fed, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
+pub(crate) async fn retry(store: &Store, fed: Fed, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
     let ids = if request.failed { store.failed(fed.clone()).await? } else { request.ids };
     let retried = store.retry(ids, fed, clock::now()).await?.map_err(|refused| Error::Refused(refused.to_string()))?;
     Ok(retried.into_iter().map(|one| RetryLine { id: one.id, watch: one.watch, hook: one.hook }).collect())
 }
 
-pub(super) async fn pause(
+pub(crate) async fn pause(
     store: &Store,
     known: &HashMap<String, WatchId>,
     request: PauseRequest,
@@ -66,7 +67,7 @@ pub(super) async fn pause(
     Ok(Paused { changed: store.pause(watches, request.paused).await? })
 }
 
-pub(super) async fn prune(store: &Store, fed: Fed, request: PruneRequest) -> Result<Vec<Leftover>, Error> {
+pub(crate) async fn prune(store: &Store, fed: Fed, request: PruneRequest) -> Result<Vec<Leftover>, Error> {
     let discarded = request.all || !request.discard.is_empty();
     let only = (!request.all).then(|| request.discard.into_iter().collect());
     let rows = match discarded {

@@ -11,7 +11,7 @@ use crate::domain::judge::{Record, Trouble};
 /// A failing watch comes back by this, not a whole cycle later.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
 /// When a watch is first due: at once if it was never checked, or if it came due while no agent was alive.
-pub(super) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
+pub(crate) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let Some(last) = record.last_checked else { return now };
     if record.candidate.is_some() {
         // When it must be looked at again is known to the judge alone.
@@ -23,7 +23,7 @@ pub(super) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>
 }
 
 /// When a watch is due after a check: by its schedule, or earlier where a check is wanted.
-pub(super) fn next_due(
+pub(crate) fn next_due(
     watch: &Watch,
     record: &Record,
     recheck: Option<Timestamp>,

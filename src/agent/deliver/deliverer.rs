@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::contract::Message;
-use super::metrics::{AttemptTally, Attempts};
-use super::vitals::Ping;
-use super::{clock, failpoint};
+use super::message::Message;
+use crate::agent::serve::signs::Ping;
+use crate::agent::tally::{AttemptTally, Attempts};
+use crate::agent::{clock, failpoint};
 use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::{Ending, Retry, State};
@@ -35,23 +35,23 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// Runs hooks; shared by the agent's loop and by one-shot commands.
 #[derive(Clone)]
-pub(super) struct Deliverer {
-    pub(super) store: Store,
-    pub(super) config: watch::Receiver<Arc<Config>>,
+pub(crate) struct Deliverer {
+    pub(crate) store: Store,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
     /// Rung when something new may be due.
-    pub(super) bell: Arc<Notify>,
+    pub(crate) bell: Arc<Notify>,
     /// Names the watch of each attempt that has ended, for those who wait for one.
-    pub(super) ended: broadcast::Sender<WatchId>,
+    pub(crate) ended: broadcast::Sender<WatchId>,
     /// What attempts have come to.
-    pub(super) attempts: Arc<watch::Sender<Attempts>>,
+    pub(crate) attempts: Arc<watch::Sender<Attempts>>,
     /// Turns true when running hooks must end.
-    pub(super) cut: watch::Receiver<bool>,
+    pub(crate) cut: watch::Receiver<bool>,
 }
 
 impl Deliverer {
     /// Delivers until `stop`, then lets what runs go on for its grace, and cuts what is left.
     /// Answers `pings` after its next claim.
-    pub(super) async fn serve(
+    pub(crate) async fn serve(
         self,
         stop: impl Future<Output = ()>,
         cut: watch::Sender<bool>,
@@ -116,7 +116,7 @@ impl Deliverer {
     }
 
     /// The config of the moment. What belongs together must go by one and the same.
-    pub(super) fn config(&self) -> Arc<Config> {
+    pub(crate) fn config(&self) -> Arc<Config> {
         self.config.borrow().clone()
     }
 
@@ -150,7 +150,7 @@ impl Deliverer {
     }
 
     /// Gives each of these deliveries one attempt, one after another, as far as it is due.
-    pub(super) async fn attempt_once(&self, ids: &[String]) -> Result<(), crate::store::Error> {
+    pub(crate) async fn attempt_once(&self, ids: &[String]) -> Result<(), crate::store::Error> {
         for id in ids {
             if *self.cut.borrow() {
                 break;
@@ -167,7 +167,7 @@ impl Deliverer {
     }
 
     /// No run takes longer, its graces included.
-    pub(super) fn longest_run(&self) -> Duration {
+    pub(crate) fn longest_run(&self) -> Duration {
         self.config().hooks.values().map(|hook| hook.command.timeout).max().unwrap_or_default() + LONGEST_SLEEP
     }
 
@@ -243,7 +243,7 @@ impl Deliverer {
     }
 
     /// Makes deliveries that an earlier agent left running due again; their commands, if they still run, are ended first.
-    pub(super) async fn recover(&self) -> Result<(), crate::store::Error> {
+    pub(crate) async fn recover(&self) -> Result<(), crate::store::Error> {
         let cut = self.store.running().await?;
         if cut.is_empty() {
             return Ok(());

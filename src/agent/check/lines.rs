@@ -1,12 +1,12 @@
 //! What a check that was asked for is told.
 
-use super::checker::Checked;
+use super::question::Checked;
 use super::watched::Watched;
 use crate::control::wire::{CheckLine, Problem};
 use crate::domain::judge::Outcome;
 use crate::domain::{Failure, FailureKind, Watch};
 
-pub(super) fn line(watch: &Watch, checked: &Checked) -> CheckLine {
+pub(crate) fn line(watch: &Watch, checked: &Checked) -> CheckLine {
     let problem = |failure: &Failure| Problem { kind: failure.kind.as_str().into(), message: failure.message.clone() };
     CheckLine {
         watch: Some(watch.name().to_owned()),
@@ -20,7 +20,7 @@ pub(super) fn line(watch: &Watch, checked: &Checked) -> CheckLine {
     }
 }
 
-pub(super) fn held_off_line(watched: &Watched, cause: FailureKind) -> CheckLine {
+pub(crate) fn held_off_line(watched: &Watched, cause: FailureKind) -> CheckLine {
     let key = &watched.watch.key;
     CheckLine {
         watch: Some(key.name.to_string()),
@@ -35,7 +35,7 @@ pub(super) fn held_off_line(watched: &Watched, cause: FailureKind) -> CheckLine 
 }
 
 /// Why a watch is not asked for: its registry is held off.
-pub(super) fn held_off(watched: &Watched, cause: FailureKind) -> Problem {
+pub(crate) fn held_off(watched: &Watched, cause: FailureKind) -> Problem {
     let last = watched.record.trouble.as_ref().map(|trouble| format!("; {}", trouble.failure)).unwrap_or_default();
     Problem { kind: cause.as_str().into(), message: format!("registry held off: {cause}{last}") }
 }
@@ -46,7 +46,7 @@ pub fn unknown_watch<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> St
 }
 
 /// Names the nearest hook, where one is near.
-pub(super) fn unknown_hook<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn unknown_hook<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     unknown("hook", name, known)
 }
 

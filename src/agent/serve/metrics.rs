@@ -3,86 +3,16 @@
 //! Each count belongs to the part that makes it: those of checks to the loop, those of attempts to the deliverer. A
 //! scrape takes copies, and writes the page where it keeps nobody waiting. All label values are bounded by the config.
 
-mod page;
+use std::time::Instant;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use super::answers::Answers;
-use super::checker::Checked;
-use super::scheduler::{Scheduler, Seen};
+use super::operations::Answers;
+use super::page::{Kind, Page};
+use crate::agent::check::registries::Registry;
+use crate::agent::check::scheduler::{Scheduler, Seen};
+use crate::agent::tally::{Attempts, CheckTally, Counts};
 use crate::domain::ChangeKind;
 use crate::domain::judge::State;
 use crate::store::{HookOwed, Trouble};
-use page::{Histogram, Kind, Page};
-
-const CHECK_BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-const ATTEMPT_BOUNDS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0];
-
-/// By a stable word.
-type Counts = BTreeMap<&'static str, u64>;
-
-/// What the checks at one registry have come to.
-#[derive(Clone)]
-pub(super) struct CheckTally {
-    outcomes: Counts,
-    failures: Counts,
-    durations: Histogram,
-    /// Requests, those for tokens and after redirects among them.
-    pub(super) requests: u64,
-    held_off: Duration,
-    held_off_since: Option<Instant>,
-}
-
-impl CheckTally {
-    pub(super) fn new() -> Self {
-        let (outcomes, failures, durations) = (Counts::new(), Counts::new(), Histogram::new(CHECK_BOUNDS));
-        Self { outcomes, failures, durations, requests: 0, held_off: Duration::ZERO, held_off_since: None }
-    }
-
-    pub(super) fn count(&mut self, checked: &Checked) {
-        *self.outcomes.entry(checked.outcome.as_str()).or_default() += 1;
-        if let Some(failure) = &checked.failure {
-            *self.failures.entry(failure.kind.as_str()).or_default() += 1;
-        }
-        self.durations.observe(checked.elapsed);
-    }
-
-    /// Whether the registry is held off from now on.
-    pub(super) fn note_hold(&mut self, is_held: bool, now: Instant) {
-        if is_held {
-            self.held_off_since.get_or_insert(now);
-        } else if let Some(since) = self.held_off_since.take() {
-            self.held_off += now - since;
-        }
-    }
-
-    fn held_off(&self, now: Instant) -> Duration {
-        self.held_off + self.held_off_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
-    }
-}
-
-/// What the attempts of one hook have come to.
-#[derive(Clone)]
-pub(super) struct AttemptTally {
-    results: Counts,
-    durations: Histogram,
-}
-
-impl AttemptTally {
-    pub(super) fn new() -> Self {
-        Self { results: Counts::new(), durations: Histogram::new(ATTEMPT_BOUNDS) }
-    }
-
-    pub(super) fn count(&mut self, result: &'static str, took: Duration) {
-        *self.results.entry(result).or_default() += 1;
-        self.durations.observe(took);
-    }
-}
-
-/// The attempts of all hooks since the start.
-pub(super) type Attempts = BTreeMap<Arc<str>, AttemptTally>;
 
 /// One registry, as it is at a scrape.
 struct RegistryNow {
@@ -106,10 +36,10 @@ struct Scraped {
 
 impl Answers {
     /// The page of metrics.
-    pub(super) async fn metrics(&self) -> Result<String, String> {
+    pub(crate) async fn metrics(&self) -> Result<String, String> {
         let stopping = "the agent is stopping";
         let look = |scheduler: &Scheduler| {
-            let one = |registry: &super::registries::Registry| RegistryNow {
+            let one = |registry: &Registry| RegistryNow {
                 host: registry.host.clone(),
                 tally: registry.tally.clone(),
                 waiting: registry.queue.len(),

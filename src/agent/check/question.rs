@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::{clock, failpoint};
+use crate::agent::{clock, failpoint};
 use crate::config::Config;
 use crate::domain::delivery::news;
 use crate::domain::gate::Report;
@@ -25,39 +25,39 @@ use crate::store::{Owed, Store, Subscription, WatchId};
 /// One question to a registry, and the watches that want its answer: those of the same image that are due together.
 ///
 /// It sees nothing of the loop that polls it.
-pub(super) struct Question {
-    pub(super) books: Arc<Books>,
-    pub(super) client: Result<Arc<Client>, registry::Error>,
-    pub(super) reference: Reference,
-    pub(super) platform: Option<Platform>,
-    pub(super) checks: Vec<Check>,
+pub(crate) struct Question {
+    pub(crate) books: Arc<Books>,
+    pub(crate) client: Result<Arc<Client>, registry::Error>,
+    pub(crate) reference: Reference,
+    pub(crate) platform: Option<Platform>,
+    pub(crate) checks: Vec<Check>,
 }
 
 /// What became of a question.
-pub(super) struct Answered {
+pub(crate) struct Answered {
     /// In the order of the question's checks.
-    pub(super) checked: Vec<Checked>,
+    pub(crate) checked: Vec<Checked>,
     /// Requests made, for the gate's rate.
-    pub(super) requests: u32,
+    pub(crate) requests: u32,
     /// What was learnt of the registry, for its gate.
-    pub(super) report: Report,
+    pub(crate) report: Report,
 }
 
 /// One watch's part in it.
-pub(super) struct Check {
-    pub(super) id: WatchId,
-    pub(super) watch: Arc<Watch>,
-    pub(super) record: Record,
-    pub(super) dry_run: bool,
+pub(crate) struct Check {
+    pub(crate) id: WatchId,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) record: Record,
+    pub(crate) dry_run: bool,
 }
 
 /// Where what a check has found is written down, and who is to be told: the same for all checks.
-pub(super) struct Books {
-    pub(super) store: Store,
+pub(crate) struct Books {
+    pub(crate) store: Store,
     /// What all go by; this may be a moment ahead of what the check began with.
-    pub(super) config: watch::Receiver<Arc<Config>>,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
     /// Who still asks when this is true gives up, once polled; who commits goes on to the end.
-    pub(super) stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
 }
 
 /// What a registry said of an image, and whether a new digest resolves by itself, once somebody had to know that.
@@ -71,33 +71,33 @@ struct Asked {
 }
 
 /// What a check came to.
-pub(super) struct Checked {
+pub(crate) struct Checked {
     /// What is remembered from now on.
-    pub(super) record: Record,
-    pub(super) outcome: Outcome,
+    pub(crate) record: Record,
+    pub(crate) outcome: Outcome,
     /// Whether nothing of it counts.
-    pub(super) dry_run: bool,
+    pub(crate) dry_run: bool,
     /// What the registry answered, or what is recorded.
-    pub(super) digest: Option<Digest>,
+    pub(crate) digest: Option<Digest>,
     /// The digest before, where it moved.
-    pub(super) previous: Option<Digest>,
-    pub(super) failure: Option<Failure>,
+    pub(crate) previous: Option<Digest>,
+    pub(crate) failure: Option<Failure>,
     /// An extra check that is wanted.
-    pub(super) recheck: Option<Timestamp>,
+    pub(crate) recheck: Option<Timestamp>,
     /// Whether the record is on disk.
-    pub(super) saved: bool,
+    pub(crate) saved: bool,
     /// If not, how soon it must be.
-    pub(super) unsaved: Option<Persist>,
-    pub(super) owed: Vec<Owed>,
+    pub(crate) unsaved: Option<Persist>,
+    pub(crate) owed: Vec<Owed>,
     /// What was accepted.
-    pub(super) changes: Vec<ChangeKind>,
-    pub(super) elapsed: Duration,
+    pub(crate) changes: Vec<ChangeKind>,
+    pub(crate) elapsed: Duration,
 }
 
 impl Question {
     /// [`Question::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it, and
     /// the loop does not hear of it.
-    pub(super) async fn run_guarded(&self) -> Option<Answered> {
+    pub(crate) async fn run_guarded(&self) -> Option<Answered> {
         if let Ok(answered) = AssertUnwindSafe(self.run()).catch_unwind().await {
             return answered;
         }

@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::super::clock;
-use super::super::due::first_due;
-use super::super::watched::{Stage, Watched};
-use super::Scheduler;
+use super::due::first_due;
+use super::scheduler::Scheduler;
+use super::watched::{Stage, Watched};
+use crate::agent::clock;
 use crate::config::Config;
 use crate::domain::judge::Record;
 use crate::domain::{Watch, WatchKey};
@@ -20,26 +20,22 @@ use crate::store::WatchId;
 
 /// What another config came to, by watches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in super::super) struct Changes {
-    pub(in super::super) added: usize,
-    pub(in super::super) changed: usize,
-    pub(in super::super) removed: usize,
+pub(crate) struct Changes {
+    pub(crate) added: usize,
+    pub(crate) changed: usize,
+    pub(crate) removed: usize,
     /// Hooks that are new, gone, or different.
-    pub(in super::super) hooks: usize,
+    pub(crate) hooks: usize,
 }
 
 impl Scheduler {
     /// The watches whose records are in memory: also those that an earlier config named.
-    pub(in super::super) fn known(&self) -> HashMap<WatchKey, WatchId> {
+    pub(crate) fn known(&self) -> HashMap<WatchKey, WatchId> {
         self.watches.iter().map(|watched| (watched.watch.key.clone(), watched.id)).collect()
     }
 
     /// Goes on by this config; `opened`: the rows and records of the watches that are not [`Scheduler::known`].
-    pub(in super::super) fn adopt(
-        &mut self,
-        config: Arc<Config>,
-        mut opened: HashMap<WatchKey, (WatchId, Record)>,
-    ) -> Changes {
+    pub(crate) fn adopt(&mut self, config: Arc<Config>, mut opened: HashMap<WatchKey, (WatchId, Record)>) -> Changes {
         let earlier = std::mem::replace(&mut self.adopted, config.clone());
         let altered = altered(&earlier, &config);
         let mut changes = Changes { hooks: altered.len(), ..Changes::default() };
@@ -116,7 +112,7 @@ impl Scheduler {
 
     /// Adds a watch, at this place if one is `free`. It is due at once if it was never checked, or came due since
     /// `alive`; else by its schedule.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         watch: &Arc<Watch>,
         id: WatchId,

@@ -47,13 +47,13 @@ pub fn troubles(status: &Status, now: Timestamp) -> Vec<Trouble<'_>> {
 }
 
 /// When the check after the one at `last` was due, if that is long ago.
-pub(super) fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
     // To ask a cron expression costs more than to see that it cannot matter.
     is_late(last, now).then(|| watch.next_due(last)).filter(|due| is_late(*due, now))
 }
 
 /// Whether what was due then should have happened by now.
-pub(super) fn is_late(due: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn is_late(due: Timestamp, now: Timestamp) -> bool {
     now.duration_since(due) > LATE
 }
 
@@ -77,7 +77,7 @@ impl Trouble<'_> {
     }
 
     /// What it is, for programs that hand it on.
-    pub(super) fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::NoAgent => "no agent answers, so nothing is checked".to_owned(),
             Self::Held(problem) => format!("hooks are held: {}", problem.message),

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::contract::Message;
-use super::lines::{unknown_hook, unknown_watch};
-use super::{Error, clock, known};
+use super::message::Message;
+use crate::agent::check::lines::{unknown_hook, unknown_watch};
+use crate::agent::clock;
+use crate::agent::error::Error;
+use crate::agent::parts::known;
 use crate::config::{Config, Hook};
 use crate::domain::judge::Record;
 use crate::domain::{Change, ChangeKind, Digest, Reference, Sighting, WatchKey};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::answers::Answers;
-use super::scheduler::{SOME, Seen};
-use super::{clock, health};
+use super::health;
+use super::operations::Answers;
+use crate::agent::check::scheduler::{SOME, Seen};
+use crate::agent::clock;
 
 /// A part that goes on at all does so within this. Shorter than a locked database is waited for.
 const PROGRESS: Duration = Duration::from_secs(4);
@@ -16,14 +17,14 @@ const REASONS: usize = 10;
 impl Answers {
     /// Whether the loop, the store and the deliverer go on; if not, which does not. A disk that is full is no reason to
     /// start the agent again, so it is none here.
-    pub(super) async fn alive(&self) -> Result<(), String> {
+    pub(crate) async fn alive(&self) -> Result<(), String> {
         goes_on("the scheduler", self.vitals.ask_scheduler()).await?;
         goes_on("the store", self.vitals.ask_store()).await?;
         goes_on("the deliverer", self.vitals.ask_deliverer()).await
     }
 
     /// Whether what is known is as fresh as the schedules say, and new things can be recorded; if not, why not.
-    pub(super) async fn current(&self) -> Result<(), String> {
+    pub(crate) async fn current(&self) -> Result<(), String> {
         let mut reasons: Vec<String> = self
             .deliverer
             .store
@@ -51,7 +52,7 @@ impl Answers {
     }
 
     /// All watches that are checked by themselves, looked at a part at a time; `None` when the loop is stopping.
-    pub(super) async fn all_seen(&self) -> Option<Vec<Seen>> {
+    pub(crate) async fn all_seen(&self) -> Option<Vec<Seen>> {
         let (mut all, mut from) = (Vec::new(), 0);
         loop {
             let (some, is_end) = self.look(move |scheduler| scheduler.some(from)).await?;

@@ -8,16 +8,18 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use super::deliverer::Deliverer;
-use super::scheduler::Scheduler;
-use super::vitals::Vitals;
-use super::watched::{Done, Request, Waiter};
-use super::{act, clock, health, reload, status};
+use super::routes::{Command, Told, Undone};
+use super::signs::Vitals;
+use super::{act, health, status};
+use crate::agent::check::scheduler::Scheduler;
+use crate::agent::check::watched::{Done, Request, Waiter};
+use crate::agent::deliver::deliverer::Deliverer;
+use crate::agent::error::Error as AgentError;
+use crate::agent::{clock, reload};
 use crate::control::wire::{
     CheckLine, CheckRequest, ConfigStatus, DeliveryLine, Health, Leftover, PauseRequest, Paused, Problem, PruneRequest,
     RetryLine, RetryRequest, Status,
 };
-use crate::control::{Command, Told, Undone};
 use crate::domain::FailureKind;
 use crate::store::{DeliveryRow, Error, Fed, Store, WatchId};
 
@@ -25,16 +27,16 @@ use crate::store::{DeliveryRow, Error, Fed, Store, WatchId};
 const LAST_LINES: usize = 5;
 
 /// The ways from the socket to the parts of the agent.
-pub(super) struct Answers {
-    pub(super) requests: mpsc::Sender<Request>,
-    pub(super) deliverer: Deliverer,
-    pub(super) reload: mpsc::Sender<reload::Asked>,
-    pub(super) config: watch::Receiver<reload::Current>,
-    pub(super) vitals: Vitals,
+pub(crate) struct Answers {
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) deliverer: Deliverer,
+    pub(crate) reload: mpsc::Sender<reload::Asked>,
+    pub(crate) config: watch::Receiver<reload::Current>,
+    pub(crate) vitals: Vitals,
 }
 
 impl Answers {
-    pub(super) async fn serve(self, mut commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
+    pub(crate) async fn serve(self, mut commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
         let this = Arc::new(self);
         let mut answers = JoinSet::new();
         tokio::pin!(stop);
@@ -145,7 +147,7 @@ impl Answers {
     }
 
     /// What the loop knows; `None` when it is stopping.
-    pub(super) async fn look<T: Send + 'static>(
+    pub(crate) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Scheduler) -> T + Send + 'static,
     ) -> Option<T> {
@@ -213,9 +215,9 @@ impl Answers {
     }
 }
 
-fn undone(error: super::Error) -> Undone {
+fn undone(error: AgentError) -> Undone {
     match error {
-        super::Error::Refused(why) => Undone::Refused(why),
+        AgentError::Refused(why) => Undone::Refused(why),
         error => Undone::Failed(error.to_string()),
     }
 }
@@ -266,7 +268,7 @@ async fn try_settled(store: &Store, watch: WatchId, mut patience: Patience) -> R
     }
 }
 
-pub(super) fn delivery_line(row: DeliveryRow) -> DeliveryLine {
+pub(crate) fn delivery_line(row: DeliveryRow) -> DeliveryLine {
     let lines = row.output.as_deref().filter(|_| row.error.is_some()).unwrap_or_default().lines();
     let mut output: Vec<String> = lines.rev().take(LAST_LINES).map(str::to_owned).collect();
     output.reverse();

@@ -6,11 +6,11 @@ use crate::domain::{Digest, Reference};
 use crate::store::Claimed;
 
 /// What one attempt of a delivery is told.
-pub(super) struct Message(Map<String, Value>);
+pub(crate) struct Message(Map<String, Value>);
 
 impl Message {
     /// All values are validated or made by us, so a hook may use them without quoting worries.
-    pub(super) fn of(claimed: &Claimed) -> Self {
+    pub(crate) fn of(claimed: &Claimed) -> Self {
         let (_, watch, image, platform) = &claimed.watch;
         // The text is one that we wrote from a reference; were it damaged, the hook still gets it whole in `image`.
         let reference = Reference::parse(image).ok();
@@ -39,7 +39,7 @@ impl Message {
     }
 
     /// `TAGHOOK_…`; what does not apply is set to nothing, so that `set -u` in a shell does not trip over it.
-    pub(super) fn vars(&self) -> Vec<(String, String)> {
+    pub(crate) fn vars(&self) -> Vec<(String, String)> {
         let text = |value: &Value| match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
@@ -49,7 +49,7 @@ impl Message {
     }
 
     /// One JSON object and a newline.
-    pub(super) fn json(&self) -> Vec<u8> {
+    pub(crate) fn json(&self) -> Vec<u8> {
         let mut bytes = Value::Object(self.0.clone()).to_string().into_bytes();
         bytes.push(b'\n');
         bytes

@@ -4,13 +4,15 @@
 
 use std::fmt::{Display, Write};
 
+use crate::agent::tally::Histogram;
+
 /// A page of metrics.
 #[derive(Default)]
-pub(super) struct Page(String);
+pub(crate) struct Page(String);
 
 /// What a family is.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Counter,
     Gauge,
     Histogram,
@@ -22,7 +24,7 @@ type Label<'a> = (&'static str, &'a str);
 
 impl Page {
     /// Begins a family; its samples follow.
-    pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
+    pub(crate) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
         let word = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -33,23 +35,23 @@ impl Page {
         Family { page: self, name }
     }
 
-    pub(super) fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         self.0
     }
 }
 
 /// The family that is being written.
-pub(super) struct Family<'p> {
+pub(crate) struct Family<'p> {
     page: &'p mut Page,
     name: &'static str,
 }
 
 impl Family<'_> {
-    pub(super) fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
+    pub(crate) fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
         self.line("", labels, None, value);
     }
 
-    pub(super) fn histogram(&mut self, labels: &[Label<'_>], histogram: &Histogram) {
+    pub(crate) fn histogram(&mut self, labels: &[Label<'_>], histogram: &Histogram) {
         let mut total = 0;
         let bounds = histogram.bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
         for (bound, count) in bounds.zip(&histogram.counts) {
@@ -68,28 +70,6 @@ impl Family<'_> {
             let _ = write!(text, "{}{name}=\"{value}\"", if number == 0 { '{' } else { ',' });
         }
         let _ = writeln!(text, "{} {value}", if labels.is_empty() && more.is_none() { "" } else { "}" });
-    }
-}
-
-/// How long things took, in seconds.
-#[derive(Debug, Clone)]
-pub(super) struct Histogram {
-    bounds: &'static [f64],
-    /// One more than bounds.
-    counts: Box<[u64]>,
-    sum: f64,
-}
-
-impl Histogram {
-    pub(super) fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: vec![0; bounds.len() + 1].into(), sum: 0.0 }
-    }
-
-    pub(super) fn observe(&mut self, took: std::time::Duration) {
-        let took = took.as_secs_f64();
-        let place = self.bounds.partition_point(|bound| *bound < took);
-        self.counts[place] += 1;
-        self.sum += took;
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::clock;
-use super::lines::held_off;
-use super::scheduler::Scheduler;
-use super::watched::Stage;
+use crate::agent::check::lines::held_off;
+use crate::agent::check::registries::Registry;
+use crate::agent::check::scheduler::Scheduler;
+use crate::agent::check::watched::{Stage, Watched};
+use crate::agent::clock;
 use crate::config::Config;
 use crate::control::wire::{ConfigStatus, FailedDelivery, HeldOff, Owed, Problem, RegistryStatus, Status, WatchStatus};
 use crate::domain::judge::{Record, State};
@@ -16,15 +17,15 @@ use crate::domain::{Digest, Watch};
 use crate::store::{self, DeliveryRow, OwedCounts, Reader, WatchRow};
 
 /// What a running agent has in memory: all but what hooks are owed.
-pub(super) struct InMemory {
+pub(crate) struct InMemory {
     watches: Vec<(store::WatchId, WatchStatus)>,
     registries: Vec<RegistryStatus>,
 }
 
 /// Looks at the loop.
-pub(super) fn of_agent(scheduler: &Scheduler) -> InMemory {
+pub(crate) fn of_agent(scheduler: &Scheduler) -> InMemory {
     let now = Instant::now();
-    let one = |watched: &super::watched::Watched| {
+    let one = |watched: &Watched| {
         let mut status = of_record(&watched.watch, &watched.record);
         if watched.watch.enabled {
             // While it is asked for just now, the next check is the one after that.
@@ -45,7 +46,7 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> InMemory {
     };
     let mut watches: Vec<_> = scheduler.live().map(one).collect();
     watches.sort_by(|(_, a), (_, b)| a.watch.cmp(&b.watch));
-    let registry = |registry: &super::registries::Registry| {
+    let registry = |registry: &Registry| {
         let usage = registry.gate.usage(now);
         let held = registry.gate.held_off().filter(|_| registry.gate.is_closed(now));
         RegistryStatus {
@@ -65,7 +66,7 @@ pub(super) fn of_agent(scheduler: &Scheduler) -> InMemory {
 }
 
 /// When the gate may let one through of those that wait for it: its rate tells, unless it is held off.
-fn opening(registry: &super::registries::Registry, now: Instant) -> Timestamp {
+fn opening(registry: &Registry, now: Instant) -> Timestamp {
     let usage = registry.gate.usage(now);
     let missing = (1.0 - usage.allowance).max(0.0);
     from_now(Duration::try_from_secs_f64(missing / usage.limits.rate).unwrap_or_default())
@@ -169,7 +170,7 @@ fn of_anything(record: &Record) -> WatchStatus {
 }
 
 /// Completes the agent's knowledge by what hooks are owed.
-pub(super) async fn complete(
+pub(crate) async fn complete(
     known: InMemory,
     config: Option<ConfigStatus>,
     store: &store::Store,

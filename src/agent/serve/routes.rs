@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::wire::{
+use crate::control::wire::{
     CheckLine, CheckRequest, Health, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine,
     RetryRequest, Status,
 };

@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::metrics::CheckTally;
+use crate::agent::tally::CheckTally;
 use crate::config::Config;
 use crate::domain::gate::{Admission, Gate, Limits, Permit};
 use crate::domain::{FailureKind, Reference};
 use crate::registry::{self, Client};
 
 /// One registry as the loop sees it.
-pub(super) struct Registry {
-    pub(super) host: String,
+pub(crate) struct Registry {
+    pub(crate) host: String,
     options: registry::Options,
     client: Option<Arc<Client>>,
-    pub(super) gate: Gate,
+    pub(crate) gate: Gate,
     /// What was counted.
-    pub(super) tally: CheckTally,
+    pub(crate) tally: CheckTally,
     /// Watches that are due, in order.
-    pub(super) queue: VecDeque<usize>,
+    pub(crate) queue: VecDeque<usize>,
     /// When its gate opens, where that is noted.
     opening: Option<Instant>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Registry {
 impl Registry {
     /// The client, made at its first use. Where it cannot be made (a CA file that cannot be read), that is this check's
     /// failure and no other registry's; the next check tries again.
-    pub(super) fn client(&mut self) -> Result<Arc<Client>, registry::Error> {
+    pub(crate) fn client(&mut self) -> Result<Arc<Client>, registry::Error> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
@@ -37,26 +37,26 @@ impl Registry {
     }
 
     /// How many requests it last said were left.
-    pub(super) fn remaining(&self) -> Option<u64> {
+    pub(crate) fn remaining(&self) -> Option<u64> {
         self.client.as_ref()?.remaining()
     }
 }
 
 /// All registries, by index; and when a gate that refused opens.
-pub(super) struct Registries {
+pub(crate) struct Registries {
     all: Vec<Registry>,
     by_host: HashMap<String, usize>,
     openings: BTreeSet<(Instant, usize)>,
 }
 
 impl Registries {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { all: Vec::new(), by_host: HashMap::new(), openings: BTreeSet::new() }
     }
 
     /// Goes on by this config: a registry that is reached otherwise gets a new client and is not held off any more.
     /// Returns those that may be asked harder or otherwise now, and whether otherwise.
-    pub(super) fn adopt(&mut self, config: &Config) -> BTreeMap<usize, bool> {
+    pub(crate) fn adopt(&mut self, config: &Config) -> BTreeMap<usize, bool> {
         let mut touched = BTreeMap::new();
         for (index, registry) in self.all.iter_mut().enumerate() {
             let (options, limits) = settings(&registry.host, config);
@@ -76,7 +76,7 @@ impl Registries {
     }
 
     /// The registry of a reference, made at its first use.
-    pub(super) fn of(&mut self, reference: &Reference, config: &Config) -> usize {
+    pub(crate) fn of(&mut self, reference: &Reference, config: &Config) -> usize {
         let host = reference.registry();
         if let Some(index) = self.by_host.get(host) {
             return *index;
@@ -89,12 +89,12 @@ impl Registries {
         self.all.len() - 1
     }
 
-    pub(super) fn get_mut(&mut self, index: usize) -> &mut Registry {
+    pub(crate) fn get_mut(&mut self, index: usize) -> &mut Registry {
         &mut self.all[index]
     }
 
     /// The next watch of a registry that may be checked now, with its permit.
-    pub(super) fn admit(&mut self, index: usize, now: Instant) -> Option<(usize, Permit)> {
+    pub(crate) fn admit(&mut self, index: usize, now: Instant) -> Option<(usize, Permit)> {
         let registry = &mut self.all[index];
         let watch = *registry.queue.front()?;
         match registry.gate.admit(now) {
@@ -115,17 +115,17 @@ impl Registries {
     }
 
     /// Nothing that waits will be checked.
-    pub(super) fn clear_queues(&mut self) {
+    pub(crate) fn clear_queues(&mut self) {
         self.all.iter_mut().for_each(|registry| registry.queue.clear());
     }
 
     /// When the next gate opens for which watches wait.
-    pub(super) fn next_opening(&self) -> Option<Instant> {
+    pub(crate) fn next_opening(&self) -> Option<Instant> {
         self.openings.first().map(|(opens, _)| *opens)
     }
 
     /// A registry whose gate has opened by now.
-    pub(super) fn opened(&mut self, now: Instant) -> Option<usize> {
+    pub(crate) fn opened(&mut self, now: Instant) -> Option<usize> {
         let (opens, index) = self.openings.first().copied().filter(|(opens, _)| *opens <= now)?;
         self.openings.remove(&(opens, index));
         self.all[index].opening = None;
@@ -133,12 +133,12 @@ impl Registries {
     }
 
     /// All of them, in no order that matters.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Registry> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Registry> {
         self.all.iter()
     }
 
     /// Why a registry's watches wait, and for how long, if it is held off.
-    pub(super) fn held_off(&self, index: usize, now: Instant) -> Option<(FailureKind, Duration)> {
+    pub(crate) fn held_off(&self, index: usize, now: Instant) -> Option<(FailureKind, Duration)> {
         let gate = &self.all[index].gate;
         let held = gate.is_closed(now).then(|| gate.held_off()).flatten();
         held.map(|(cause, until)| (cause, until.saturating_duration_since(now)))

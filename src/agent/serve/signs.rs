@@ -11,9 +11,9 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
-use super::reload::Current;
-use super::scheduler::Scheduler;
-use super::watched::Request;
+use crate::agent::check::scheduler::Scheduler;
+use crate::agent::check::watched::Request;
+use crate::agent::reload::Current;
 use crate::domain::judge::State;
 use crate::store::{Store, WatchId};
 
@@ -56,24 +56,24 @@ pub struct Standing {
 }
 
 /// Answered when a part has gone round its loop, or dropped when that ends.
-pub(super) type Ping = oneshot::Sender<()>;
+pub(crate) type Ping = oneshot::Sender<()>;
 
 /// The ways to the parts that must move.
 #[derive(Clone)]
-pub(super) struct Vitals {
-    pub(super) scheduler: mpsc::Sender<Request>,
-    pub(super) deliverer: mpsc::Sender<Ping>,
-    pub(super) store: Store,
-    pub(super) current: watch::Receiver<Current>,
-    pub(super) tell: fn(Sign),
+pub(crate) struct Vitals {
+    pub(crate) scheduler: mpsc::Sender<Request>,
+    pub(crate) deliverer: mpsc::Sender<Ping>,
+    pub(crate) store: Store,
+    pub(crate) current: watch::Receiver<Current>,
+    pub(crate) tell: fn(Sign),
 }
 
 /// What may change how things stand.
-pub(super) struct News {
+pub(crate) struct News {
     /// Rung by the scheduler.
-    pub(super) checks: Arc<Notify>,
+    pub(crate) checks: Arc<Notify>,
     /// Tells of ended attempts.
-    pub(super) ended: broadcast::Receiver<WatchId>,
+    pub(crate) ended: broadcast::Receiver<WatchId>,
 }
 
 /// How things stand is looked at at most so often: all watches are counted for it, and in a burst there is always news.
@@ -81,7 +81,7 @@ const CALM: Duration = Duration::from_secs(1);
 
 impl Vitals {
     /// Tells that we are ready, and how things stand, now and whenever that has changed.
-    pub(super) async fn tell_standing(mut self, mut news: News) {
+    pub(crate) async fn tell_standing(mut self, mut news: News) {
         let mut trouble = self.store.watch_trouble();
         let mut told = self.standing().await.unwrap_or_default();
         (self.tell)(Sign::Standing(told.clone()));
@@ -105,7 +105,7 @@ impl Vitals {
     }
 
     /// How things stand; `None` while the agent stops, or nothing can be read.
-    pub(super) async fn standing(&self) -> Option<Standing> {
+    pub(crate) async fn standing(&self) -> Option<Standing> {
         let (tell, told) = oneshot::channel();
         let look = Request::Look(Box::new(move |scheduler| drop(tell.send(Standing::of(scheduler)))));
         self.scheduler.send(look).await.ok()?;
@@ -119,7 +119,7 @@ impl Vitals {
     }
 
     /// Tells that all parts move, so often, for as long as they do; ends never.
-    pub(super) async fn tell_alive(self, every: Duration) {
+    pub(crate) async fn tell_alive(self, every: Duration) {
         loop {
             sleep(every).await;
             tokio::join!(
@@ -131,7 +131,7 @@ impl Vitals {
         }
     }
 
-    pub(super) async fn ask_scheduler(&self) {
+    pub(crate) async fn ask_scheduler(&self) {
         let (tell, told) = oneshot::channel();
         let look = Request::Look(Box::new(move |_| tell.send(()).unwrap_or_default()));
         if self.scheduler.send(look).await.is_ok() {
@@ -139,7 +139,7 @@ impl Vitals {
         }
     }
 
-    pub(super) async fn ask_deliverer(&self) {
+    pub(crate) async fn ask_deliverer(&self) {
         let (tell, told) = oneshot::channel();
         if self.deliverer.send(tell).await.is_ok() {
             let _ = told.await;
@@ -147,7 +147,7 @@ impl Vitals {
     }
 
     /// What it answers does not matter: a disk that is full is trouble, but no reason to start again.
-    pub(super) async fn ask_store(&self) {
+    pub(crate) async fn ask_store(&self) {
         let _ = self.store.last_heartbeat().await;
     }
 }

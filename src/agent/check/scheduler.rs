@@ -3,9 +3,6 @@
 //! One task owns all of this, so nothing is locked. It sleeps until the next due time, the next opening of a gate, or
 //! the heartbeat: no tick, no scan.
 
-mod adopt;
-mod heartbeat;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,34 +16,33 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use super::checker::{Answered, Books, Check, Checked, Question};
-use super::clock::{self, Clock};
 use super::due::next_due;
-use super::failpoint;
+use super::heartbeat::HEARTBEAT;
 use super::lines::{held_off_line, line, unknown_watch};
+use super::question::{Answered, Books, Check, Checked, Question};
 use super::registries::Registries;
 use super::watched::{Done, Request, Stage, Waiter, Watched};
+use crate::agent::clock::{self, Clock};
+use crate::agent::failpoint;
 use crate::config::Config;
 use crate::domain::gate::{Permit, Report};
 use crate::domain::judge::{Persist, Record, State};
 use crate::domain::{FailureKind, Watch};
 use crate::store::{Store, WatchId};
-pub(super) use adopt::Changes;
-use heartbeat::HEARTBEAT;
 
 /// So many watches are looked at in one go.
-pub(super) const SOME: usize = 1000;
+pub(crate) const SOME: usize = 1000;
 
 /// One watch, as it is counted.
-pub(super) struct Seen {
-    pub(super) watch: Arc<Watch>,
-    pub(super) state: State,
-    pub(super) last_checked: Option<Timestamp>,
-    pub(super) last_ok: Option<Timestamp>,
+pub(crate) struct Seen {
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) state: State,
+    pub(crate) last_checked: Option<Timestamp>,
+    pub(crate) last_ok: Option<Timestamp>,
 }
 
 /// When an agent was last known to be alive.
-pub(super) struct LastAlive(pub(super) Option<Timestamp>);
+pub(crate) struct LastAlive(pub(crate) Option<Timestamp>);
 
 /// A watch that is being checked, and those who asked for that before it began.
 type Served = (usize, Vec<Waiter>);
@@ -55,37 +51,37 @@ type Served = (usize, Vec<Waiter>);
 type Ended = (usize, Vec<Served>, Permit, Option<Answered>);
 
 /// The state of the loop.
-pub(super) struct Scheduler {
-    watches: Vec<Watched>,
+pub(crate) struct Scheduler {
+    pub(super) watches: Vec<Watched>,
     /// The places of watches that the config does not name any more.
-    retired: Vec<usize>,
-    by_name: HashMap<Arc<str>, usize>,
-    pub(super) registries: Registries,
-    due: BTreeSet<(Timestamp, usize)>,
-    books: Arc<Books>,
+    pub(super) retired: Vec<usize>,
+    pub(super) by_name: HashMap<Arc<str>, usize>,
+    pub(crate) registries: Registries,
+    pub(super) due: BTreeSet<(Timestamp, usize)>,
+    pub(super) books: Arc<Books>,
     /// The config that the watches are of.
-    adopted: Arc<Config>,
+    pub(super) adopted: Arc<Config>,
     /// Not tasks of their own: what one has used is still warm for the next one, and 20,000 a second cost less.
-    checks: FuturesUnordered<BoxFuture<'static, Ended>>,
-    writes: JoinSet<Vec<usize>>,
+    pub(super) checks: FuturesUnordered<BoxFuture<'static, Ended>>,
+    pub(super) writes: JoinSet<Vec<usize>>,
     /// Watches whose records must be written with the next heartbeat; some may have been written since.
-    soon: Vec<usize>,
+    pub(super) soon: Vec<usize>,
     /// Changes that were accepted, by their kind.
-    pub(super) changes: BTreeMap<&'static str, u64>,
+    pub(crate) changes: BTreeMap<&'static str, u64>,
     /// Rung when deliveries were owed.
-    bell: Arc<tokio::sync::Notify>,
+    pub(super) bell: Arc<tokio::sync::Notify>,
     /// Rung when a watch is otherwise than before, or a registry held off or free again.
-    pub(super) news: Arc<tokio::sync::Notify>,
-    clock: Clock,
+    pub(crate) news: Arc<tokio::sync::Notify>,
+    pub(super) clock: Clock,
     /// Of the hour.
-    beats: usize,
+    pub(super) beats: usize,
     /// `None` where nothing is scheduled.
-    next_beat: Option<Instant>,
+    pub(super) next_beat: Option<Instant>,
 }
 
 impl Scheduler {
     /// Works out when each of the configured watches is due; `records`: what is known of them, in the same order.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: watch::Receiver<Arc<Config>>,
         store: Store,
         records: Vec<(WatchId, Record)>,
@@ -120,7 +116,7 @@ impl Scheduler {
     }
 
     /// Watches of the same image share a question when they are due together.
-    fn find_twins(&mut self) {
+    pub(super) fn find_twins(&mut self) {
         self.watches.iter_mut().for_each(|watched| watched.twins = None);
         // Sorted, since a map of all images would be the largest thing that is made at a start.
         let watches = &self.watches;
@@ -136,7 +132,7 @@ impl Scheduler {
     }
 
     /// Runs until `stop`, or until nobody can ask any more; then ends what is under way and writes what is not on disk.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         loop {
             failpoint::stall("scheduler").await;
@@ -222,7 +218,7 @@ impl Scheduler {
         Some(watched.registry)
     }
 
-    fn start_queued(&mut self, registry: usize, now: Instant) {
+    pub(super) fn start_queued(&mut self, registry: usize, now: Instant) {
         if self.books.stopping.load(Relaxed) {
             return;
         }
@@ -444,13 +440,13 @@ impl Scheduler {
     }
 
     /// The watches that the config names, in no order.
-    pub(super) fn live(&self) -> impl Iterator<Item = &Watched> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Watched> {
         self.by_name.values().map(|index| &self.watches[*index])
     }
 
     /// A part of the watches that are checked by themselves, from this place on, and whether that was the end: there may
     /// be many, and whoever looks at all of them keeps nobody waiting.
-    pub(super) fn some(&self, from: usize) -> (Vec<Seen>, bool) {
+    pub(crate) fn some(&self, from: usize) -> (Vec<Seen>, bool) {
         let now = Instant::now();
         let part = self.watches.iter().skip(from).take(SOME);
         let wanted = part.filter(|watched| watched.watch.enabled && !watched.retired);
@@ -466,7 +462,7 @@ impl Scheduler {
         (wanted.map(seen).collect(), from + SOME >= self.watches.len())
     }
 
-    fn is_scheduled(&self) -> bool {
+    pub(super) fn is_scheduled(&self) -> bool {
         self.next_beat.is_some()
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::scheduler::{Changes, Scheduler};
+use super::adopt::Changes;
+use super::scheduler::Scheduler;
 use crate::config::Config;
 use crate::control::wire::CheckLine;
 use crate::domain::judge::{Persist, Record};
@@ -14,36 +15,36 @@ use crate::domain::{Watch, WatchKey};
 use crate::store::WatchId;
 
 /// One watch as the loop sees it.
-pub(super) struct Watched {
-    pub(super) id: WatchId,
-    pub(super) watch: Arc<Watch>,
-    pub(super) record: Record,
-    pub(super) registry: usize,
+pub(crate) struct Watched {
+    pub(crate) id: WatchId,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) record: Record,
+    pub(crate) registry: usize,
     /// When it is due by itself; `None` from then until its check has ended.
-    pub(super) due: Option<Timestamp>,
-    pub(super) stage: Stage,
+    pub(crate) due: Option<Timestamp>,
+    pub(crate) stage: Stage,
     /// Whether a check that is recorded is wanted: it came due, or was asked for.
-    pub(super) wanted: bool,
+    pub(crate) wanted: bool,
     /// Those who asked for the next check.
-    pub(super) waiting: Vec<Waiter>,
+    pub(crate) waiting: Vec<Waiter>,
     /// All watches of the same image, this one among them; `None` where it is the only one.
-    pub(super) twins: Option<Arc<[usize]>>,
+    pub(crate) twins: Option<Arc<[usize]>>,
     /// How soon the record must be written, if it is not on disk as it is.
-    pub(super) unsaved: Option<Persist>,
+    pub(crate) unsaved: Option<Persist>,
     /// The config does not name it any more; its place is free once nothing is under way.
-    pub(super) retired: bool,
+    pub(crate) retired: bool,
 }
 
 impl Watched {
     /// Whether it waits for the gate of this registry.
-    pub(super) fn waits_at(&self, registry: usize) -> bool {
+    pub(crate) fn waits_at(&self, registry: usize) -> bool {
         self.stage == Stage::Queued && self.registry == registry
     }
 }
 
 /// How far a watch is on its way to a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     Idle,
     /// It waits for its registry's gate.
     Queued,
@@ -55,19 +56,19 @@ pub(super) enum Stage {
 
 /// Someone who waits for one check.
 #[derive(Clone)]
-pub(super) struct Waiter {
-    pub(super) reply: mpsc::UnboundedSender<Done>,
-    pub(super) dry_run: bool,
+pub(crate) struct Waiter {
+    pub(crate) reply: mpsc::UnboundedSender<Done>,
+    pub(crate) dry_run: bool,
 }
 
 /// One check that was asked for.
-pub(super) struct Done {
-    pub(super) id: WatchId,
-    pub(super) line: CheckLine,
+pub(crate) struct Done {
+    pub(crate) id: WatchId,
+    pub(crate) line: CheckLine,
 }
 
 /// What others ask of the loop.
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Check these now (empty: all that are enabled); each result is sent as it comes.
     /// First it is told how many there are, or why there are none.
     Check { names: Vec<String>, waiter: Waiter, accepted: oneshot::Sender<Result<usize, String>> },

@@ -1,0 +1,5 @@
+//! The second line, *deliver*: what is owed is claimed, run, and recorded.
+
+pub(super) mod deliverer;
+pub(super) mod message;
+pub(super) mod trial;

@@ -1,0 +1,97 @@
+//! Counts of what checks and attempts came to since the start. Each belongs to the part that makes it; the metrics page
+//! reads copies.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::check::question::Checked;
+
+const CHECK_BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const ATTEMPT_BOUNDS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0];
+
+/// By a stable word.
+pub(crate) type Counts = BTreeMap<&'static str, u64>;
+
+/// What the checks at one registry have come to.
+#[derive(Clone)]
+pub(crate) struct CheckTally {
+    pub(crate) outcomes: Counts,
+    pub(crate) failures: Counts,
+    pub(crate) durations: Histogram,
+    /// Requests, those for tokens and after redirects among them.
+    pub(crate) requests: u64,
+    held_off: Duration,
+    held_off_since: Option<Instant>,
+}
+
+impl CheckTally {
+    pub(crate) fn new() -> Self {
+        let (outcomes, failures, durations) = (Counts::new(), Counts::new(), Histogram::new(CHECK_BOUNDS));
+        Self { outcomes, failures, durations, requests: 0, held_off: Duration::ZERO, held_off_since: None }
+    }
+
+    pub(crate) fn count(&mut self, checked: &Checked) {
+        *self.outcomes.entry(checked.outcome.as_str()).or_default() += 1;
+        if let Some(failure) = &checked.failure {
+            *self.failures.entry(failure.kind.as_str()).or_default() += 1;
+        }
+        self.durations.observe(checked.elapsed);
+    }
+
+    /// Whether the registry is held off from now on.
+    pub(crate) fn note_hold(&mut self, is_held: bool, now: Instant) {
+        if is_held {
+            self.held_off_since.get_or_insert(now);
+        } else if let Some(since) = self.held_off_since.take() {
+            self.held_off += now - since;
+        }
+    }
+
+    pub(crate) fn held_off(&self, now: Instant) -> Duration {
+        self.held_off + self.held_off_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+/// What the attempts of one hook have come to.
+#[derive(Clone)]
+pub(crate) struct AttemptTally {
+    pub(crate) results: Counts,
+    pub(crate) durations: Histogram,
+}
+
+impl AttemptTally {
+    pub(crate) fn new() -> Self {
+        Self { results: Counts::new(), durations: Histogram::new(ATTEMPT_BOUNDS) }
+    }
+
+    pub(crate) fn count(&mut self, result: &'static str, took: Duration) {
+        *self.results.entry(result).or_default() += 1;
+        self.durations.observe(took);
+    }
+}
+
+/// The attempts of all hooks since the start.
+pub(crate) type Attempts = BTreeMap<Arc<str>, AttemptTally>;
+
+/// How long things took, in seconds.
+#[derive(Debug, Clone)]
+pub(crate) struct Histogram {
+    pub(crate) bounds: &'static [f64],
+    /// One more than bounds.
+    pub(crate) counts: Box<[u64]>,
+    pub(crate) sum: f64,
+}
+
+impl Histogram {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1].into(), sum: 0.0 }
+    }
+
+    pub(crate) fn observe(&mut self, took: std::time::Duration) {
+        let took = took.as_secs_f64();
+        let place = self.bounds.partition_point(|bound| *bound < took);
+        self.counts[place] += 1;
+        self.sum += took;
+    }
+}
