@@ -5,33 +5,18 @@ use std::path::PathBuf;
 
 use crate::store::{self, LockError};
 
-/// Why the agent, or a one-shot check, cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The state is another's.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The control socket cannot be made.
     #[error("cannot listen on {socket:?}: {source}; set `socket` to a free path that this user can write, of at most 107 bytes",
         socket = .socket.display().to_string())]
-    Socket {
-        /// Its path.
-        socket: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The port for metrics cannot be had.
+    Socket { socket: PathBuf, source: std::io::Error },
     #[error("cannot listen on {address}: {source}; set `listen` to a free port (`ss -ltnp` tells who holds one)")]
-    Listen {
-        /// What `listen` says.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The request names something that does not exist.
+    Listen { address: SocketAddr, source: std::io::Error },
+    /// The request cannot be carried out as it is, for example because it names something that does not exist.
     #[error("{0}")]
     Refused(String),
     /// The state directory was removed or replaced while we worked on it.
@@ -43,4 +28,8 @@ pub enum Error {
     /// A signal came.
     #[error("interrupted; what is owed stays owed")]
     Interrupted,
+    #[error("the agent is stopping; try again")]
+    Stopping,
+    #[error("the config could not be read within {} s", .0.as_secs())]
+    SlowConfig(std::time::Duration),
 }

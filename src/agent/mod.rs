@@ -14,6 +14,7 @@ mod parts;
 mod reload;
 mod run;
 mod serve;
+mod sign;
 mod tally;
 
 pub use check::lines::unknown_watch;
@@ -21,6 +22,6 @@ pub use deliver::trial::{Sample, Trial};
 pub use error::Error;
 pub use once::check_once;
 pub use run::{World, run, socket_of};
-pub use serve::act::{pause_once, prune_once, retry_once};
-pub use serve::signs::{Sign, Standing};
+pub use serve::operations::{LedgerOperations, without_agent};
 pub use serve::{health, status};
+pub use sign::{Sign, Summary};

@@ -1,14 +1,15 @@
 //! `taghook check` without an agent: check, give each due delivery of these watches one attempt, end.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tracing::error;
 
-use super::check::watched::{Done, Request, Waiter};
+use super::check::handle::{Checks, SchedulerHandle};
+use super::check::watched::CheckDone;
 use super::deliver::deliverer::Deliverer;
 use super::error::Error;
 use super::expiry;
 use super::parts::{Mode, PATIENCE, Parts};
-use super::serve::operations::delivery_line;
+use super::serve::checks::delivery_line;
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
 use crate::store::Lock;
@@ -29,13 +30,13 @@ pub async fn check_once(
     let retention = config.retention;
     let Parts { scheduler, deliverer, cut, .. } = Parts::new(config, mode).await?;
     deliverer.recover().await?;
-    let (requests, inbox) = mpsc::channel(1);
+    let (handle, inbox) = SchedulerHandle::new();
     let (ended, end) = oneshot::channel::<()>();
     let scheduler = tokio::spawn(scheduler.run(inbox, async { drop(end.await) }));
 
     let mut ended = Some(ended);
     let result = {
-        let checks = check_all(&deliverer, requests, request, &mut line);
+        let checks = check_all(&deliverer, handle, request, &mut line);
         tokio::pin!(checks);
         tokio::select! {
             result = &mut checks => result,
@@ -70,29 +71,22 @@ async fn lock(config: &Config, mode: Mode) -> Result<Option<Lock>, Error> {
 
 async fn check_all(
     deliverer: &Deliverer,
-    requests: mpsc::Sender<Request>,
+    scheduler: SchedulerHandle,
     request: CheckRequest,
     mut line: impl FnMut(CheckLine),
 ) -> Result<(), Error> {
-    let (reply, mut done) = mpsc::unbounded_channel();
-    let (accepted, acceptance) = oneshot::channel();
-    let waiter = Waiter { reply, dry_run: request.dry_run };
-    let _ = requests.send(Request::Check { names: request.watches, waiter, accepted }).await;
-    let expected = match acceptance.await {
-        Ok(Ok(expected)) => expected,
-        Ok(Err(why)) => return Err(Error::Refused(why)),
-        Err(_) => 0,
-    };
+    let dry_run = request.dry_run;
+    let Checks { expected, mut results } = scheduler.check(request).await?;
     for _ in 0..expected {
         // It ends early only when we are told to stop.
-        let Some(one) = done.recv().await else { break };
-        line(if request.dry_run { one.line } else { deliver(deliverer, one).await? });
+        let Some(one) = results.recv().await else { break };
+        line(if dry_run { one.line } else { deliver(deliverer, one).await? });
     }
     Ok(())
 }
 
 /// Gives each due delivery of a watch one attempt, and tells what became of it.
-async fn deliver(deliverer: &Deliverer, done: Done) -> Result<CheckLine, Error> {
+async fn deliver(deliverer: &Deliverer, done: CheckDone) -> Result<CheckLine, Error> {
     let open = deliverer.store.open_deliveries(done.id).await?;
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     deliverer.attempt_once(&ids).await?;

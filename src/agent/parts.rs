@@ -21,8 +21,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// More than this are counted, not named.
 const MANY: usize = 10;
 
-/// Ends of attempts that may be unread by those who wait for one; who has missed some looks at all.
-const ENDED: usize = 1024;
+/// Capacity of the attempt-ended broadcast. A receiver that lags re-reads everything.
+const UNREAD_ENDS: usize = 1024;
 
 /// For whom the parts are made.
 #[derive(Clone, Copy)]
@@ -41,7 +41,9 @@ pub(crate) struct Parts {
     pub(crate) deliverer: Deliverer,
     /// What all go by.
     pub(crate) config: watch::Sender<Arc<Config>>,
-    /// Turns true when running hooks must end.
+    /// Set to true at the beginning of a stop.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Set to true when running hooks must end.
     pub(crate) cut: watch::Sender<bool>,
 }
 
@@ -74,11 +76,19 @@ impl Parts {
         let bell = Arc::new(Notify::new());
         let (config, current) = watch::channel(Arc::new(config));
         let scheduler = Scheduler::new(current.clone(), store.clone(), records, bell.clone(), schedule);
-        let (cut, was_cut) = watch::channel(false);
-        let ended = broadcast::Sender::new(ENDED);
-        let attempts = Arc::default();
-        let deliverer = Deliverer { store, config: current, bell, ended, attempts, cut: was_cut };
-        Ok(Self { scheduler, deliverer, config, cut })
+        let (stopping, is_stopping) = watch::channel(false);
+        let (cut, is_cut) = watch::channel(false);
+        let deliverer = Deliverer {
+            store,
+            config: current,
+            bell,
+            ended: broadcast::Sender::new(UNREAD_ENDS),
+            attempts: Arc::default(),
+            rounds: Arc::default(),
+            stopping: is_stopping,
+            cut: is_cut,
+        };
+        Ok(Self { scheduler, deliverer, config, stopping, cut })
     }
 }
 

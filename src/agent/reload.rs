@@ -5,125 +5,114 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use super::check::adopt::Changes;
-use super::check::scheduler::Scheduler;
-use super::check::watched::Request;
+use super::check::handle::{ConfigChanges, SchedulerHandle};
+use super::check::roster::Roster;
 use super::clock;
+use super::error::Error;
 use super::parts::hold;
-use super::serve::routes::Undone;
-use super::serve::signs::Sign;
+use super::sign::Sign;
 use crate::config::{self, Config, Faults, Loaded};
-use crate::control::wire::Reloaded;
+use crate::control::wire::{ConfigStatus, Reloaded};
 use crate::domain::WatchKey;
 use crate::store::{self, Fed, Store, WatchId};
 
-/// To read the files may take so long: they may lie on a disk that hangs.
+/// How long reading the files may take: they may lie on a disk that hangs.
 const READ: Duration = Duration::from_secs(60);
 
 /// Why the agent goes on by the config that it had.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+enum ReloadError {
     #[error("{0}")]
     Faults(#[from] Faults),
     #[error("{key} cannot change while the agent runs; restart it")]
-    Restart { key: &'static str },
+    NeedsRestart { key: &'static str },
     #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error("the config could not be read within {} s", READ.as_secs())]
-    Slow,
-    #[error("the agent is stopping")]
-    Stopping,
+    Agent(#[from] Error),
 }
 
-/// What the agent goes by, and what became of the last attempt to change that.
-#[derive(Debug, Clone)]
-pub(crate) struct Current {
-    /// The file that it was read from.
-    pub(crate) path: PathBuf,
-    /// Since when.
-    pub(crate) loaded: Timestamp,
-    /// Why a newer one was refused, if it was.
-    pub(crate) error: Option<String>,
+impl From<store::Error> for ReloadError {
+    fn from(error: store::Error) -> Self {
+        Self::Agent(error.into())
+    }
 }
 
-/// Who reloads.
+impl From<ReloadError> for Error {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Agent(error) => error,
+            refused => Self::Refused(refused.to_string()),
+        }
+    }
+}
+
+/// Reads the config again and switches to it.
 pub(crate) struct Reloader {
     pub(crate) path: PathBuf,
     pub(crate) store: Store,
-    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) scheduler: SchedulerHandle,
     pub(crate) config: watch::Sender<Arc<Config>>,
-    pub(crate) current: watch::Sender<Current>,
+    pub(crate) status: watch::Sender<ConfigStatus>,
     /// Rung when something new may be due.
     pub(crate) bell: Arc<Notify>,
-    /// Hears when it reloads, and that it has.
     pub(crate) tell: fn(Sign),
+    /// One reload at a time.
+    pub(crate) turn: Mutex<()>,
 }
 
-/// Somebody who asked for it, and waits for the result.
-pub(crate) type Asked = oneshot::Sender<Result<Reloaded, Undone>>;
-
 impl Reloader {
-    /// Reloads whenever somebody asks, or `hangup` is rung.
-    pub(crate) async fn serve(self, mut asked: mpsc::Receiver<Asked>, hangup: Arc<Notify>) {
+    /// Reloads whenever `hangup` is rung. Never returns.
+    pub(crate) async fn serve_hangups(&self, hangup: Arc<Notify>) {
         loop {
-            let reply = tokio::select! {
-                reply = asked.recv() => match reply {
-                    Some(reply) => Some(reply),
-                    None => return,
-                },
-                () = hangup.notified() => None,
-            };
-            (self.tell)(Sign::Reloading);
-            let done = self.reload().await;
-            self.note(&done);
-            // Also where it failed: the earlier config goes on. Before the answer, so that whoever asked finds us ready.
-            (self.tell)(Sign::Ready);
-            if let Some(reply) = reply {
-                let refused = |error: Error| match error {
-                    Error::Faults(_) | Error::Restart { .. } => Undone::Refused(error.to_string()),
-                    error => Undone::Failed(error.to_string()),
-                };
-                let _ = reply.send(done.map_err(refused));
-            }
+            hangup.notified().await;
+            // What it comes to is in the log.
+            let _ = self.reload().await;
         }
     }
 
-    fn note(&self, done: &Result<Reloaded, Error>) {
+    /// Switches to the config as it is on disk now: to all of it, or not at all.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, Error> {
+        let _turn = self.turn.lock().await;
+        (self.tell)(Sign::Reloading);
+        let done = self.try_reload().await;
+        self.note(&done);
+        // Also where it failed: the earlier config goes on. Before the answer, so that whoever asked finds us ready.
+        (self.tell)(Sign::Ready);
+        Ok(done?)
+    }
+
+    fn note(&self, done: &Result<Reloaded, ReloadError>) {
         match done {
             Ok(done) => {
                 let Reloaded { watches, added, changed, removed, hooks, .. } = done;
                 info!(watches, added, changed, removed, hooks, "config reloaded");
                 done.warnings.iter().for_each(|warning| warn!("config: {warning}"));
             }
-            Err(Error::Faults(faults)) => {
+            Err(ReloadError::Faults(faults)) => {
                 let count = faults.iter().count();
                 error!(faults = count, "config not reloaded, the earlier one goes on");
                 faults.iter().for_each(|fault| error!("config: {fault}"));
             }
             Err(why) => error!("config not reloaded, the earlier one goes on: {why}"),
         }
-        self.current.send_modify(|current| match done {
-            Ok(_) => (current.loaded, current.error) = (clock::now(), None),
-            Err(why) => current.error = Some(one_line(why)),
+        self.status.send_modify(|status| match done {
+            Ok(_) => (status.loaded, status.error) = (clock::now(), None),
+            Err(why) => status.error = Some(one_line(why)),
         });
     }
 
-    async fn reload(&self) -> Result<Reloaded, Error> {
+    async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
         let path = self.path.clone();
         let load = tokio::task::spawn_blocking(move || config::load(&path));
-        let loaded = timeout(READ, load).await.map_err(|_| Error::Slow)?.map_err(|_| Error::Stopping)?;
+        let loaded = timeout(READ, load).await.map_err(|_| Error::SlowConfig(READ))?.map_err(|_| Error::Stopping)?;
         let Loaded { config, warnings } = loaded?;
         self.refuse_what_needs_a_restart(&config)?;
 
         let config = Arc::new(config);
-        let known =
-            self.ask(|tell| Request::Look(Box::new(move |scheduler: &Scheduler| drop(tell.send(scheduler.known())))));
-        let mut rows: HashMap<WatchKey, WatchId> = known.await?;
+        let mut rows: HashMap<WatchKey, WatchId> = self.scheduler.look(Roster::rows).await?;
         let keys = config.watches.values().map(|watch| &watch.key).filter(|key| !rows.contains_key(key));
         let keys: Vec<WatchKey> = keys.cloned().collect();
         let opened = self.store.open_watches(keys.clone()).await?;
@@ -132,8 +121,7 @@ impl Reloader {
         hold(&self.store, fed(&config, &rows)).await?;
         // From here on nothing can fail that would leave us between two configs.
         self.config.send_replace(config.clone());
-        let Changes { added, changed, removed, hooks } =
-            self.ask(|done| Request::Adopt { config: config.clone(), opened, done }).await?;
+        let ConfigChanges { added, changed, removed, hooks } = self.scheduler.adopt(config.clone(), opened).await?;
         // A check may have been on its way to the disk by the earlier config.
         if let Err(why) = hold(&self.store, fed(&config, &rows)).await {
             warn!(kind = why.kind(), "what is owed to hooks that left the config may not be held: {why}");
@@ -143,20 +131,14 @@ impl Reloader {
         Ok(Reloaded { watches: config.watches.len(), added, changed, removed, hooks, warnings })
     }
 
-    fn refuse_what_needs_a_restart(&self, config: &Config) -> Result<(), Error> {
+    fn refuse_what_needs_a_restart(&self, config: &Config) -> Result<(), ReloadError> {
         let running = self.config.borrow();
         match () {
-            () if running.state != config.state => Err(Error::Restart { key: "`state`" }),
-            () if running.socket != config.socket => Err(Error::Restart { key: "`socket`" }),
-            () if running.listen != config.listen => Err(Error::Restart { key: "`listen`" }),
+            () if running.state != config.state => Err(ReloadError::NeedsRestart { key: "`state`" }),
+            () if running.socket != config.socket => Err(ReloadError::NeedsRestart { key: "`socket`" }),
+            () if running.listen != config.listen => Err(ReloadError::NeedsRestart { key: "`listen`" }),
             () => Ok(()),
         }
-    }
-
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Error> {
-        let (tell, told) = oneshot::channel();
-        self.requests.send(request(tell)).await.map_err(|_| Error::Stopping)?;
-        told.await.map_err(|_| Error::Stopping)
     }
 }
 
@@ -167,8 +149,8 @@ fn fed(config: &Config, rows: &HashMap<WatchKey, WatchId>) -> Fed {
 }
 
 /// For a status line: the first fault, and how many there are.
-fn one_line(why: &Error) -> String {
-    let Error::Faults(faults) = why else { return why.to_string() };
+fn one_line(why: &ReloadError) -> String {
+    let ReloadError::Faults(faults) = why else { return why.to_string() };
     let mut faults = faults.iter();
     let first = faults.next().map(ToString::to_string).unwrap_or_default();
     match faults.count() {

@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::check::handle::SchedulerHandle;
 use super::error::Error;
 use super::parts::{Mode, PATIENCE, Parts};
-use super::reload::{Current, Reloader};
-use super::serve::operations::Answers;
+use super::reload::Reloader;
+use super::serve::operations::{LedgerOperations, Operations};
 use super::serve::routes;
-use super::serve::signs::{News, Sign, Vitals};
+use super::serve::signs::{News, Signs};
+use super::sign::Sign;
 use super::{clock, expiry, failpoint};
 use crate::config::Config;
+use crate::control::wire::ConfigStatus;
 use crate::store::{self, Lock, Store};
 
 /// What a stop may take beyond the grace of the hooks: to end the last of them, and to write what is not on disk.
@@ -54,8 +57,8 @@ pub async fn run(
         () = &mut stop => return Ok(()),
     };
     let parts = Parts::new(config, Mode::Agent).await?;
-    let listeners = Listeners::bind(&socket, listen).await?;
-    let listens = listeners.reading.as_ref().and_then(|listener| listener.local_addr().ok());
+    let doors = Doors::bind(&socket, listen).await?;
+    let listens = doors.reading.as_ref().and_then(|listener| listener.local_addr().ok());
     let (store, current) = (parts.deliverer.store.clone(), parts.deliverer.config.clone());
     failpoint::step("start: opened");
     tokio::select! {
@@ -68,7 +71,7 @@ pub async fn run(
     if watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
-    let mut running = Running::start(parts, path, reload, listeners, (tell, alive));
+    let mut running = Running::start(parts, path, reload, doors, Supervisor { tell, watchdog: alive });
     let ended = running.until(stop, &store, &lock).await;
     tell(Sign::Stopping(current.borrow().shutdown_grace + TO_END));
     info!("stopping");
@@ -90,14 +93,20 @@ pub async fn run(
     ended
 }
 
+/// Who hears the signs, and how often it expects [`Sign::Alive`], if it does.
+struct Supervisor {
+    tell: fn(Sign),
+    watchdog: Option<Duration>,
+}
+
 /// Where an agent can be asked.
-struct Listeners {
+struct Doors {
     socket: UnixListener,
     /// For the routes that change nothing.
     reading: Option<TcpListener>,
 }
 
-impl Listeners {
+impl Doors {
     async fn bind(socket: &Path, listen: Option<SocketAddr>) -> Result<Self, Error> {
         let reading = match listen {
             Some(address) => {
@@ -114,61 +123,53 @@ impl Listeners {
 struct Running {
     /// The scheduler and the deliverer: neither ends before it is told to.
     lines: JoinSet<()>,
-    /// The control socket and its answers, what reloads, what forgets, the signs of life: ended without ceremony. Whoever
-    /// waits sees the connection break.
-    control: JoinSet<()>,
+    /// The doors, what reloads, what forgets, the signs of life: ended without ceremony.
+    helpers: JoinSet<()>,
     stopping: watch::Sender<bool>,
-    /// Turns true when running hooks must end.
+    /// Set to true when running hooks must end.
     cut: watch::Sender<bool>,
 }
 
 impl Running {
-    fn start(
-        parts: Parts,
-        path: PathBuf,
-        hangup: Arc<Notify>,
-        listeners: Listeners,
-        (tell, alive): (fn(Sign), Option<Duration>),
-    ) -> Self {
-        let Parts { scheduler, deliverer, config, cut } = parts;
-        let (requests, inbox) = mpsc::channel(64);
-        let (commands, asked) = mpsc::channel(64);
-        let (stopping, stopped) = watch::channel(false);
+    fn start(parts: Parts, path: PathBuf, hangup: Arc<Notify>, doors: Doors, supervisor: Supervisor) -> Self {
+        let Parts { scheduler, deliverer, config, stopping, cut } = parts;
+        let (handle, inbox) = SchedulerHandle::new();
         let until_stopped = || {
-            let mut stopped = stopped.clone();
-            async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+            let mut stopping = stopping.subscribe();
+            async move { drop(stopping.wait_for(|stopping| *stopping).await) }
         };
-        let (store, bell) = (deliverer.store.clone(), deliverer.bell.clone());
+        let (store, bell, tell) = (deliverer.store.clone(), deliverer.bell.clone(), supervisor.tell);
+        let ledger = LedgerOperations::new(store.clone(), config.subscribe(), bell.clone());
         let forgetting = expiry::serve(store.clone(), config.subscribe());
-        let (current, as_loaded) = watch::channel(Current { path: path.clone(), loaded: clock::now(), error: None });
-        let (reload, reloads) = mpsc::channel(8);
-        let news = News { checks: scheduler.news.clone(), ended: deliverer.ended.subscribe() };
-        let (ping, pings) = mpsc::channel(1);
-        let vitals = Vitals {
-            scheduler: requests.clone(),
-            deliverer: ping,
-            store: store.clone(),
-            current: as_loaded.clone(),
-            tell,
-        };
-        let reloader = Reloader { path, store, requests: requests.clone(), config, current, bell, tell };
-        let answers =
-            Answers { requests, deliverer: deliverer.clone(), reload, config: as_loaded, vitals: vitals.clone() };
-        let (mut lines, mut control) = (JoinSet::new(), JoinSet::new());
+        let loaded = ConfigStatus { path: path.clone(), loaded: clock::now(), error: None };
+        let (status, in_force) = watch::channel(loaded);
+        let news = News { checks: scheduler.news.clone(), attempts: deliverer.ended.subscribe() };
+        let signs = Signs { scheduler: handle.clone(), deliverer: deliverer.clone(), config: in_force.clone(), tell };
+        let turn = Mutex::new(());
+        let reloader = Arc::new(Reloader { path, store, scheduler: handle.clone(), config, status, bell, tell, turn });
+        let operations = Arc::new(Operations {
+            ledger,
+            scheduler: handle,
+            deliverer: deliverer.clone(),
+            reloader: reloader.clone(),
+            config: in_force,
+            signs: signs.clone(),
+        });
+
+        let (mut lines, mut helpers) = (JoinSet::new(), JoinSet::new());
         lines.spawn(scheduler.run(inbox, until_stopped()));
-        lines.spawn(deliverer.serve(until_stopped(), cut.clone(), pings));
-        control.spawn(vitals.clone().tell_standing(news));
-        if let Some(every) = alive {
-            control.spawn(vitals.tell_alive(every));
+        lines.spawn(deliverer.serve(cut.clone()));
+        helpers.spawn(signs.clone().send_summaries(news));
+        if let Some(interval) = supervisor.watchdog {
+            helpers.spawn(signs.ping_watchdog(interval));
         }
-        if let Some(reading) = listeners.reading {
-            control.spawn(routes::serve_reading(reading, commands.clone(), until_stopped()));
+        if let Some(reading) = doors.reading {
+            helpers.spawn(routes::serve_reading(reading, operations.clone(), until_stopped()));
         }
-        control.spawn(routes::serve(listeners.socket, commands, until_stopped()));
-        control.spawn(answers.serve(asked, until_stopped()));
-        control.spawn(forgetting);
-        control.spawn(reloader.serve(reloads, hangup));
-        Self { lines, control, stopping, cut }
+        helpers.spawn(routes::serve(doors.socket, operations, until_stopped()));
+        helpers.spawn(forgetting);
+        helpers.spawn(async move { reloader.serve_hangups(hangup).await });
+        Self { lines, helpers, stopping, cut }
     }
 
     /// Runs until `stop`, or until a part that must not end has ended or the state is gone.
@@ -189,7 +190,7 @@ impl Running {
     /// Ends all in order: hooks have their grace, unless there is a hurry.
     async fn end(&mut self, hurry: impl Future<Output = ()>) {
         self.stopping.send_replace(true);
-        self.control.shutdown().await;
+        self.helpers.shutdown().await;
         tokio::pin!(hurry);
         let mut hurried = false;
         loop {

@@ -15,7 +15,7 @@ pub(super) fn retry(explicit: Option<&Path>, retry: Retry) -> Result<ExitCode, F
     let lines: Vec<RetryLine> = runtime()?.block_on(async {
         match connect(&dir).await? {
             Some(mut client) => Ok::<_, Failure>(client.retry(&request).await?),
-            None => Ok(agent::retry_once(config?, request).await?),
+            None => Ok(agent::without_agent(config?, async |ledger| ledger.retry(request).await).await?),
         }
     })?;
     if retry.json {
@@ -36,7 +36,7 @@ pub(super) fn pause(explicit: Option<&Path>, pause: Pause, paused: bool) -> Resu
     let done = runtime()?.block_on(async {
         match connect(&dir).await? {
             Some(mut client) => Ok::<_, Failure>(client.pause(&request).await?),
-            None => Ok(agent::pause_once(config?, request.clone()).await?),
+            None => Ok(agent::without_agent(config?, async |ledger| ledger.pause(request.clone()).await).await?),
         }
     })?;
     let names = request.watches.join(", ");

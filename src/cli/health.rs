@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::args::Health;
 use super::{Failure, state, status, text};
-use crate::agent::health::{self, Trouble};
+use crate::agent::health::{self, Finding};
 use crate::control::wire::Status;
 
 pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, Failure> {
@@ -21,8 +21,8 @@ pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, 
         config?;
     }
     let now = Timestamp::now();
-    let troubles = health::troubles(&status, now);
-    let found = health::told(&status, &troubles, |trouble| message(trouble, &status, now));
+    let findings = health::findings(&status, now);
+    let found = health::report(&status, &findings, |finding| message(finding, &status, now));
     let text = match found.ok {
         _ if health.json => text::json_lines(std::slice::from_ref(&found)),
         true => format!("ok: {}\n", text::count(found.watches, "watch", "watches")),
@@ -37,25 +37,25 @@ pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, 
     Ok(if found.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn message(trouble: &Trouble<'_>, status: &Status, now: Timestamp) -> String {
-    match trouble {
-        Trouble::NoAgent => {
+fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
+    match finding {
+        Finding::NoAgent => {
             let since = match status.as_of {
                 Some(at) => format!("the last sign of one is of {}", text::distance(Some(at), now)),
                 None => "and nothing was recorded yet".to_owned(),
             };
             format!("no agent answers, so nothing is checked ({since}); start `taghook run`")
         }
-        Trouble::Held(problem) => problem.message.clone(),
-        Trouble::Failed(failed) => status::failed_delivery(failed, now),
-        Trouble::Failing(watch) => status::trouble(watch, now),
-        Trouble::Stale { watch, due } => {
+        Finding::Held(problem) => problem.message.clone(),
+        Finding::Failed(failed) => status::failed_delivery(failed, now),
+        Finding::Failing(watch) => status::trouble(watch, now),
+        Finding::Stale { watch, due } => {
             let last = match watch.last_checked {
                 Some(_) => format!("last checked {}", text::distance(watch.last_checked, now)),
                 None => "never checked".to_owned(),
             };
             format!("{}: was due {}, and was {last}", watch.watch, text::distance(Some(*due), now))
         }
-        Trouble::Refused(config, _) => status::about_config(config, now).unwrap_or_default(),
+        Finding::Refused(config, _) => status::about_config(config, now).unwrap_or_default(),
     }
 }

@@ -45,7 +45,7 @@ async fn ask(
 ) -> Result<Vec<Leftover>, Failure> {
     match connect(dir).await? {
         Some(mut client) => Ok(client.prune(&request).await?),
-        None => Ok(agent::prune_once(config.clone()?, request).await?),
+        None => Ok(agent::without_agent(config.clone()?, async |ledger| ledger.prune(request).await).await?),
     }
 }
 

@@ -3,7 +3,7 @@
 use sd_notify::NotifyState;
 
 use super::text::count;
-use crate::agent::{Sign, Standing};
+use crate::agent::{Sign, Summary};
 
 /// More registries than these are counted, not named.
 const NAMED: usize = 3;
@@ -16,7 +16,7 @@ pub(super) fn tell(sign: Sign) {
         Sign::Reloading => {
             NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))
         }
-        Sign::Standing(standing) => sd_notify::notify(&[NotifyState::Status(&line(&standing))]),
+        Sign::Summary(summary) => sd_notify::notify(&[NotifyState::Status(&line(&summary))]),
         Sign::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
         Sign::Stopping(within) => sd_notify::notify(&[
             NotifyState::Stopping,
@@ -28,8 +28,8 @@ pub(super) fn tell(sign: Sign) {
 }
 
 /// One line: a line break would end the message.
-fn line(standing: &Standing) -> String {
-    let Standing { ok, settling, failing, absent, unknown, failed, held_off, trouble, refused } = standing;
+fn line(summary: &Summary) -> String {
+    let Summary { ok, settling, failing, absent, unknown, failed, held_off, trouble, refused } = summary;
     let watches =
         [(ok, "ok"), (failing, "failing"), (absent, "absent"), (settling, "settling"), (unknown, "not checked yet")];
     let total = count(ok + settling + failing + absent + unknown, "watch", "watches");
@@ -58,16 +58,16 @@ mod tests {
 
     #[test]
     fn the_status_line_counts_what_there_is_and_names_what_is_wrong() {
-        assert_eq!(line(&Standing::default()), "0 watches");
-        let mut standing = Standing { ok: 310, failing: 2, failed: 1, ..Standing::default() };
-        assert_eq!(line(&standing), "312 watches: 310 ok, 2 failing; 1 delivery failed");
-        standing = Standing { unknown: 1, held_off: vec!["a".into(), "b".into()], ..Standing::default() };
-        assert_eq!(line(&standing), "1 watch: 1 not checked yet; a, b held off");
-        standing.held_off.extend(["c".into(), "d".into()]);
-        standing.trouble = Some("the disk is full".into());
-        standing.refused = Some("config.toml:1:2\n  no".into());
+        assert_eq!(line(&Summary::default()), "0 watches");
+        let mut summary = Summary { ok: 310, failing: 2, failed: 1, ..Summary::default() };
+        assert_eq!(line(&summary), "312 watches: 310 ok, 2 failing; 1 delivery failed");
+        summary = Summary { unknown: 1, held_off: vec!["a".into(), "b".into()], ..Summary::default() };
+        assert_eq!(line(&summary), "1 watch: 1 not checked yet; a, b held off");
+        summary.held_off.extend(["c".into(), "d".into()]);
+        summary.trouble = Some("the disk is full".into());
+        summary.refused = Some("config.toml:1:2\n  no".into());
         assert_eq!(
-            line(&standing),
+            line(&summary),
             "1 watch: 1 not checked yet; 4 registries held off; hooks are held: the disk is full; \
              the config as it is now was refused: config.toml:1:2 no"
         );

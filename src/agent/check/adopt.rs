@@ -10,6 +10,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::due::first_due;
+use super::handle::ConfigChanges;
 use super::scheduler::Scheduler;
 use super::watched::{Stage, Watched};
 use crate::agent::clock;
@@ -18,38 +19,27 @@ use crate::domain::judge::Record;
 use crate::domain::{Watch, WatchKey};
 use crate::store::WatchId;
 
-/// What another config came to, by watches.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
-    pub(crate) added: usize,
-    pub(crate) changed: usize,
-    pub(crate) removed: usize,
-    /// Hooks that are new, gone, or different.
-    pub(crate) hooks: usize,
-}
-
 impl Scheduler {
-    /// The watches whose records are in memory: also those that an earlier config named.
-    pub(crate) fn known(&self) -> HashMap<WatchKey, WatchId> {
-        self.watches.iter().map(|watched| (watched.watch.key.clone(), watched.id)).collect()
-    }
-
-    /// Goes on by this config; `opened`: the rows and records of the watches that are not [`Scheduler::known`].
-    pub(crate) fn adopt(&mut self, config: Arc<Config>, mut opened: HashMap<WatchKey, (WatchId, Record)>) -> Changes {
+    /// Goes on by this config; `opened`: the rows and records of the watches that are not in the roster.
+    pub(crate) fn adopt(
+        &mut self,
+        config: Arc<Config>,
+        mut opened: HashMap<WatchKey, (WatchId, Record)>,
+    ) -> ConfigChanges {
         let earlier = std::mem::replace(&mut self.adopted, config.clone());
         let altered = altered(&earlier, &config);
-        let mut changes = Changes { hooks: altered.len(), ..Changes::default() };
-        let touched = self.registries.adopt(&config);
+        let mut changes = ConfigChanges { hooks: altered.len(), ..ConfigChanges::default() };
+        let touched = self.roster.registries.adopt(&config);
         let places: HashMap<WatchKey, usize> =
-            self.watches.iter().enumerate().map(|(index, watched)| (watched.watch.key.clone(), index)).collect();
-        let before = std::mem::take(&mut self.by_name);
+            self.roster.watches.iter().enumerate().map(|(index, watched)| (watched.watch.key.clone(), index)).collect();
+        let before = std::mem::take(&mut self.roster.by_name);
         // Those that were known come first: what is new may take the places of those that are gone for good.
         for (watch, index) in config.watches.values().filter_map(|watch| Some((watch, *places.get(&watch.key)?))) {
             let has_changed = self.change(index, watch) || watch.hooks.iter().any(|hook| altered.contains(hook));
             let is_new = !before.contains_key(&watch.key.name);
             changes.added += usize::from(is_new);
             changes.changed += usize::from(has_changed && !is_new);
-            self.by_name.insert(watch.key.name.clone(), index);
+            self.roster.by_name.insert(watch.key.name.clone(), index);
         }
         let mut free = self.free_places();
         for watch in config.watches.values() {
@@ -61,14 +51,14 @@ impl Scheduler {
             changes.changed += usize::from(!is_new);
             self.add(watch, id, record, &config, None, free.pop());
         }
-        self.retired.append(&mut free);
+        self.roster.retired.append(&mut free);
         for (name, index) in before {
-            if self.by_name.get(&name) != Some(&index) {
+            if self.roster.by_name.get(&name) != Some(&index) {
                 self.retire(index);
                 changes.removed += usize::from(!config.watches.contains_key(&name));
             }
         }
-        self.find_twins();
+        self.roster.link_twins();
         self.try_again_at(&touched);
         for registry in touched.into_keys() {
             self.start_queued(registry, Instant::now());
@@ -80,9 +70,9 @@ impl Scheduler {
     /// about.
     fn try_again_at(&mut self, registries: &BTreeMap<usize, bool>) {
         let now = clock::now();
-        let live: Vec<usize> = self.by_name.values().copied().collect();
+        let live: Vec<usize> = self.roster.by_name.values().copied().collect();
         for index in live {
-            let watched = &mut self.watches[index];
+            let watched = &mut self.roster.watches[index];
             let is_otherwise = registries.get(&watched.registry).is_some_and(|otherwise| *otherwise);
             if is_otherwise && watched.stage == (Stage::Checking { dry: false }) {
                 // It is being asked in the way that was; what that comes to may say nothing about the new one.
@@ -92,7 +82,7 @@ impl Scheduler {
                 && let Some(due) = watched.due
             {
                 self.due.remove(&(due, index));
-                self.watches[index].due = Some(now);
+                self.roster.watches[index].due = Some(now);
                 self.due.insert((now, index));
             }
         }
@@ -100,14 +90,14 @@ impl Scheduler {
 
     /// Takes the places out of `retired` where nothing is under way any more, and those that are in use again.
     fn free_places(&mut self) -> Vec<usize> {
-        let watches = &self.watches;
-        self.retired.retain(|index| watches[*index].retired);
+        let watches = &self.roster.watches;
+        self.roster.retired.retain(|index| watches[*index].retired);
         // A record on its way to the disk may come back, so no place is free meanwhile.
         let can_be = self.writes.is_empty();
         let is_free = |watched: &Watched| {
             can_be && watched.stage == Stage::Idle && watched.waiting.is_empty() && watched.unsaved.is_none()
         };
-        self.retired.extract_if(.., |index| is_free(&watches[*index])).collect()
+        self.roster.retired.extract_if(.., |index| is_free(&watches[*index])).collect()
     }
 
     /// Adds a watch, at this place if one is `free`. It is due at once if it was never checked, or came due since
@@ -121,7 +111,7 @@ impl Scheduler {
         alive: Option<Timestamp>,
         free: Option<usize>,
     ) {
-        let registry = self.registries.of(&watch.key.reference, config);
+        let registry = self.roster.registries.of(&watch.key.reference, config);
         let watched = Watched {
             id,
             watch: watch.clone(),
@@ -135,36 +125,36 @@ impl Scheduler {
             unsaved: None,
             retired: false,
         };
-        let index = free.unwrap_or(self.watches.len());
-        match self.watches.get_mut(index) {
+        let index = free.unwrap_or(self.roster.watches.len());
+        match self.roster.watches.get_mut(index) {
             Some(place) => *place = watched,
-            None => self.watches.push(watched),
+            None => self.roster.watches.push(watched),
         }
-        self.by_name.insert(watch.key.name.clone(), index);
+        self.roster.by_name.insert(watch.key.name.clone(), index);
         self.schedule_again(index, alive);
     }
 
     /// Whether anything about this watch itself is different now.
     fn change(&mut self, index: usize, watch: &Arc<Watch>) -> bool {
-        let watched = &mut self.watches[index];
+        let watched = &mut self.roster.watches[index];
         let was = std::mem::replace(&mut watched.watch, watch.clone());
         let returns = std::mem::take(&mut watched.retired);
-        let comes_otherwise =
+        let schedule_changed =
             (was.enabled, &was.schedule, was.jitter) != (watch.enabled, &watch.schedule, watch.jitter);
-        let weighs_otherwise = was.policy != watch.policy;
-        if returns || comes_otherwise || weighs_otherwise && self.watches[index].record.candidate.is_some() {
+        let policy_changed = was.policy != watch.policy;
+        if returns || schedule_changed || policy_changed && self.roster.watches[index].record.candidate.is_some() {
             // One that was looked after until now has missed nothing: a new schedule begins now, and is no burst.
             let was_idle = returns || !was.enabled;
             self.schedule_again(index, (!was_idle).then(clock::now));
         }
-        returns || comes_otherwise || weighs_otherwise || was.hooks != watch.hooks
+        returns || schedule_changed || policy_changed || was.hooks != watch.hooks
     }
 
     /// Works out anew when a watch is due. One that waits for its gate or is being checked goes on.
     fn schedule_again(&mut self, index: usize, alive: Option<Timestamp>) {
         self.forget_due(index);
         let is_scheduled = self.is_scheduled();
-        let watched = &mut self.watches[index];
+        let watched = &mut self.roster.watches[index];
         if !watched.watch.enabled {
             unqueue(watched);
         } else if is_scheduled && watched.stage == Stage::Idle {
@@ -177,14 +167,14 @@ impl Scheduler {
     /// Takes a watch out. A check under way goes on to its end: what it finds happened while the watch was there.
     fn retire(&mut self, index: usize) {
         self.forget_due(index);
-        let watched = &mut self.watches[index];
+        let watched = &mut self.roster.watches[index];
         watched.retired = true;
         unqueue(watched);
-        self.retired.push(index);
+        self.roster.retired.push(index);
     }
 
     fn forget_due(&mut self, index: usize) {
-        if let Some(due) = self.watches[index].due.take() {
+        if let Some(due) = self.roster.watches[index].due.take() {
             self.due.remove(&(due, index));
         }
     }

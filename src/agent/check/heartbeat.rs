@@ -3,18 +3,16 @@
 //! *Invariant:* one commit a minute at any number of watches, and no record is written over a newer one.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::error;
 
-use super::scheduler::Scheduler;
+use super::scheduler::{HEARTBEAT, Scheduler};
 use super::watched::Stage;
 use crate::agent::clock;
 use crate::domain::judge::{Persist, Record};
 use crate::store::WatchId;
 
-/// How often it is noted that the agent is alive.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(60);
 /// In so many heartbeats, all records are written once, changed or not: for their last good checks. A part of them with
 /// each, so that no commit is large, and no hook waits for it.
 const BULK: usize = 60;
@@ -23,7 +21,7 @@ impl Scheduler {
     /// Notes that we are alive, and writes records that changed without a transaction of their own.
     pub(crate) fn beat(&mut self) {
         self.next_beat = Some(Instant::now() + HEARTBEAT);
-        let part = |beat: usize| self.watches.len() * beat / BULK;
+        let part = |beat: usize| self.roster.watches.len() * beat / BULK;
         let turn = part(self.beats)..part(self.beats + 1);
         self.beats = (self.beats + 1) % BULK;
         let (indices, records) = self.take_unsaved(turn);
@@ -43,7 +41,7 @@ impl Scheduler {
     pub(crate) fn take_unsaved(&mut self, turn: Range<usize>) -> (Vec<usize>, Vec<(WatchId, Record)>) {
         let (mut indices, mut records) = (Vec::new(), Vec::new());
         for index in std::mem::take(&mut self.soon).into_iter().chain(turn) {
-            let watched = &mut self.watches[index];
+            let watched = &mut self.roster.watches[index];
             if watched.unsaved.is_none() {
                 continue;
             }
@@ -62,7 +60,7 @@ impl Scheduler {
     /// What could not be written is written with the next heartbeat.
     pub(crate) fn written(&mut self, lost: Result<Vec<usize>, tokio::task::JoinError>) {
         for index in lost.unwrap_or_default() {
-            self.watches[index].unsaved = Some(Persist::Soon);
+            self.roster.watches[index].unsaved = Some(Persist::Soon);
             self.soon.push(index);
         }
     }

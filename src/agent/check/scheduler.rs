@@ -3,7 +3,7 @@
 //! One task owns all of this, so nothing is locked. It sleeps until the next due time, the next opening of a gate, or
 //! the heartbeat: no tick, no scan.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -17,29 +17,21 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::due::next_due;
-use super::heartbeat::HEARTBEAT;
-use super::lines::{held_off_line, line, unknown_watch};
+use super::handle::SchedulerRequest;
+use super::lines::{held_off_line, line};
 use super::question::{Answered, Books, Check, Checked, Question};
-use super::registries::Registries;
-use super::watched::{Done, Request, Stage, Waiter, Watched};
+use super::roster::Roster;
+use super::watched::{CheckDone, Stage, Waiter};
 use crate::agent::clock::{self, Clock};
 use crate::agent::failpoint;
 use crate::config::Config;
+use crate::domain::FailureKind;
 use crate::domain::gate::{Permit, Report};
-use crate::domain::judge::{Persist, Record, State};
-use crate::domain::{FailureKind, Watch};
+use crate::domain::judge::{Persist, Record};
 use crate::store::{Store, WatchId};
 
-/// So many watches are looked at in one go.
-pub(crate) const SOME: usize = 1000;
-
-/// One watch, as it is counted.
-pub(crate) struct Seen {
-    pub(crate) watch: Arc<Watch>,
-    pub(crate) state: State,
-    pub(crate) last_checked: Option<Timestamp>,
-    pub(crate) last_ok: Option<Timestamp>,
-}
+/// How often the agent notes that it is alive; also the longest that the loop sleeps.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// When an agent was last known to be alive.
 pub(crate) struct LastAlive(pub(crate) Option<Timestamp>);
@@ -52,11 +44,7 @@ type Ended = (usize, Vec<Served>, Permit, Option<Answered>);
 
 /// The state of the loop.
 pub(crate) struct Scheduler {
-    pub(super) watches: Vec<Watched>,
-    /// The places of watches that the config does not name any more.
-    pub(super) retired: Vec<usize>,
-    pub(super) by_name: HashMap<Arc<str>, usize>,
-    pub(crate) registries: Registries,
+    pub(super) roster: Roster,
     pub(super) due: BTreeSet<(Timestamp, usize)>,
     pub(super) books: Arc<Books>,
     /// The config that the watches are of.
@@ -66,8 +54,6 @@ pub(crate) struct Scheduler {
     pub(super) writes: JoinSet<Vec<usize>>,
     /// Watches whose records must be written with the next heartbeat; some may have been written since.
     pub(super) soon: Vec<usize>,
-    /// Changes that were accepted, by their kind.
-    pub(crate) changes: BTreeMap<&'static str, u64>,
     /// Rung when deliveries were owed.
     pub(super) bell: Arc<tokio::sync::Notify>,
     /// Rung when a watch is otherwise than before, or a registry held off or free again.
@@ -91,17 +77,13 @@ impl Scheduler {
         let (scheduled, adopted) = (schedule.is_some(), config.borrow().clone());
         let alive = schedule.and_then(|LastAlive(alive)| alive);
         let mut this = Self {
-            watches: Vec::with_capacity(records.len()),
-            retired: Vec::new(),
-            by_name: HashMap::with_capacity(records.len()),
-            registries: Registries::new(),
+            roster: Roster::with_capacity(records.len()),
             due: BTreeSet::new(),
             books: Arc::new(Books { store, config, stopping: AtomicBool::new(false) }),
             adopted: adopted.clone(),
             checks: FuturesUnordered::new(),
             writes: JoinSet::new(),
             soon: Vec::new(),
-            changes: BTreeMap::new(),
             bell,
             news: Arc::default(),
             clock: Clock::new(),
@@ -111,28 +93,12 @@ impl Scheduler {
         for (watch, (id, record)) in adopted.watches.values().zip(records) {
             this.add(watch, id, record, &adopted, alive, None);
         }
-        this.find_twins();
+        this.roster.link_twins();
         this
     }
 
-    /// Watches of the same image share a question when they are due together.
-    pub(super) fn find_twins(&mut self) {
-        self.watches.iter_mut().for_each(|watched| watched.twins = None);
-        // Sorted, since a map of all images would be the largest thing that is made at a start.
-        let watches = &self.watches;
-        let image = |index: &usize| (&watches[*index].watch.key.reference, &watches[*index].watch.key.platform);
-        let mut places: Vec<usize> = (0..watches.len()).filter(|index| !watches[*index].retired).collect();
-        places.sort_unstable_by(|a, b| image(a).cmp(&image(b)));
-        let same = places.chunk_by(|a, b| image(a) == image(b)).filter(|same| same.len() > 1);
-        for twins in same.map(Arc::<[usize]>::from).collect::<Vec<_>>() {
-            for index in &*twins {
-                self.watches[*index].twins = Some(Arc::clone(&twins));
-            }
-        }
-    }
-
     /// Runs until `stop`, or until nobody can ask any more; then ends what is under way and writes what is not on disk.
-    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<SchedulerRequest>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         loop {
             failpoint::stall("scheduler").await;
@@ -165,14 +131,14 @@ impl Scheduler {
         // Each is polled once more.
         let checks = std::mem::take(&mut self.checks);
         self.checks.extend(checks);
-        self.registries.clear_queues();
+        self.roster.registries.clear_queues();
         while let Some(ended) = self.checks.next().await {
             self.checked(ended);
         }
         while let Some(done) = self.writes.join_next().await {
             self.written(done);
         }
-        let records = self.take_unsaved(0..self.watches.len()).1;
+        let records = self.take_unsaved(0..self.roster.watches.len()).1;
         if records.is_empty() && !self.is_scheduled() {
             return;
         }
@@ -194,12 +160,12 @@ impl Scheduler {
         let mut touched = BTreeSet::new();
         while let Some((due, index)) = self.due.first().copied().filter(|(due, _)| *due <= wall) {
             self.due.remove(&(due, index));
-            let watched = &mut self.watches[index];
+            let watched = &mut self.roster.watches[index];
             watched.due = None;
             watched.wanted = true;
             touched.extend(self.enqueue(index));
         }
-        while let Some(registry) = self.registries.opened(now) {
+        while let Some(registry) = self.roster.registries.opened(now) {
             touched.insert(registry);
         }
         for registry in touched {
@@ -209,12 +175,12 @@ impl Scheduler {
 
     /// Queues a watch at its registry, which is returned, unless it is queued or being checked already.
     fn enqueue(&mut self, index: usize) -> Option<usize> {
-        let watched = &mut self.watches[index];
+        let watched = &mut self.roster.watches[index];
         if watched.stage != Stage::Idle {
             return None;
         }
         watched.stage = Stage::Queued;
-        self.registries.get_mut(watched.registry).queue.push_back(index);
+        self.roster.registries.get_mut(watched.registry).queue.push_back(index);
         Some(watched.registry)
     }
 
@@ -225,24 +191,24 @@ impl Scheduler {
         loop {
             // Those that a twin has taken along, or a reload has taken out, have left the queue in all but name; and
             // their place may be another watch's by now, that waits elsewhere.
-            let (queue, watches) = (&mut self.registries.get_mut(registry).queue, &self.watches);
+            let (queue, watches) = (&mut self.roster.registries.get_mut(registry).queue, &self.roster.watches);
             while queue.front().is_some_and(|index| !watches[*index].waits_at(registry)) {
                 queue.pop_front();
             }
-            let Some((index, permit)) = self.registries.admit(registry, now) else { break };
-            debug!(registry = self.registries.get_mut(registry).host, "the gate lets a check through");
-            let twins = self.watches[index].twins.clone();
+            let Some((index, permit)) = self.roster.registries.admit(registry, now) else { break };
+            debug!(registry = self.roster.registries.get_mut(registry).host, "the gate lets a check through");
+            let twins = self.roster.watches[index].twins.clone();
             let twins = twins.iter().flat_map(|twins| twins.iter().copied()).filter(|twin| *twin != index);
             let mut served = vec![self.serve(index)];
             for twin in twins {
-                if self.watches[twin].stage == Stage::Queued {
+                if self.roster.watches[twin].stage == Stage::Queued {
                     served.push(self.serve(twin));
                 }
             }
-            let key = self.watches[index].watch.key.clone();
+            let key = self.roster.watches[index].watch.key.clone();
             let question = Question {
                 books: self.books.clone(),
-                client: self.registries.get_mut(registry).client(),
+                client: self.roster.registries.get_mut(registry).client(),
                 reference: key.reference,
                 platform: key.platform,
                 checks: served.iter().map(|(index, _)| self.begin(*index)).collect(),
@@ -257,12 +223,12 @@ impl Scheduler {
 
     /// A watch and those who wait for its check, which begins.
     fn serve(&mut self, index: usize) -> Served {
-        (index, std::mem::take(&mut self.watches[index].waiting))
+        (index, std::mem::take(&mut self.roster.watches[index].waiting))
     }
 
     /// Takes a watch out of the queue and to its check.
     fn begin(&mut self, index: usize) -> Check {
-        let watched = &mut self.watches[index];
+        let watched = &mut self.roster.watches[index];
         let dry = !std::mem::take(&mut watched.wanted);
         watched.stage = Stage::Checking { dry };
         Check { id: watched.id, watch: watched.watch.clone(), record: watched.record.clone(), dry_run: dry }
@@ -273,13 +239,13 @@ impl Scheduler {
         let wall = clock::now();
         let due =
             self.due.first().map(|(due, _)| now + Duration::try_from(due.duration_since(wall)).unwrap_or_default());
-        let wakes = [due, self.registries.next_opening(), self.next_beat];
+        let wakes = [due, self.roster.registries.next_opening(), self.next_beat];
         wakes.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 
     fn checked(&mut self, (registry, served, permit, answered): Ended) {
         for (index, _) in &served {
-            self.watches[*index].stage = Stage::Idle;
+            self.roster.watches[*index].stage = Stage::Idle;
         }
         // They gave up because we stop, and nothing is known.
         let Some(answered) = answered else { return };
@@ -295,7 +261,7 @@ impl Scheduler {
 
     /// Remembers what a check came to, tells those who wait for it, and sees to the next one.
     fn conclude(&mut self, (index, waiters): Served, mut checked: Checked) {
-        let watched = &mut self.watches[index];
+        let watched = &mut self.roster.watches[index];
         if !checked.dry_run {
             if watched.record.state() != checked.record.state() {
                 self.news.notify_one();
@@ -305,14 +271,14 @@ impl Scheduler {
             if watched.unsaved >= Some(Persist::Soon) {
                 self.soon.push(index);
             }
-            self.registries.get_mut(watched.registry).tally.count(&checked);
+            self.roster.registries.get_mut(watched.registry).tally.count(&checked);
             for kind in &checked.changes {
-                *self.changes.entry(kind.as_str()).or_default() += 1;
+                *self.roster.changes.entry(kind.as_str()).or_default() += 1;
             }
         }
         for waiter in waiters {
             // Who asked may have gone.
-            let _ = waiter.reply.send(Done { id: watched.id, line: line(&watched.watch, &checked) });
+            let _ = waiter.reply.send(CheckDone { id: watched.id, line: line(&watched.watch, &checked) });
         }
         if !checked.owed.is_empty() {
             failpoint::step("check: remembered");
@@ -325,7 +291,7 @@ impl Scheduler {
     /// away, else when it is due.
     fn come_back(&mut self, index: usize, checked: &Checked) {
         let is_scheduled = self.is_scheduled();
-        let watched = &mut self.watches[index];
+        let watched = &mut self.roster.watches[index];
         let is_scheduled = is_scheduled && watched.watch.enabled && !watched.retired;
         let limited = checked.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::RateLimited);
         watched.wanted |= is_scheduled && limited;
@@ -339,8 +305,8 @@ impl Scheduler {
     }
 
     fn release(&mut self, index: usize, permit: Permit, requests: u32, report: Report, now: Instant) {
-        let before = self.registries.held_off(index, now);
-        let registry = self.registries.get_mut(index);
+        let before = self.roster.registries.held_off(index, now);
+        let registry = self.roster.registries.get_mut(index);
         let was_held_off = registry.gate.held_off().is_some();
         registry.gate.release(permit, requests, report, now, fastrand::f64());
         registry.tally.requests += u64::from(requests);
@@ -360,18 +326,18 @@ impl Scheduler {
     /// Nobody waits at a closed gate: those who asked are told, and what is due by itself stays queued.
     fn refuse_queued(&mut self, registry: usize, cause: FailureKind) {
         let scheduled = self.is_scheduled();
-        let queue = std::mem::take(&mut self.registries.get_mut(registry).queue);
+        let queue = std::mem::take(&mut self.roster.registries.get_mut(registry).queue);
         for index in queue {
-            let watched = &mut self.watches[index];
+            let watched = &mut self.roster.watches[index];
             if !watched.waits_at(registry) {
                 continue;
             }
             let line = held_off_line(watched, cause);
             for waiter in std::mem::take(&mut watched.waiting) {
-                let _ = waiter.reply.send(Done { id: watched.id, line: line.clone() });
+                let _ = waiter.reply.send(CheckDone { id: watched.id, line: line.clone() });
             }
             if scheduled && watched.wanted {
-                self.registries.get_mut(registry).queue.push_back(index);
+                self.roster.registries.get_mut(registry).queue.push_back(index);
             } else {
                 watched.stage = Stage::Idle;
                 watched.wanted = false;
@@ -379,14 +345,14 @@ impl Scheduler {
         }
     }
 
-    fn answer(&mut self, request: Request) {
+    fn answer(&mut self, request: SchedulerRequest) {
         match request {
-            Request::Look(look) => look(self),
-            Request::Adopt { config, opened, done } => {
+            SchedulerRequest::Look(look) => look(&self.roster),
+            SchedulerRequest::Adopt { config, opened, done } => {
                 let _ = done.send(self.adopt(config, opened));
             }
-            Request::Check { names, waiter, accepted } => {
-                let found = self.find(&names);
+            SchedulerRequest::Check { names, waiter, accepted } => {
+                let found = self.roster.find(&names);
                 let _ = accepted.send(found.as_ref().map(Vec::len).map_err(Clone::clone));
                 let mut touched = BTreeSet::new();
                 for index in found.unwrap_or_default() {
@@ -400,33 +366,15 @@ impl Scheduler {
         }
     }
 
-    fn find(&self, names: &[String]) -> Result<Vec<usize>, String> {
-        if names.is_empty() {
-            let enabled = self.by_name.values().copied().filter(|index| self.watches[*index].watch.enabled);
-            let mut all: Vec<usize> = enabled.collect();
-            // In the order of the config, so that the same check asks in the same order each time.
-            all.sort_unstable_by(|a, b| self.watches[*a].watch.name().cmp(self.watches[*b].watch.name()));
-            return Ok(all);
-        }
-        let find = |name: &String| {
-            self.by_name
-                .get(name.as_str())
-                .copied()
-                .ok_or_else(|| unknown_watch(name, self.by_name.keys().map(|n| &**n)))
-        };
-        let found: Result<BTreeSet<usize>, String> = names.iter().map(find).collect();
-        Ok(found?.into_iter().collect())
-    }
-
     /// Brings a check forward. One that is under way does not count: it may have asked before whatever is looked for
     /// has happened. A closed gate is not bypassed. The registry whose queue has grown is told.
     fn check_now(&mut self, index: usize, waiter: Waiter) -> Option<usize> {
-        let watched = &mut self.watches[index];
+        let watched = &mut self.roster.watches[index];
         if watched.stage != (Stage::Checking { dry: false })
-            && let Some((cause, _)) = self.registries.held_off(watched.registry, Instant::now())
+            && let Some((cause, _)) = self.roster.registries.held_off(watched.registry, Instant::now())
         {
             let line = held_off_line(watched, cause);
-            let _ = waiter.reply.send(Done { id: watched.id, line });
+            let _ = waiter.reply.send(CheckDone { id: watched.id, line });
             return None;
         }
         if !waiter.dry_run {
@@ -439,29 +387,6 @@ impl Scheduler {
         self.enqueue(index)
     }
 
-    /// The watches that the config names, in no order.
-    pub(crate) fn live(&self) -> impl Iterator<Item = &Watched> {
-        self.by_name.values().map(|index| &self.watches[*index])
-    }
-
-    /// A part of the watches that are checked by themselves, from this place on, and whether that was the end: there may
-    /// be many, and whoever looks at all of them keeps nobody waiting.
-    pub(crate) fn some(&self, from: usize) -> (Vec<Seen>, bool) {
-        let now = Instant::now();
-        let part = self.watches.iter().skip(from).take(SOME);
-        let wanted = part.filter(|watched| watched.watch.enabled && !watched.retired);
-        let seen = |watched: &Watched| Seen {
-            watch: watched.watch.clone(),
-            state: match self.registries.held_off(watched.registry, now) {
-                Some(_) if watched.due.is_none() => State::Failing,
-                _ => watched.record.state(),
-            },
-            last_checked: watched.record.last_checked,
-            last_ok: watched.record.last_ok,
-        };
-        (wanted.map(seen).collect(), from + SOME >= self.watches.len())
-    }
-
     pub(super) fn is_scheduled(&self) -> bool {
         self.next_beat.is_some()
     }
@@ -471,10 +396,10 @@ impl Scheduler {
         let now = clock::now();
         let moved = |due: Timestamp| due.min(due.checked_add(offset).unwrap_or(due));
         let due = std::mem::take(&mut self.due).into_iter();
-        let due = due.map(|(due, index)| (moved(due).min(self.watches[index].watch.next_due(now)), index));
+        let due = due.map(|(due, index)| (moved(due).min(self.roster.watches[index].watch.next_due(now)), index));
         self.due = due.collect();
         for (due, index) in &self.due {
-            self.watches[*index].due = Some(*due);
+            self.roster.watches[*index].due = Some(*due);
         }
         warn!(?offset, "the clock was set; due times follow it");
         // Runs that wait have due times, too.

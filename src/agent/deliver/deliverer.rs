@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::message::Message;
-use crate::agent::serve::signs::Ping;
 use crate::agent::tally::{AttemptTally, Attempts};
 use crate::agent::{clock, failpoint};
 use crate::config::{Config, Hook};
@@ -44,24 +43,21 @@ pub(crate) struct Deliverer {
     pub(crate) ended: broadcast::Sender<WatchId>,
     /// What attempts have come to.
     pub(crate) attempts: Arc<watch::Sender<Attempts>>,
+    /// Counts the rounds of the loop, for [`Deliverer::ping`].
+    pub(crate) rounds: Arc<watch::Sender<u64>>,
+    /// Turns true when the agent begins to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
     /// Turns true when running hooks must end.
     pub(crate) cut: watch::Receiver<bool>,
 }
 
 impl Deliverer {
-    /// Delivers until `stop`, then lets what runs go on for its grace, and cuts what is left.
-    /// Answers `pings` after its next claim.
-    pub(crate) async fn serve(
-        self,
-        stop: impl Future<Output = ()>,
-        cut: watch::Sender<bool>,
-        mut pings: mpsc::Receiver<Ping>,
-    ) {
+    /// Delivers until the agent stops, then lets what runs go on for its grace, and cuts what is left.
+    pub(crate) async fn serve(self, cut: watch::Sender<bool>) {
         let mut runs = JoinSet::new();
         let mut busy = Busy::new();
         let (free, mut freed) = mpsc::unbounded_channel();
-        let mut asked: Option<Ping> = None;
-        tokio::pin!(stop);
+        let mut stopping = self.stopping.clone();
         loop {
             failpoint::stall("deliverer").await;
             let wake = match self.claim(&busy).await {
@@ -85,14 +81,11 @@ impl Deliverer {
                     TRY_AGAIN
                 }
             };
-            // Only now: the claim is what must go on.
-            if let Some(ping) = asked.take() {
-                let _ = ping.send(());
-            }
+            // After the claim, because the claim is what must go on.
+            self.rounds.send_modify(|rounds| *rounds += 1);
             tokio::select! {
-                () = &mut stop => break,
+                _ = stopping.wait_for(|stopping| *stopping) => break,
                 () = self.bell.notified() => {}
-                Some(ping) = pings.recv() => asked = Some(ping),
                 Some(hook) = freed.recv() => {
                     leave(&mut busy, &hook);
                     while let Ok(hook) = freed.try_recv() {
@@ -113,6 +106,13 @@ impl Deliverer {
                 while runs.join_next().await.is_some() {}
             }
         }
+    }
+
+    /// Returns once the loop has come round, with a claim.
+    pub(crate) async fn ping(&self) {
+        let mut rounds = self.rounds.subscribe();
+        self.bell.notify_one();
+        let _ = rounds.changed().await;
     }
 
     /// The config of the moment. What belongs together must go by one and the same.

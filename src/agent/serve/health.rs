@@ -2,15 +2,20 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::agent::check::roster::WatchView;
 use crate::control::wire::{ConfigStatus, FailedDelivery, Health, Problem, Status, Unwell, WatchStatus};
 use crate::domain::Watch;
+use crate::store::Trouble;
 
 /// A check may come so much later than it was due: it may wait for its registry's gate, behind others.
 const LATE: SignedDuration = SignedDuration::from_mins(10);
 
+/// Reasons that a probe is told; more are counted.
+const REASONS: usize = 10;
+
 /// One thing that is wrong.
 #[derive(Debug)]
-pub enum Trouble<'a> {
+pub enum Finding<'a> {
     /// No agent runs, so nothing is checked.
     NoAgent,
     /// Nothing can be recorded, so no hook is run.
@@ -32,39 +37,65 @@ pub enum Trouble<'a> {
 
 /// The worst first: nothing is checked, nothing can be recorded, hooks were given up, checks fail, a check is late, the
 /// config is not what the agent goes by.
-pub fn troubles(status: &Status, now: Timestamp) -> Vec<Trouble<'_>> {
+pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
     let no_agent = status.source != "agent";
     let enabled = || status.watches.iter().filter(|watch| watch.enabled);
     let due = |watch: &WatchStatus| watch.due.filter(|due| !no_agent && is_late(*due, now));
     let mut all = Vec::new();
-    all.extend(no_agent.then_some(Trouble::NoAgent));
-    all.extend(status.store.iter().map(Trouble::Held));
-    all.extend(status.failed.iter().map(Trouble::Failed));
-    all.extend(enabled().filter(|watch| watch.state == "failing").map(Trouble::Failing));
-    all.extend(enabled().filter_map(|watch| Some(Trouble::Stale { watch, due: due(watch)? })));
-    all.extend(status.config.iter().filter_map(|config| Some(Trouble::Refused(config, config.error.as_deref()?))));
+    all.extend(no_agent.then_some(Finding::NoAgent));
+    all.extend(status.store.iter().map(Finding::Held));
+    all.extend(status.failed.iter().map(Finding::Failed));
+    all.extend(enabled().filter(|watch| watch.state == "failing").map(Finding::Failing));
+    all.extend(enabled().filter_map(|watch| Some(Finding::Stale { watch, due: due(watch)? })));
+    all.extend(status.config.iter().filter_map(|config| Some(Finding::Refused(config, config.error.as_deref()?))));
     all
 }
 
+/// Whether the checks are as fresh as the schedules say, and can be recorded; if not, why not.
+pub(crate) fn current(
+    watches: &[WatchView],
+    trouble: Option<Trouble>,
+    loaded: Timestamp,
+    now: Timestamp,
+) -> Result<(), String> {
+    let held = trouble.map(|trouble| format!("hooks are held: {}", trouble.message));
+    let mut reasons: Vec<String> = held.into_iter().collect();
+    for WatchView { watch, last_checked, .. } in watches {
+        let due = match last_checked {
+            Some(last) => overdue(watch, *last, now),
+            // It was due as soon as it was known.
+            None => is_late(loaded, now).then_some(loaded),
+        };
+        reasons.extend(due.map(|due| format!("{}: its check was due at {due}", watch.name())));
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let more = reasons.len().saturating_sub(REASONS);
+    reasons.truncate(REASONS);
+    reasons.extend((more > 0).then(|| format!("and {more} more")));
+    Err(reasons.join("\n"))
+}
+
 /// When the check after the one at `last` was due, if that is long ago.
-pub(crate) fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
+fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
     // To ask a cron expression costs more than to see that it cannot matter.
     is_late(last, now).then(|| watch.next_due(last)).filter(|due| is_late(*due, now))
 }
 
 /// Whether what was due then should have happened by now.
-pub(crate) fn is_late(due: Timestamp, now: Timestamp) -> bool {
+fn is_late(due: Timestamp, now: Timestamp) -> bool {
     now.duration_since(due) > LATE
 }
 
-/// All troubles as they are told in JSON, each with its `message`.
-pub fn told<'a>(status: &Status, troubles: &[Trouble<'a>], message: impl Fn(&Trouble<'a>) -> String) -> Health {
-    let problems = troubles.iter().map(|trouble| trouble.told(message(trouble))).collect();
+/// All findings as they are told in JSON, each with its `message`.
+pub fn report<'a>(status: &Status, findings: &[Finding<'a>], message: impl Fn(&Finding<'a>) -> String) -> Health {
+    let problems = findings.iter().map(|finding| finding.problem(message(finding))).collect();
     let watches = status.watches.iter().filter(|watch| watch.enabled).count();
-    Health { ok: troubles.is_empty(), watches, problems }
+    Health { ok: findings.is_empty(), watches, problems }
 }
 
-impl Trouble<'_> {
+impl Finding<'_> {
     /// A stable word for it.
     pub fn what(&self) -> &'static str {
         match self {
@@ -97,7 +128,7 @@ impl Trouble<'_> {
         }
     }
 
-    fn told(&self, message: String) -> Unwell {
+    fn problem(&self, message: String) -> Unwell {
         let (watch, hook, delivery) = match self {
             Self::NoAgent | Self::Held(_) | Self::Refused(..) => (None, None, None),
             Self::Failed(FailedDelivery { watch, hook, id, .. }) => (Some(watch), Some(hook), Some(id)),

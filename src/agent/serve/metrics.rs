@@ -5,17 +5,16 @@
 
 use std::time::Instant;
 
-use super::operations::Answers;
 use super::page::{Kind, Page};
 use crate::agent::check::registries::Registry;
-use crate::agent::check::scheduler::{Scheduler, Seen};
+use crate::agent::check::roster::{Roster, WatchView};
 use crate::agent::tally::{Attempts, CheckTally, Counts};
 use crate::domain::ChangeKind;
 use crate::domain::judge::State;
 use crate::store::{HookOwed, Trouble};
 
 /// One registry, as it is at a scrape.
-struct RegistryNow {
+pub(crate) struct RegistryNow {
     host: String,
     tally: CheckTally,
     waiting: usize,
@@ -23,44 +22,30 @@ struct RegistryNow {
 }
 
 /// All that is on the page.
-struct Scraped {
-    registries: Vec<RegistryNow>,
-    changes: Counts,
-    watches: Vec<Seen>,
-    owed: Vec<HookOwed>,
-    attempts: Attempts,
-    trouble: Option<Trouble>,
-    loaded: jiff::Timestamp,
-    is_reload_well: bool,
+pub(crate) struct Scraped {
+    pub(crate) registries: Vec<RegistryNow>,
+    pub(crate) changes: Counts,
+    pub(crate) watches: Vec<WatchView>,
+    pub(crate) owed: Vec<HookOwed>,
+    pub(crate) attempts: Attempts,
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) loaded: jiff::Timestamp,
+    pub(crate) is_reload_well: bool,
 }
 
-impl Answers {
-    /// The page of metrics.
-    pub(crate) async fn metrics(&self) -> Result<String, String> {
-        let stopping = "the agent is stopping";
-        let look = |scheduler: &Scheduler| {
-            let one = |registry: &Registry| RegistryNow {
-                host: registry.host.clone(),
-                tally: registry.tally.clone(),
-                waiting: registry.queue.len(),
-                remaining: registry.remaining(),
-            };
-            (scheduler.registries.iter().map(one).collect(), scheduler.changes.clone())
-        };
-        let (registries, changes) = self.look(look).await.ok_or(stopping)?;
-        let watches = self.all_seen().await.ok_or(stopping)?;
-        let store = &self.deliverer.store;
-        let owed = store.owed_by_hook().await.map_err(|why| why.to_string())?;
-        let attempts = self.deliverer.attempts.borrow().clone();
-        let (loaded, is_reload_well) = (self.config.borrow().loaded, self.config.borrow().error.is_none());
-        let trouble = store.trouble();
-        let scraped = Scraped { registries, changes, watches, owed, attempts, trouble, loaded, is_reload_well };
-        tokio::task::spawn_blocking(move || scraped.page()).await.map_err(|_| stopping.to_owned())
-    }
+/// Copies what the scheduler has counted.
+pub(crate) fn of_agent(roster: &Roster) -> (Vec<RegistryNow>, Counts) {
+    let one = |registry: &Registry| RegistryNow {
+        host: registry.host.clone(),
+        tally: registry.tally.clone(),
+        waiting: registry.queue.len(),
+        remaining: registry.remaining(),
+    };
+    (roster.registries.iter().map(one).collect(), roster.changes.clone())
 }
 
 impl Scraped {
-    fn page(&self) -> String {
+    pub(crate) fn page(&self) -> String {
         let mut page = Page::default();
         self.agent(&mut page);
         self.watches(&mut page);
@@ -90,7 +75,7 @@ impl Scraped {
         }
         let help = "When the registry last answered for a watch; no sample before the first time.";
         let mut last_ok = page.family("taghook_watch_last_ok_timestamp_seconds", Kind::Gauge, help);
-        for Seen { watch, last_ok: at, .. } in &self.watches {
+        for WatchView { watch, last_ok: at, .. } in &self.watches {
             if let Some(at) = at {
                 last_ok.sample(&[("watch", watch.name())], seconds(*at));
             }

@@ -1,276 +1,178 @@
-//! Answers what the control socket asks.
+//! What can be asked of taghook: one method per verb. The doors, which are the routes of the socket and the commands that
+//! work on the state without an agent, do nothing but call them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::sync::{Notify, mpsc, watch};
 
-use super::routes::{Command, Told, Undone};
-use super::signs::Vitals;
-use super::{act, health, status};
-use crate::agent::check::scheduler::Scheduler;
-use crate::agent::check::watched::{Done, Request, Waiter};
+use super::checks::{self, CheckEvent};
+use super::health;
+use super::signs::Signs;
+use super::{metrics, status};
+use crate::agent::check::handle::SchedulerHandle;
+use crate::agent::check::lines::unknown_watch;
+use crate::agent::clock;
 use crate::agent::deliver::deliverer::Deliverer;
-use crate::agent::error::Error as AgentError;
-use crate::agent::{clock, reload};
+use crate::agent::error::Error;
+use crate::agent::parts::PATIENCE;
+use crate::agent::reload::Reloader;
+use crate::config::Config;
 use crate::control::wire::{
-    CheckLine, CheckRequest, ConfigStatus, DeliveryLine, Health, Leftover, PauseRequest, Paused, Problem, PruneRequest,
-    RetryLine, RetryRequest, Status,
+    CheckRequest, ConfigStatus, Health, Leftover, PauseRequest, Paused, PruneRequest, Reloaded, RetryLine,
+    RetryRequest, Status,
 };
-use crate::domain::FailureKind;
-use crate::store::{DeliveryRow, Error, Fed, Store, WatchId};
+use crate::store::{DeliveryRow, Fed, Lock, Store, WatchId};
 
-/// So much of what a failed hook printed is told with its failure; the log and the state have all of it.
-const LAST_LINES: usize = 5;
+/// The verbs that need nothing but the ledger: the same with an agent and without one.
+pub struct LedgerOperations {
+    store: Store,
+    config: watch::Receiver<Arc<Config>>,
+    /// Rung when something new may be due.
+    bell: Arc<Notify>,
+}
 
-/// The ways from the socket to the parts of the agent.
-pub(crate) struct Answers {
-    pub(crate) requests: mpsc::Sender<Request>,
+impl LedgerOperations {
+    pub(crate) fn new(store: Store, config: watch::Receiver<Arc<Config>>, bell: Arc<Notify>) -> Self {
+        Self { store, config, bell }
+    }
+
+    /// Owes the newest digest again to the watch and hook of each of these deliveries, in new deliveries.
+    pub async fn retry(&self, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
+        let fed = self.fed().await?;
+        let ids = if request.failed { self.store.failed(fed.clone()).await? } else { request.ids };
+        let retried = self.store.retry(ids, fed, clock::now()).await?;
+        let retried = retried.map_err(|refused| Error::Refused(refused.to_string()))?;
+        self.bell.notify_one();
+        Ok(retried.into_iter().map(|one| RetryLine { id: one.id, watch: one.watch, hook: one.hook }).collect())
+    }
+
+    /// Holds the hooks of watches, or lets them go.
+    pub async fn pause(&self, request: PauseRequest) -> Result<Paused, Error> {
+        let config = self.config.borrow().clone();
+        let known = || config.watches.keys().map(|name| &**name);
+        if let Some(name) = request.watches.iter().find(|name| !config.watches.contains_key(name.as_str())) {
+            return Err(Error::Refused(unknown_watch(name, known())));
+        }
+        let watches: Vec<WatchId> = self.rows(&config, &request.watches).await?;
+        let changed = self.store.pause(watches, request.paused).await?;
+        self.bell.notify_one();
+        Ok(Paused { changed })
+    }
+
+    /// Lists what is left over from an earlier config, or discards it.
+    pub async fn prune(&self, request: PruneRequest) -> Result<Vec<Leftover>, Error> {
+        let fed = self.fed().await?;
+        let discarded = request.all || !request.discard.is_empty();
+        let only = (!request.all).then(|| request.discard.into_iter().collect());
+        let rows = match discarded {
+            true => self.store.discard(only, fed, clock::now()).await?,
+            false => self.store.leftovers(fed).await?,
+        };
+        let leftover = |row: DeliveryRow| Leftover {
+            id: row.id,
+            watch: row.watch,
+            hook: row.hook,
+            change: row.change,
+            to: row.to,
+            state: row.state,
+            error: row.error,
+            discarded,
+        };
+        Ok(rows.into_iter().map(leftover).collect())
+    }
+
+    async fn rows(&self, config: &Config, names: &[String]) -> Result<Vec<WatchId>, Error> {
+        let keys = names.iter().filter_map(|name| Some(config.watches.get(name.as_str())?.key.clone())).collect();
+        Ok(self.store.open_watches(keys).await?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The hooks of each configured watch.
+    async fn fed(&self) -> Result<Fed, Error> {
+        let config = self.config.borrow().clone();
+        let keys = config.watches.values().map(|watch| watch.key.clone()).collect();
+        let opened = self.store.open_watches(keys).await?;
+        Ok(config.watches.values().zip(opened).map(|(watch, (id, _))| (id, watch.hooks.clone())).collect())
+    }
+}
+
+/// Carries out an operation on the state itself, for a command that found no agent.
+pub async fn without_agent<T>(
+    config: Config,
+    operation: impl AsyncFnOnce(&LedgerOperations) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let _lock = Lock::acquire(&config.state, PATIENCE).await?;
+    let store = Store::open(&config.state)?;
+    let (_, config) = watch::channel(Arc::new(config));
+    let done = operation(&LedgerOperations::new(store.clone(), config, Arc::default())).await;
+    let _ = store.checkpoint().await;
+    done
+}
+
+/// All verbs of a running agent.
+pub(crate) struct Operations {
+    pub(crate) ledger: LedgerOperations,
+    pub(crate) scheduler: SchedulerHandle,
     pub(crate) deliverer: Deliverer,
-    pub(crate) reload: mpsc::Sender<reload::Asked>,
-    pub(crate) config: watch::Receiver<reload::Current>,
-    pub(crate) vitals: Vitals,
+    pub(crate) reloader: Arc<Reloader>,
+    /// The config that is in force.
+    pub(crate) config: watch::Receiver<ConfigStatus>,
+    pub(crate) signs: Signs,
 }
 
-impl Answers {
-    pub(crate) async fn serve(self, mut commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
-        let this = Arc::new(self);
-        let mut answers = JoinSet::new();
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::Status(reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { this.status(reply).await });
-                    }
-                    Some(Command::Health(reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { this.health(reply).await });
-                    }
-                    Some(Command::Alive(reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { drop(reply.send(this.alive().await)) });
-                    }
-                    Some(Command::Current(reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { drop(reply.send(this.current().await)) });
-                    }
-                    Some(Command::Metrics(reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { drop(reply.send(this.metrics().await)) });
-                    }
-                    Some(Command::Check(request, reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { this.check(request, reply).await });
-                    }
-                    Some(Command::Retry(request, reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { this.retry(request, reply).await });
-                    }
-                    Some(Command::Pause(request, reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { this.pause(request, reply).await });
-                    }
-                    Some(Command::Prune(request, reply)) => {
-                        let this = this.clone();
-                        answers.spawn(async move { this.prune(request, reply).await });
-                    }
-                    Some(Command::Reload(reply)) => {
-                        let reload = this.reload.clone();
-                        answers.spawn(async move { drop(reload.send(reply).await) });
-                    }
-                    None => break,
-                },
-                Some(_) = answers.join_next() => {}
-                () = &mut stop => break,
-            }
-        }
+impl Operations {
+    /// All that is known of all watches.
+    pub(crate) async fn status(&self) -> Result<Status, Error> {
+        let watches = self.scheduler.look(status::of_agent).await?;
+        let config = self.config.borrow().clone();
+        Ok(status::complete(watches, config, &self.deliverer.store).await?)
     }
 
-    async fn status(&self, reply: oneshot::Sender<Result<Status, String>>) {
-        let Some(status) = self.known().await else { return };
-        let _ = reply.send(status);
+    /// What is wrong, the worst first.
+    pub(crate) async fn health(&self) -> Result<Health, Error> {
+        let status = self.status().await?;
+        let findings = health::findings(&status, clock::now());
+        Ok(health::report(&status, &findings, health::Finding::message))
     }
 
-    async fn health(&self, reply: oneshot::Sender<Result<Health, String>>) {
-        let Some(status) = self.known().await else { return };
-        let found = status.map(|status| {
-            let troubles = health::troubles(&status, clock::now());
-            health::told(&status, &troubles, health::Trouble::message)
-        });
-        let _ = reply.send(found);
+    /// Whether every part responds; if not, which does not.
+    pub(crate) async fn alive(&self) -> Result<(), String> {
+        self.signs.probe().await
     }
 
-    /// All that is known; `None` when the loop is stopping.
-    async fn known(&self) -> Option<Result<Status, String>> {
-        let watches = self.look(status::of_agent).await?;
-        let reload::Current { path, loaded, error } = self.config.borrow().clone();
-        let config = Some(ConfigStatus { path, loaded, error });
-        let status = status::complete(watches, config, &self.deliverer.store).await;
-        Some(status.map_err(|error| error.to_string()))
+    /// Whether what is known is as fresh as the schedules say, and can be recorded; if not, why not.
+    pub(crate) async fn current(&self) -> Result<(), String> {
+        let watches = self.scheduler.all_views().await.map_err(|stopping| stopping.to_string())?;
+        let loaded = self.config.borrow().loaded;
+        health::current(&watches, self.deliverer.store.trouble(), loaded, clock::now())
     }
 
-    async fn retry(&self, request: RetryRequest, reply: oneshot::Sender<Result<Vec<RetryLine>, Undone>>) {
-        let Some(fed) = self.fed().await else { return };
-        let done = act::retry(&self.deliverer.store, fed, request).await;
-        self.deliverer.bell.notify_one();
-        let _ = reply.send(done.map_err(undone));
-    }
-
-    async fn pause(&self, request: PauseRequest, reply: oneshot::Sender<Result<Paused, Undone>>) {
-        let known = self.look(|scheduler| {
-            let watches = scheduler.live();
-            watches.map(|watched| (watched.watch.name().to_owned(), watched.id)).collect::<HashMap<_, _>>()
-        });
-        let Some(known) = known.await else { return };
-        let done = act::pause(&self.deliverer.store, &known, request).await;
-        self.deliverer.bell.notify_one();
-        let _ = reply.send(done.map_err(undone));
-    }
-
-    async fn prune(&self, request: PruneRequest, reply: oneshot::Sender<Result<Vec<Leftover>, Undone>>) {
-        let Some(fed) = self.fed().await else { return };
-        let done = act::prune(&self.deliverer.store, fed, request).await;
-        let _ = reply.send(done.map_err(undone));
-    }
-
-    /// The hooks of each watch.
-    async fn fed(&self) -> Option<Fed> {
-        let fed = |scheduler: &Scheduler| {
-            scheduler.live().map(|watched| (watched.id, watched.watch.hooks.clone())).collect::<Fed>()
+    /// The page of metrics, in Prometheus' text format.
+    pub(crate) async fn metrics(&self) -> Result<String, Error> {
+        let (registries, changes) = self.scheduler.look(metrics::of_agent).await?;
+        let config = self.config.borrow().clone();
+        let scraped = metrics::Scraped {
+            registries,
+            changes,
+            watches: self.scheduler.all_views().await?,
+            owed: self.deliverer.store.owed_by_hook().await?,
+            attempts: self.deliverer.attempts.borrow().clone(),
+            trouble: self.deliverer.store.trouble(),
+            loaded: config.loaded,
+            is_reload_well: config.error.is_none(),
         };
-        self.look(fed).await
+        // Off the loop: at 100,000 watches the page has megabytes.
+        tokio::task::spawn_blocking(move || scraped.page()).await.map_err(|_| Error::Stopping)
     }
 
-    /// What the loop knows; `None` when it is stopping.
-    pub(crate) async fn look<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Scheduler) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (tell, told) = oneshot::channel();
-        let look = Request::Look(Box::new(move |scheduler| drop(tell.send(look(scheduler)))));
-        self.requests.send(look).await.ok()?;
-        told.await.ok()
+    /// Checks watches now. Each result is sent once what its hooks are owed has been tried.
+    pub(crate) async fn check(&self, request: CheckRequest) -> Result<mpsc::Receiver<CheckEvent>, Error> {
+        let dry_run = request.dry_run;
+        let checks = self.scheduler.check(request).await?;
+        Ok(checks::follow(checks, self.deliverer.clone(), dry_run))
     }
 
-    async fn check(&self, request: CheckRequest, reply: oneshot::Sender<Result<mpsc::Receiver<Told>, String>>) {
-        let (done, mut results) = mpsc::unbounded_channel();
-        let (accepted, acceptance) = oneshot::channel();
-        let waiter = Waiter { reply: done, dry_run: request.dry_run };
-        if self.requests.send(Request::Check { names: request.watches, waiter, accepted }).await.is_err() {
-            return;
-        }
-        let (lines, answer) = mpsc::channel(64);
-        let expected = match acceptance.await {
-            Ok(Ok(expected)) => expected,
-            Ok(Err(why)) => {
-                let why = format!("{why} (after an edit of the config: `taghook reload`)");
-                return drop(reply.send(Err(why)));
-            }
-            Err(_) => return,
-        };
-        let _ = reply.send(Ok(answer));
-        // Each waits for its own hooks, so that a slow one delays nobody else's line; and looks only when an attempt of
-        // its own watch has ended, or thousands would look at each end of an attempt.
-        let (mut waiting, mut bells) = (JoinSet::new(), HashMap::<WatchId, Arc<Notify>>::new());
-        let (mut ended, mut left) = (self.deliverer.ended.subscribe(), expected);
-        let (enough, mut has_ended) = (watch::Sender::new(false), true);
-        let mut patience = interval(self.deliverer.longest_run().max(Duration::from_secs(1)));
-        while left > 0 || !waiting.is_empty() {
-            tokio::select! {
-                one = results.recv(), if left > 0 => {
-                    let Some(one) = one else { return };
-                    left -= 1;
-                    let patience = Patience {
-                        ended: bells.entry(one.id).or_default().clone(),
-                        enough: enough.subscribe(),
-                    };
-                    let (lines, store, dry_run) = (lines.clone(), self.deliverer.store.clone(), request.dry_run);
-                    waiting.spawn(async move {
-                        let line = if dry_run { one.line } else { settled(&store, one, patience).await };
-                        let _ = lines.send(Told::Line(Box::new(line))).await;
-                    });
-                }
-                Some(_) = waiting.join_next() => {}
-                watch = ended.recv() => {
-                    has_ended = true;
-                    match watch {
-                        Ok(watch) => bells.get(&watch).into_iter().for_each(|bell| bell.notify_one()),
-                        // Some were missed.
-                        Err(_) => bells.values().for_each(|bell| bell.notify_one()),
-                    }
-                }
-                // Something ends within the longest timeout, or nothing will. Meanwhile a watch may have been paused.
-                _ = patience.tick() => match std::mem::take(&mut has_ended) || left > 0 {
-                    true => bells.values().for_each(|bell| bell.notify_one()),
-                    false => drop(enough.send_replace(true)),
-                },
-            }
-        }
-        let _ = lines.send(Told::End).await;
+    /// Switches to the config as it is on disk now: to all of it, or not at all.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, Error> {
+        self.reloader.reload().await
     }
-}
-
-fn undone(error: AgentError) -> Undone {
-    match error {
-        AgentError::Refused(why) => Undone::Refused(why),
-        error => Undone::Failed(error.to_string()),
-    }
-}
-
-/// Until when a watch's hooks are waited for.
-struct Patience {
-    /// Rung when an attempt for this watch has ended.
-    ended: Arc<Notify>,
-    /// Turns true when no attempt of any watch has ended for long.
-    enough: watch::Receiver<bool>,
-}
-
-/// Waits until what a watch's hooks are owed has been tried once, as far as it may be tried now.
-async fn settled(store: &Store, done: Done, patience: Patience) -> CheckLine {
-    match try_settled(store, done.id, patience).await {
-        Ok(deliveries) => CheckLine { deliveries, ..done.line },
-        Err(error) => {
-            let problem = Problem { kind: FailureKind::Store.as_str().into(), message: error.to_string() };
-            CheckLine { outcome: "failed".into(), error: Some(problem), ..done.line }
-        }
-    }
-}
-
-async fn try_settled(store: &Store, watch: WatchId, mut patience: Patience) -> Result<Vec<DeliveryLine>, Error> {
-    let open = store.open_deliveries(watch).await?;
-    let tried: HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
-    let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
-    loop {
-        let rows = store.deliveries(ids.clone()).await?;
-        let now = clock::now();
-        let is_open = |row: &DeliveryRow| match row.state.as_str() {
-            "running" => true,
-            "pending" => {
-                let untried = tried.get(&row.id) == Some(&row.attempts);
-                untried && !row.held && row.due.is_some_and(|due| due <= now)
-            }
-            _ => false,
-        };
-        let is_open = rows.iter().any(is_open);
-        let goes_on = is_open
-            && tokio::select! {
-                () = patience.ended.notified() => true,
-                _ = patience.enough.wait_for(|enough| *enough) => false,
-            };
-        if !goes_on {
-            return Ok(rows.into_iter().map(delivery_line).collect());
-        }
-    }
-}
-
-pub(crate) fn delivery_line(row: DeliveryRow) -> DeliveryLine {
-    let lines = row.output.as_deref().filter(|_| row.error.is_some()).unwrap_or_default().lines();
-    let mut output: Vec<String> = lines.rev().take(LAST_LINES).map(str::to_owned).collect();
-    output.reverse();
-    DeliveryLine { id: row.id, hook: row.hook, state: row.state, exit_code: row.exit_code, error: row.error, output }
 }

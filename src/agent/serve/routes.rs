@@ -1,4 +1,5 @@
-//! The serving end.
+//! The doors: HTTP and JSON on the control socket, and the routes that change nothing on `listen`. Each handler calls one
+//! method of [`Operations`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,26 +15,27 @@ use axum::{Json, Router};
 use futures_util::stream;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::control::wire::{
-    CheckLine, CheckRequest, Health, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine,
-    RetryRequest, Status,
-};
+use super::checks::CheckEvent;
+use super::operations::Operations;
+use crate::agent::error::Error;
+use crate::control::wire::{CheckRequest, PauseRequest, PruneRequest, Refusal, RetryRequest};
 
-/// A request must have come in whole within this, and a connection may idle for so long.
+/// A request must have come in whole within this, and a connection may idle for as long.
 const REQUEST: Duration = Duration::from_secs(30);
-/// Connections at a time; more wait.
+/// Connections that are served at a time; more wait.
 const CONNECTIONS: usize = 128;
 
-/// What can be asked only.
+/// The routes that change nothing.
 const READING: [(&str, &str); 5] =
     [("GET", "/v1/status"), ("GET", "/v1/health"), ("GET", "/metrics"), ("GET", "/healthz"), ("GET", "/readyz")];
-/// What does something.
+/// The routes that do something.
 const ACTING: [(&str, &str); 5] = [
     ("POST", "/v1/check"),
     ("POST", "/v1/retry"),
@@ -42,56 +44,11 @@ const ACTING: [(&str, &str); 5] = [
     ("POST", "/v1/reload"),
 ];
 
-/// What the socket asks of the agent. A dropped reply means that the agent is stopping.
-#[derive(Debug)]
-pub enum Command {
-    /// Tell all.
-    Status(oneshot::Sender<Result<Status, String>>),
-    /// Tell what is wrong.
-    Health(oneshot::Sender<Result<Health, String>>),
-    /// Tell what was counted, in Prometheus' text format.
-    Metrics(oneshot::Sender<Result<String, String>>),
-    /// Tell whether all parts make progress, or which does not.
-    Alive(oneshot::Sender<Result<(), String>>),
-    /// Tell whether the checks are current, or why not.
-    Current(oneshot::Sender<Result<(), String>>),
-    /// Owe deliveries again.
-    Retry(RetryRequest, oneshot::Sender<Result<Vec<RetryLine>, Undone>>),
-    /// Hold hooks, or let them go.
-    Pause(PauseRequest, oneshot::Sender<Result<Paused, Undone>>),
-    /// Tell what is left over from an earlier config, or discard it.
-    Prune(PruneRequest, oneshot::Sender<Result<Vec<Leftover>, Undone>>),
-    /// Go by the config as it is now.
-    Reload(oneshot::Sender<Result<Reloaded, Undone>>),
-    /// Check now: refuse at once, or tell each result as it comes, and then that this was all.
-    Check(CheckRequest, oneshot::Sender<Result<mpsc::Receiver<Told>, String>>),
-}
-
-/// Why something was not done.
-#[derive(Debug)]
-pub enum Undone {
-    /// It may not be.
-    Refused(String),
-    /// It cannot be at the moment.
-    Failed(String),
-}
-
-/// A part of the answer to [`Command::Check`].
-#[derive(Debug)]
-pub enum Told {
-    /// One result.
-    Line(Box<CheckLine>),
-    /// That was all. An answer that ends without this was broken off.
-    End,
-}
-
-const STOPPING: &str = "the agent is stopping; try again";
-
-type Commands = State<mpsc::Sender<Command>>;
+type Agent = State<Arc<Operations>>;
 
 /// Binds the socket, for its owner and group only. A socket file that a killed agent left behind is replaced: the
 /// caller holds the lock of the state, so nobody listens on it.
-pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+pub(crate) fn bind(path: &Path) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path)?,
@@ -105,7 +62,7 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves all routes until `stop`.
-pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(listener: UnixListener, operations: Arc<Operations>, stop: impl Future<Output = ()>) {
     let routes = reading()
         .route("/v1/check", post(check))
         .route("/v1/retry", post(retry))
@@ -113,18 +70,17 @@ pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, stop
         .route("/v1/prune", post(prune))
         .route("/v1/reload", post(reload))
         .fallback(not_there)
-        .method_not_allowed_fallback(not_so);
-    answer(listener, routes.with_state(commands), stop).await;
+        .method_not_allowed_fallback(wrong_method);
+    accept(listener, routes.with_state(operations), stop).await;
 }
 
 /// Serves the routes that change nothing until `stop`.
-pub async fn serve_reading(listener: TcpListener, commands: mpsc::Sender<Command>, stop: impl Future<Output = ()>) {
-    let routes = reading().fallback(not_here).method_not_allowed_fallback(not_so);
-    answer(listener, routes.with_state(commands), stop).await;
+pub(crate) async fn serve_reading(listener: TcpListener, operations: Arc<Operations>, stop: impl Future<Output = ()>) {
+    let routes = reading().fallback(not_here).method_not_allowed_fallback(wrong_method);
+    accept(listener, routes.with_state(operations), stop).await;
 }
 
-/// The routes that change nothing.
-fn reading() -> Router<mpsc::Sender<Command>> {
+fn reading() -> Router<Arc<Operations>> {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/health", get(health))
@@ -133,9 +89,9 @@ fn reading() -> Router<mpsc::Sender<Command>> {
         .route("/readyz", get(current))
 }
 
-/// Answers whoever connects, each in a task of its own, so that a slow one keeps nobody waiting. These tasks outlive
-/// `stop`: who waits for an answer still has it, or a reason.
-async fn answer<L: Listener>(mut listener: L, routes: Router, stop: impl Future<Output = ()>) {
+/// Serves each connection in a task of its own, so that a slow one keeps nobody waiting. These tasks outlive `stop`:
+/// whoever waits for an answer still gets it, or a reason.
+async fn accept<L: Listener>(mut listener: L, routes: Router, stop: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     tokio::pin!(stop);
     loop {
@@ -173,7 +129,7 @@ async fn not_here(uri: Uri) -> Response {
     refuse(StatusCode::NOT_FOUND, format!("there is no {path:?}; there are {}", routes.join(", ")))
 }
 
-async fn not_so(method: Method, uri: Uri) -> Response {
+async fn wrong_method(method: Method, uri: Uri) -> Response {
     let path = uri.path();
     let right =
         READING.iter().chain(&ACTING).find(|(_, known)| *known == path).map_or("another method", |(way, _)| way);
@@ -200,126 +156,124 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
     }
 }
 
-async fn status(State(commands): Commands) -> Response {
-    match ask(commands, Command::Status).await {
+async fn status(State(agent): Agent) -> Response {
+    match read(&agent, |agent| async move { agent.status().await }).await {
         Ok(status) => Json(status).into_response(),
-        Err(refused) => refused.into_response(),
+        Err(refused) => refused,
     }
 }
 
-async fn health(State(commands): Commands) -> Response {
-    match ask(commands, Command::Health).await {
+async fn health(State(agent): Agent) -> Response {
+    match read(&agent, |agent| async move { agent.health().await }).await {
         Ok(health) if health.ok => Json(health).into_response(),
         Ok(health) => (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response(),
-        Err(refused) => refused.into_response(),
+        Err(refused) => refused,
     }
 }
 
-async fn metrics(State(commands): Commands) -> Response {
-    match ask(commands, Command::Metrics).await {
+async fn metrics(State(agent): Agent) -> Response {
+    match read(&agent, |agent| async move { agent.metrics().await }).await {
         Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response(),
-        Err(refused) => refused.into_response(),
+        Err(refused) => refused,
     }
 }
 
-async fn alive(State(commands): Commands) -> Response {
-    probed(ask(commands, Command::Alive).await)
+async fn alive(State(agent): Agent) -> Response {
+    probe(agent.alive().await)
 }
 
-async fn current(State(commands): Commands) -> Response {
-    probed(ask(commands, Command::Current).await)
+async fn current(State(agent): Agent) -> Response {
+    probe(agent.current().await)
 }
 
 /// For a probe: a word, or the reason as text.
-fn probed(found: Result<(), Refused>) -> Response {
+fn probe(found: Result<(), String>) -> Response {
     match found {
         Ok(()) => "ok\n".into_response(),
-        Err(Refused(_, why)) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response(),
     }
 }
 
-/// Has the agent tell something, which fails where it cannot read its own state.
-async fn ask<T>(
-    commands: mpsc::Sender<Command>,
-    command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
-) -> Result<T, Refused> {
-    let (reply, answer) = oneshot::channel();
-    let stopping = || Refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING.to_owned());
-    let asked = async {
-        commands.send(command(reply)).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())
-    };
-    let slow = |_| Refused(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer".to_owned());
-    let answer = timeout(REQUEST, asked).await.map_err(slow)??;
-    answer.map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error))
+async fn retry(State(agent): Agent, Given(request): Given<RetryRequest>) -> Response {
+    act(&agent, |agent| async move { agent.ledger.retry(request).await }).await
 }
 
-/// A status, and the reason.
-struct Refused(StatusCode, String);
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        refuse(self.0, self.1)
-    }
+async fn pause(State(agent): Agent, Given(request): Given<PauseRequest>) -> Response {
+    act(&agent, |agent| async move { agent.ledger.pause(request).await }).await
 }
 
-async fn retry(State(commands): Commands, Given(request): Given<RetryRequest>) -> Response {
-    act(commands, |reply| Command::Retry(request, reply)).await
+async fn prune(State(agent): Agent, Given(request): Given<PruneRequest>) -> Response {
+    act(&agent, |agent| async move { agent.ledger.prune(request).await }).await
 }
 
-async fn pause(State(commands): Commands, Given(request): Given<PauseRequest>) -> Response {
-    act(commands, |reply| Command::Pause(request, reply)).await
+async fn reload(State(agent): Agent) -> Response {
+    act(&agent, |agent| async move { agent.reload().await }).await
 }
 
-async fn prune(State(commands): Commands, Given(request): Given<PruneRequest>) -> Response {
-    act(commands, |reply| Command::Prune(request, reply)).await
-}
-
-async fn reload(State(commands): Commands) -> Response {
-    act(commands, Command::Reload).await
-}
-
-/// Has the agent do something that it may refuse.
-async fn act<T: serde::Serialize>(
-    commands: mpsc::Sender<Command>,
-    command: impl FnOnce(oneshot::Sender<Result<T, Undone>>) -> Command,
-) -> Response {
-    let (reply, answer) = oneshot::channel();
-    if commands.send(command(reply)).await.is_err() {
-        return stopping();
-    }
-    match answer.await {
-        Err(_) => stopping(),
-        Ok(Err(Undone::Refused(error))) => refuse(StatusCode::CONFLICT, error),
-        Ok(Err(Undone::Failed(error))) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
-        Ok(Ok(done)) => Json(done).into_response(),
-    }
-}
-
-async fn check(State(commands): Commands, Given(request): Given<CheckRequest>) -> Response {
-    let (reply, answer) = oneshot::channel();
-    if commands.send(Command::Check(request, reply)).await.is_err() {
-        return stopping();
-    }
-    match answer.await {
-        Err(_) => stopping(),
-        Ok(Err(error)) => refuse(StatusCode::NOT_FOUND, error),
-        Ok(Ok(lines)) => {
-            let body = stream::unfold(lines, |mut lines| async {
-                let line = match lines.recv().await {
-                    Some(Told::Line(line)) => line,
-                    Some(Told::End) => return None,
-                    None => return Some((Err(std::io::Error::other("the agent is stopping")), lines)),
-                };
-                let mut json = serde_json::to_vec(&line).ok()?;
-                json.push(b'\n');
-                Some((Ok(Bytes::from(json)), lines))
-            });
-            ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
+async fn check(State(agent): Agent, Given(request): Given<CheckRequest>) -> Response {
+    let events = match run(&agent, |agent| async move { agent.check(request).await }).await {
+        Ok(events) => events,
+        Err(Error::Refused(why)) => {
+            return refuse(StatusCode::NOT_FOUND, format!("{why} (after an edit of the config: `taghook reload`)"));
         }
+        Err(error) => return refusal(&error),
+    };
+    let body = stream::unfold(events, |mut events| async {
+        let line = match events.recv().await {
+            Some(CheckEvent::Result(line)) => line,
+            Some(CheckEvent::End) => return None,
+            None => return Some((Err(std::io::Error::other("the agent is stopping")), events)),
+        };
+        let mut json = serde_json::to_vec(&line).ok()?;
+        json.push(b'\n');
+        Some((Ok(Bytes::from(json)), events))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
+}
+
+/// Has the agent do something, which it may refuse.
+async fn act<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Response
+where
+    T: Serialize + Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    match run(agent, operation).await {
+        Ok(done) => Json(done).into_response(),
+        Err(error) => refusal(&error),
     }
 }
 
-fn stopping() -> Response {
-    refuse(StatusCode::SERVICE_UNAVAILABLE, STOPPING.to_owned())
+/// Has the agent tell something, within a time limit.
+async fn read<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Result<T, Response>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    match timeout(REQUEST, run(agent, operation)).await {
+        Ok(answer) => answer.map_err(|error| refusal(&error)),
+        Err(_) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer".to_owned())),
+    }
+}
+
+/// Runs an operation in a task of its own, so that it goes on to its end even if the client hangs up. The wait for it
+/// ends when the agent stops.
+async fn run<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let mut stopping = agent.deliverer.stopping.clone();
+    tokio::select! {
+        done = tokio::spawn(operation(agent.clone())) => done.unwrap_or(Err(Error::Broken)),
+        _ = stopping.wait_for(|stopping| *stopping) => Err(Error::Stopping),
+    }
+}
+
+fn refusal(error: &Error) -> Response {
+    let status = match error {
+        Error::Refused(_) => StatusCode::CONFLICT,
+        Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    refuse(status, error.to_string())
 }

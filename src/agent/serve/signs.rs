@@ -1,159 +1,116 @@
-//! Signs of life, for whoever supervises the agent: how things stand, and the proof that its parts still move.
+//! Signs of life for whoever supervises the agent: a summary of how things stand, and the proof that every part responds.
 //!
-//! *Invariant:* [`Sign::Alive`] is told only after the scheduler, the deliverer and the store have each answered. Nothing
+//! *Invariant:* [`Sign::Alive`] is sent only after the scheduler, the deliverer and the store have each answered. Nothing
 //! here wakes an agent without a watchdog to which nothing happens.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
-use crate::agent::check::scheduler::Scheduler;
-use crate::agent::check::watched::Request;
-use crate::agent::reload::Current;
+use crate::agent::check::handle::SchedulerHandle;
+use crate::agent::check::roster::Roster;
+use crate::agent::deliver::deliverer::Deliverer;
+use crate::agent::error::Error;
+use crate::agent::sign::{Sign, Summary};
+use crate::control::wire::ConfigStatus;
 use crate::domain::judge::State;
-use crate::store::{Store, WatchId};
+use crate::store::WatchId;
 
-/// What an agent tells its supervisor.
-#[derive(Debug)]
-pub enum Sign {
-    /// It checks, delivers and listens, from now on or again after [`Sign::Reloading`].
-    Ready,
-    /// It reads its config again.
-    Reloading,
-    /// How things stand, if that has changed.
-    Standing(Standing),
-    /// All its parts still move.
-    Alive,
-    /// It ends, which may take so long: running hooks have their grace.
-    Stopping(Duration),
-}
+/// The shortest time between two summaries: each counts all watches, and in a burst there is always news.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How things stand, in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Enabled watches whose last check was good.
-    pub ok: usize,
-    /// Those that may have moved: the new digest must hold or be confirmed first.
-    pub settling: usize,
-    /// Those whose last check has failed.
-    pub failing: usize,
-    /// Those whose tag is gone.
-    pub absent: usize,
-    /// Those that were never seen.
-    pub unknown: usize,
-    /// Deliveries that were given up.
-    pub failed: u64,
-    /// Registries that are held off.
-    pub held_off: Vec<String>,
-    /// Why nothing can be recorded, so that hooks are held.
-    pub trouble: Option<String>,
-    /// Why the config as it is now was refused.
-    pub refused: Option<String>,
-}
+/// A part that responds at all does so within this. It is shorter than a locked database is waited for.
+const PROBE: Duration = Duration::from_secs(4);
 
-/// Answered when a part has gone round its loop, or dropped when that ends.
-pub(crate) type Ping = oneshot::Sender<()>;
-
-/// The ways to the parts that must move.
+/// The ways to the parts that must respond.
 #[derive(Clone)]
-pub(crate) struct Vitals {
-    pub(crate) scheduler: mpsc::Sender<Request>,
-    pub(crate) deliverer: mpsc::Sender<Ping>,
-    pub(crate) store: Store,
-    pub(crate) current: watch::Receiver<Current>,
+pub(crate) struct Signs {
+    pub(crate) scheduler: SchedulerHandle,
+    pub(crate) deliverer: Deliverer,
+    pub(crate) config: watch::Receiver<ConfigStatus>,
     pub(crate) tell: fn(Sign),
 }
 
-/// What may change how things stand.
+/// What may change the summary.
 pub(crate) struct News {
     /// Rung by the scheduler.
     pub(crate) checks: Arc<Notify>,
-    /// Tells of ended attempts.
-    pub(crate) ended: broadcast::Receiver<WatchId>,
+    /// Names the watch of each attempt that has ended.
+    pub(crate) attempts: broadcast::Receiver<WatchId>,
 }
 
-/// How things stand is looked at at most so often: all watches are counted for it, and in a burst there is always news.
-const CALM: Duration = Duration::from_secs(1);
-
-impl Vitals {
-    /// Tells that we are ready, and how things stand, now and whenever that has changed.
-    pub(crate) async fn tell_standing(mut self, mut news: News) {
-        let mut trouble = self.store.watch_trouble();
-        let mut told = self.standing().await.unwrap_or_default();
-        (self.tell)(Sign::Standing(told.clone()));
+impl Signs {
+    /// Says that the agent is ready, and sends a summary now and whenever it has changed.
+    pub(crate) async fn send_summaries(mut self, mut news: News) {
+        let mut trouble = self.deliverer.store.watch_trouble();
+        let mut sent = self.summary().await.unwrap_or_default();
+        (self.tell)(Sign::Summary(sent.clone()));
         (self.tell)(Sign::Ready);
         loop {
             tokio::select! {
                 () = news.checks.notified() => {}
-                Ok(_) | Err(RecvError::Lagged(_)) = news.ended.recv() => {}
-                Ok(()) = self.current.changed() => {}
+                Ok(_) | Err(RecvError::Lagged(_)) = news.attempts.recv() => {}
+                Ok(()) = self.config.changed() => {}
                 Ok(()) = trouble.changed() => {}
                 else => return,
             }
-            // What has ended by now is seen by this look.
-            news.ended = news.ended.resubscribe();
-            if let Some(standing) = self.standing().await.filter(|standing| *standing != told) {
-                told = standing.clone();
-                (self.tell)(Sign::Standing(standing));
+            // The summary that is made now covers all attempts that have ended by now.
+            news.attempts = news.attempts.resubscribe();
+            if let Ok(summary) = self.summary().await
+                && summary != sent
+            {
+                sent = summary.clone();
+                (self.tell)(Sign::Summary(summary));
             }
-            sleep(CALM).await;
+            sleep(SUMMARY_INTERVAL).await;
         }
     }
 
-    /// How things stand; `None` while the agent stops, or nothing can be read.
-    pub(crate) async fn standing(&self) -> Option<Standing> {
-        let (tell, told) = oneshot::channel();
-        let look = Request::Look(Box::new(move |scheduler| drop(tell.send(Standing::of(scheduler)))));
-        self.scheduler.send(look).await.ok()?;
-        let standing = told.await.ok()?;
-        Some(Standing {
-            failed: self.store.given_up().await.ok()?,
-            trouble: self.store.trouble().map(|trouble| trouble.message),
-            refused: self.current.borrow().error.clone(),
-            ..standing
+    async fn summary(&self) -> Result<Summary, Error> {
+        let store = &self.deliverer.store;
+        let failed = store.given_up().await?;
+        let known = self.scheduler.look(summary_of).await?;
+        Ok(Summary {
+            failed,
+            trouble: store.trouble().map(|trouble| trouble.message),
+            refused: self.config.borrow().error.clone(),
+            ..known
         })
     }
 
-    /// Tells that all parts move, so often, for as long as they do; ends never.
-    pub(crate) async fn tell_alive(self, every: Duration) {
+    /// Pings the watchdog at this interval while every part responds. Never returns.
+    pub(crate) async fn ping_watchdog(self, interval: Duration) {
         loop {
-            sleep(every).await;
+            sleep(interval).await;
             tokio::join!(
-                moves("scheduler", every, self.ask_scheduler()),
-                moves("deliverer", every, self.ask_deliverer()),
-                moves("store", every, self.ask_store()),
+                answer_of("scheduler", interval, async { drop(self.scheduler.ping().await) }),
+                answer_of("deliverer", interval, self.deliverer.ping()),
+                answer_of("store", interval, self.ping_store()),
             );
             (self.tell)(Sign::Alive);
         }
     }
 
-    pub(crate) async fn ask_scheduler(&self) {
-        let (tell, told) = oneshot::channel();
-        let look = Request::Look(Box::new(move |_| tell.send(()).unwrap_or_default()));
-        if self.scheduler.send(look).await.is_ok() {
-            let _ = told.await;
-        }
+    /// Whether every part responds now; if not, which does not. A full disk is no reason to restart the agent, so it is
+    /// none here.
+    pub(crate) async fn probe(&self) -> Result<(), String> {
+        within("the scheduler", async { drop(self.scheduler.ping().await) }).await?;
+        within("the store", self.ping_store()).await?;
+        within("the deliverer", self.deliverer.ping()).await
     }
 
-    pub(crate) async fn ask_deliverer(&self) {
-        let (tell, told) = oneshot::channel();
-        if self.deliverer.send(tell).await.is_ok() {
-            let _ = told.await;
-        }
-    }
-
-    /// What it answers does not matter: a disk that is full is trouble, but no reason to start again.
-    pub(crate) async fn ask_store(&self) {
-        let _ = self.store.last_heartbeat().await;
+    /// The store's answer does not matter, only that it comes.
+    async fn ping_store(&self) {
+        let _ = self.deliverer.store.last_heartbeat().await;
     }
 }
 
-/// Waits until a part has answered, and names it if that takes long: it may be the last that is heard of us.
-async fn moves(part: &'static str, long: Duration, answer: impl Future<Output = ()>) {
+/// Waits until a part has answered. If that takes long, it names the part in the log: that line may be our last.
+async fn answer_of(part: &'static str, long: Duration, answer: impl Future<Output = ()>) {
     tokio::pin!(answer);
     if timeout(long, &mut answer).await.is_err() {
         error!(part, waited = ?long, "a part of the agent does not move; the watchdog will end us");
@@ -162,21 +119,23 @@ async fn moves(part: &'static str, long: Duration, answer: impl Future<Output = 
     }
 }
 
-impl Standing {
-    /// What the loop knows of it.
-    fn of(scheduler: &Scheduler) -> Self {
-        let mut standing = Self::default();
-        for watched in scheduler.live().filter(|watched| watched.watch.enabled) {
-            *match watched.record.state() {
-                State::Ok => &mut standing.ok,
-                State::Settling => &mut standing.settling,
-                State::Failing => &mut standing.failing,
-                State::Absent => &mut standing.absent,
-                State::Unknown => &mut standing.unknown,
-            } += 1;
-        }
-        let held_off = scheduler.registries.iter().filter(|registry| registry.gate.held_off().is_some());
-        standing.held_off = held_off.map(|registry| registry.host.clone()).collect();
-        standing
+async fn within(part: &str, answer: impl Future<Output = ()>) -> Result<(), String> {
+    timeout(PROBE, answer).await.map_err(|_| format!("{part} makes no progress"))
+}
+
+/// What the scheduler knows of the summary.
+fn summary_of(roster: &Roster) -> Summary {
+    let mut summary = Summary::default();
+    for watched in roster.live().filter(|watched| watched.watch.enabled) {
+        *match watched.record.state() {
+            State::Ok => &mut summary.ok,
+            State::Settling => &mut summary.settling,
+            State::Failing => &mut summary.failing,
+            State::Absent => &mut summary.absent,
+            State::Unknown => &mut summary.unknown,
+        } += 1;
     }
+    let held_off = roster.registries.iter().filter(|registry| registry.gate.held_off().is_some());
+    summary.held_off = held_off.map(|registry| registry.host.clone()).collect();
+    summary
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::check::lines::held_off;
 use crate::agent::check::registries::Registry;
-use crate::agent::check::scheduler::Scheduler;
+use crate::agent::check::roster::Roster;
 use crate::agent::check::watched::{Stage, Watched};
 use crate::agent::clock;
 use crate::config::Config;
@@ -23,7 +23,7 @@ pub(crate) struct InMemory {
 }
 
 /// Looks at the loop.
-pub(crate) fn of_agent(scheduler: &Scheduler) -> InMemory {
+pub(crate) fn of_agent(roster: &Roster) -> InMemory {
     let now = Instant::now();
     let one = |watched: &Watched| {
         let mut status = of_record(&watched.watch, &watched.record);
@@ -32,10 +32,9 @@ pub(crate) fn of_agent(scheduler: &Scheduler) -> InMemory {
             status.next_check = Some(watched.due.unwrap_or_else(|| watched.watch.next_due(clock::now())));
         }
         if watched.watch.enabled && watched.wanted && watched.stage == Stage::Queued {
-            status.next_check =
-                scheduler.registries.iter().nth(watched.registry).map(|registry| opening(registry, now));
+            status.next_check = roster.registries.iter().nth(watched.registry).map(|registry| opening(registry, now));
         }
-        if let Some((cause, pause)) = scheduler.registries.held_off(watched.registry, now)
+        if let Some((cause, pause)) = roster.registries.held_off(watched.registry, now)
             && watched.due.is_none()
         {
             status.next_check = Some(from_now(pause));
@@ -44,7 +43,7 @@ pub(crate) fn of_agent(scheduler: &Scheduler) -> InMemory {
         }
         (watched.id, status)
     };
-    let mut watches: Vec<_> = scheduler.live().map(one).collect();
+    let mut watches: Vec<_> = roster.live().map(one).collect();
     watches.sort_by(|(_, a), (_, b)| a.watch.cmp(&b.watch));
     let registry = |registry: &Registry| {
         let usage = registry.gate.usage(now);
@@ -62,7 +61,7 @@ pub(crate) fn of_agent(scheduler: &Scheduler) -> InMemory {
             allowance: usage.allowance,
         }
     };
-    InMemory { watches, registries: scheduler.registries.iter().map(registry).collect() }
+    InMemory { watches, registries: roster.registries.iter().map(registry).collect() }
 }
 
 /// When the gate may let one through of those that wait for it: its rate tells, unless it is held off.
@@ -172,7 +171,7 @@ fn of_anything(record: &Record) -> WatchStatus {
 /// Completes the agent's knowledge by what hooks are owed.
 pub(crate) async fn complete(
     known: InMemory,
-    config: Option<ConfigStatus>,
+    config: ConfigStatus,
     store: &store::Store,
 ) -> Result<Status, store::Error> {
     let InMemory { mut watches, registries } = known;
@@ -182,8 +181,7 @@ pub(crate) async fn complete(
         status.paused = paused.contains(id);
         status.owed = owed.get(id).copied().unwrap_or_default().into();
         // One that was never checked is due since the agent has known it.
-        let loaded = config.as_ref().map(|config| config.loaded);
-        status.due = status.due.or(loaded.filter(|_| status.enabled));
+        status.due = status.due.or(status.enabled.then_some(config.loaded));
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
     let trouble = store.trouble().map(|trouble| Problem { kind: trouble.kind.to_owned(), message: trouble.message });
@@ -191,7 +189,7 @@ pub(crate) async fn complete(
     Ok(Status {
         source: "agent".into(),
         as_of: Some(clock::now()),
-        config,
+        config: Some(config),
         store: trouble,
         watches,
         failed,

@@ -1,0 +1,133 @@
+//! Checks that somebody asked for, and waits for: each result is told once the hooks of its watch have been tried.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::interval;
+
+use crate::agent::check::handle::Checks;
+use crate::agent::check::watched::CheckDone;
+use crate::agent::clock;
+use crate::agent::deliver::deliverer::Deliverer;
+use crate::control::wire::{CheckLine, DeliveryLine, Problem};
+use crate::domain::FailureKind;
+use crate::store::{DeliveryRow, Error, Store, WatchId};
+
+/// Lines of a failed hook's output that are shown with its failure. The journal and the state have all of it.
+const LAST_LINES: usize = 5;
+
+/// Results that may wait for a slow reader; beyond it, the checks' followers wait, never the checks.
+const UNREAD: usize = 64;
+
+/// A part of the answer to a check.
+pub(crate) enum CheckEvent {
+    Result(Box<CheckLine>),
+    /// That was all. An answer that ends without this was broken off.
+    End,
+}
+
+/// Follows checks to their end. It stops early only when the agent does.
+pub(crate) fn follow(checks: Checks, deliverer: Deliverer, dry_run: bool) -> mpsc::Receiver<CheckEvent> {
+    let (events, receiver) = mpsc::channel(UNREAD);
+    tokio::spawn(async move {
+        let mut stopping = deliverer.stopping.clone();
+        tokio::select! {
+            () = follow_all(checks, deliverer, dry_run, events) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    });
+    receiver
+}
+
+/// Each watch waits for its own hooks, so that a slow one delays nobody else's line; and looks only when an attempt of its
+/// own has ended, or thousands would look at each end of an attempt.
+async fn follow_all(mut checks: Checks, deliverer: Deliverer, dry_run: bool, events: mpsc::Sender<CheckEvent>) {
+    let (mut waiting, mut bells) = (JoinSet::new(), HashMap::<WatchId, Arc<Notify>>::new());
+    let (mut ended, mut left) = (deliverer.ended.subscribe(), checks.expected);
+    let (give_up, mut has_ended) = (watch::Sender::new(false), true);
+    let mut patience = interval(deliverer.longest_run().max(Duration::from_secs(1)));
+    while left > 0 || !waiting.is_empty() {
+        tokio::select! {
+            one = checks.results.recv(), if left > 0 => {
+                let Some(one) = one else { return };
+                left -= 1;
+                let wait = Wait { ended: bells.entry(one.id).or_default().clone(), give_up: give_up.subscribe() };
+                let (events, store) = (events.clone(), deliverer.store.clone());
+                waiting.spawn(async move {
+                    let line = if dry_run { one.line } else { with_deliveries(&store, one, wait).await };
+                    let _ = events.send(CheckEvent::Result(Box::new(line))).await;
+                });
+            }
+            Some(_) = waiting.join_next() => {}
+            watch = ended.recv() => {
+                has_ended = true;
+                match watch {
+                    Ok(watch) => bells.get(&watch).into_iter().for_each(|bell| bell.notify_one()),
+                    // Some were missed.
+                    Err(_) => bells.values().for_each(|bell| bell.notify_one()),
+                }
+            }
+            // Something ends within the longest timeout, or nothing will. Meanwhile a watch may have been paused.
+            _ = patience.tick() => match std::mem::take(&mut has_ended) || left > 0 {
+                true => bells.values().for_each(|bell| bell.notify_one()),
+                false => drop(give_up.send_replace(true)),
+            },
+        }
+    }
+    let _ = events.send(CheckEvent::End).await;
+}
+
+/// Until when a watch's hooks are waited for.
+struct Wait {
+    /// Rung when an attempt for this watch has ended.
+    ended: Arc<Notify>,
+    /// Turns true when no attempt of any watch has ended for long.
+    give_up: watch::Receiver<bool>,
+}
+
+/// Waits until what a watch's hooks are owed has been tried once, as far as it may be tried now.
+async fn with_deliveries(store: &Store, done: CheckDone, wait: Wait) -> CheckLine {
+    match tried(store, done.id, wait).await {
+        Ok(deliveries) => CheckLine { deliveries, ..done.line },
+        Err(error) => {
+            let problem = Problem { kind: FailureKind::Store.as_str().into(), message: error.to_string() };
+            CheckLine { outcome: "failed".into(), error: Some(problem), ..done.line }
+        }
+    }
+}
+
+async fn tried(store: &Store, watch: WatchId, mut wait: Wait) -> Result<Vec<DeliveryLine>, Error> {
+    let open = store.open_deliveries(watch).await?;
+    let attempts: HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
+    let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
+    loop {
+        let rows = store.deliveries(ids.clone()).await?;
+        let now = clock::now();
+        let is_open = |row: &DeliveryRow| match row.state.as_str() {
+            "running" => true,
+            "pending" => {
+                let untried = attempts.get(&row.id) == Some(&row.attempts);
+                untried && !row.held && row.due.is_some_and(|due| due <= now)
+            }
+            _ => false,
+        };
+        let goes_on = rows.iter().any(is_open)
+            && tokio::select! {
+                () = wait.ended.notified() => true,
+                _ = wait.give_up.wait_for(|give_up| *give_up) => false,
+            };
+        if !goes_on {
+            return Ok(rows.into_iter().map(delivery_line).collect());
+        }
+    }
+}
+
+pub(crate) fn delivery_line(row: DeliveryRow) -> DeliveryLine {
+    let lines = row.output.as_deref().filter(|_| row.error.is_some()).unwrap_or_default().lines();
+    let mut output: Vec<String> = lines.rev().take(LAST_LINES).map(str::to_owned).collect();
+    output.reverse();
+    DeliveryLine { id: row.id, hook: row.hook, state: row.state, exit_code: row.exit_code, error: row.error, output }
+}
