@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use registry::Registry;
+use taghook::domain::Digest;
 use taghook::store::{Filter, Reader};
 use taghook::{agent, config};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -239,29 +240,39 @@ impl Stage<'_> {
         let mut changes = reader.changes(&Filter::default())?;
         changes.reverse();
         for change in &changes {
-            let (from, to) = (version(change.from.as_deref()), version(change.to.as_deref()));
+            let (from, to) =
+                (version(change.from.as_ref().map(Digest::as_str)), version(change.to.as_ref().map(Digest::as_str)));
             anstream::println!(
                 "  {:<6}  {from:>9} → {to}  {}",
                 change.change,
-                short(change.to.as_deref().unwrap_or(""))
+                short(change.to.as_ref().map(Digest::as_str).unwrap_or(""))
             );
         }
         heading("The deliveries, oldest first");
         let mut deliveries = reader.deliveries(&Filter::default())?;
         deliveries.reverse();
         for row in &deliveries {
-            let (from, to) = (version(row.from.as_deref()), version(row.to.as_deref()));
+            let (from, to) =
+                (version(row.from.as_ref().map(Digest::as_str)), version(row.to.as_ref().map(Digest::as_str)));
             anstream::println!("  {}  {from} → {to}  {:<10}  attempts: {}", row.hook, row.state, row.attempts);
         }
 
-        let history: Vec<_> = changes.iter().map(|c| (c.change.as_str(), c.to.as_deref().unwrap_or(""))).collect();
+        let history: Vec<_> =
+            changes.iter().map(|c| (c.change.as_str(), c.to.as_ref().map(Digest::as_str).unwrap_or(""))).collect();
         let expected: Vec<_> =
             pushed.iter().enumerate().map(|(i, to)| (if i == 0 { "first" } else { "moved" }, to.as_str())).collect();
         ensure!(history == expected, "the history is not what was pushed:\n{history:?}\n{expected:?}");
         let version = |digest: Option<&str>| pushed.iter().position(|known| Some(known.as_str()) == digest);
         let done: Vec<_> = deliveries
             .iter()
-            .map(|row| (version(row.from.as_deref()), version(row.to.as_deref()), row.state.as_str(), row.attempts))
+            .map(|row| {
+                (
+                    version(row.from.as_ref().map(Digest::as_str)),
+                    version(row.to.as_ref().map(Digest::as_str)),
+                    row.state.as_str(),
+                    row.attempts,
+                )
+            })
             .collect();
         // Version 5 was overtaken while the hook was busy; the last run goes from version 4 to version 6.
         let expected = [

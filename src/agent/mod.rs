@@ -16,8 +16,8 @@ mod run;
 mod serve;
 mod sign;
 mod tally;
+mod unknown;
 
-pub use check::lines::unknown_watch;
 pub use deliver::trial::{Sample, Trial};
 pub use error::Error;
 pub use once::check_once;
@@ -25,3 +25,4 @@ pub use run::{World, run, socket_of};
 pub use serve::operations::{LedgerOperations, without_agent};
 pub use serve::{health, status};
 pub use sign::{Sign, Summary};
+pub use unknown::unknown_watch;

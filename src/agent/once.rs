@@ -12,6 +12,7 @@ use super::parts::{Mode, PATIENCE, Parts};
 use super::serve::checks::delivery_line;
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
+use crate::domain::delivery::DeliveryState;
 use crate::store::Lock;
 
 /// Checks once; each result is handed on as it comes. `stop` ends it early: running hooks are cut, what is owed stays owed.
@@ -92,9 +93,9 @@ async fn deliver(deliverer: &Deliverer, done: CheckDone) -> Result<CheckLine, Er
     deliverer.attempt_once(&ids).await?;
     let rows = deliverer.store.deliveries(ids).await?;
     let mut deliveries: Vec<_> = rows.into_iter().map(delivery_line).collect();
-    if let Some(trouble) = deliverer.store.trouble() {
-        for unrecorded in deliveries.iter_mut().filter(|line| line.state == "running") {
-            let why = format!("its end could not be recorded, so it runs again: {}", trouble.message);
+    if let Some(failure) = deliverer.store.write_failure() {
+        for unrecorded in deliveries.iter_mut().filter(|line| line.state == DeliveryState::Running) {
+            let why = format!("its end could not be recorded, so it runs again: {}", failure.message);
             unrecorded.error = Some(why);
         }
     }

@@ -11,15 +11,15 @@ use super::check::scheduler::{LastAlive, Scheduler};
 use super::deliver::deliverer::Deliverer;
 use super::error::Error;
 use crate::config::Config;
-use crate::domain::WatchKey;
 use crate::domain::judge::Record;
-use crate::store::{self, Fed, Reader, Store};
+use crate::domain::{Watch, WatchKey};
+use crate::store::{self, Reader, Store, Subscription, WatchId};
 
 /// How long `run` waits for a one-shot command to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// More than this are counted, not named.
-const MANY: usize = 10;
+/// Held deliveries that are named in the log; more are counted.
+const NAMED: usize = 10;
 
 /// Capacity of the attempt-ended broadcast. A receiver that lags re-reads everything.
 const UNREAD_ENDS: usize = 1024;
@@ -63,9 +63,9 @@ impl Parts {
                 (store, opened.into_iter().zip(known).map(|((id, _), record)| (id, record)).collect())
             }
         };
-        let fed = config.watches.values().zip(&records).map(|(watch, (id, _))| (*id, watch.hooks.clone())).collect();
-        hold(&store, fed).await?;
-        let failing = records.iter().filter(|(_, record)| record.trouble.is_some()).count();
+        let ids = config.watches.values().zip(records.iter().map(|(id, _)| *id));
+        subscribe(&store, &config, ids).await?;
+        let failing = records.iter().filter(|(_, record)| record.failing.is_some()).count();
         if failing > 0 {
             warn!(watches = failing, "watches were failing before this start; see `taghook status`");
         }
@@ -92,11 +92,19 @@ impl Parts {
     }
 }
 
-/// Holds what is owed to hooks that their watches do not feed; says what was not held before.
-pub(crate) async fn hold(store: &Store, fed: Fed) -> Result<(), store::Error> {
-    let held = store.hold(fed).await?;
+/// Replaces the subscriptions by those of a config, whose watches have these rows. Logs what is held from now on.
+pub(crate) async fn subscribe<'a>(
+    store: &Store,
+    config: &Config,
+    rows: impl Iterator<Item = (&'a Arc<Watch>, WatchId)>,
+) -> Result<(), store::Error> {
+    let of_watch = |(watch, id): (&'a Arc<Watch>, WatchId)| {
+        let hooks = watch.hooks.iter().filter_map(|name| config.hooks.get(name));
+        hooks.map(move |hook| Subscription { watch: id, hook: hook.name.clone(), kinds: hook.on })
+    };
+    let held = store.replace_subscriptions(rows.flat_map(of_watch).collect()).await?;
     let why = "the config does not name this hook for this image any more; `taghook prune` gives it up";
-    if held.len() > MANY {
+    if held.len() > NAMED {
         warn!(deliveries = held.len(), "held: {why}");
         return Ok(());
     }
@@ -114,10 +122,6 @@ pub(crate) fn known(config: &Config, keys: &[WatchKey]) -> Result<Vec<Record>, E
         Err(store::Error::Missing(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let mut known: HashMap<_, _> =
-        rows.into_iter().map(|row| ((row.name, row.reference, row.platform), row.record)).collect();
-    let identity = |key: &WatchKey| {
-        (key.name.to_string(), key.reference.to_string(), key.platform.as_ref().map(ToString::to_string))
-    };
-    Ok(keys.iter().map(|key| known.remove(&identity(key)).unwrap_or_default()).collect())
+    let mut known: HashMap<WatchKey, Record> = rows.into_iter().map(|row| (row.key, row.record)).collect();
+    Ok(keys.iter().map(|key| known.remove(key).unwrap_or_default()).collect())
 }

@@ -13,12 +13,12 @@ use super::check::handle::{ConfigChanges, SchedulerHandle};
 use super::check::roster::Roster;
 use super::clock;
 use super::error::Error;
-use super::parts::hold;
+use super::parts::subscribe;
 use super::sign::Sign;
 use crate::config::{self, Config, Faults, Loaded};
 use crate::control::wire::{ConfigStatus, Reloaded};
 use crate::domain::WatchKey;
-use crate::store::{self, Fed, Store, WatchId};
+use crate::store::{self, Store, WatchId};
 
 /// How long reading the files may take: they may lie on a disk that hangs.
 const READ: Duration = Duration::from_secs(60);
@@ -118,14 +118,11 @@ impl Reloader {
         let opened = self.store.open_watches(keys.clone()).await?;
         let opened: HashMap<_, _> = keys.into_iter().zip(opened).collect();
         rows.extend(opened.iter().map(|(key, (id, _))| (key.clone(), *id)));
-        hold(&self.store, fed(&config, &rows)).await?;
+        let ids = config.watches.values().filter_map(|watch| Some((watch, *rows.get(&watch.key)?)));
+        subscribe(&self.store, &config, ids).await?;
         // From here on nothing can fail that would leave us between two configs.
         self.config.send_replace(config.clone());
         let ConfigChanges { added, changed, removed, hooks } = self.scheduler.adopt(config.clone(), opened).await?;
-        // A check may have been on its way to the disk by the earlier config.
-        if let Err(why) = hold(&self.store, fed(&config, &rows)).await {
-            warn!(kind = why.kind(), "what is owed to hooks that left the config may not be held: {why}");
-        }
         self.bell.notify_one();
         let warnings = warnings.iter().map(ToString::to_string).collect();
         Ok(Reloaded { watches: config.watches.len(), added, changed, removed, hooks, warnings })
@@ -140,12 +137,6 @@ impl Reloader {
             () => Ok(()),
         }
     }
-}
-
-/// The hooks that each watch of a config feeds, by its row.
-fn fed(config: &Config, rows: &HashMap<WatchKey, WatchId>) -> Fed {
-    let row = |watch: &Arc<crate::domain::Watch>| Some((*rows.get(&watch.key)?, watch.hooks.clone()));
-    config.watches.values().filter_map(row).collect()
 }
 
 /// For a status line: the first fault, and how many there are.

@@ -28,7 +28,7 @@ pub struct Summary {
     /// Registries that are held off.
     pub held_off: Vec<String>,
     /// Why nothing can be recorded, so that no hook runs.
-    pub trouble: Option<String>,
+    pub write_failure: Option<String>,
     /// Why the config as it is on disk was refused.
     pub refused: Option<String>,
 }

@@ -5,19 +5,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::check::question::Checked;
+use crate::domain::FailureKind;
+use crate::domain::delivery::Ending;
+use crate::domain::judge::CheckOutcome;
 
 const CHECK_BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 const ATTEMPT_BOUNDS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0];
 
-/// By a stable word.
-pub(crate) type Counts = BTreeMap<&'static str, u64>;
-
 /// What the checks at one registry have come to.
 #[derive(Clone)]
 pub(crate) struct CheckTally {
-    pub(crate) outcomes: Counts,
-    pub(crate) failures: Counts,
+    pub(crate) outcomes: BTreeMap<CheckOutcome, u64>,
+    pub(crate) failures: BTreeMap<FailureKind, u64>,
     pub(crate) durations: Histogram,
     /// Requests, those for tokens and after redirects among them.
     pub(crate) requests: u64,
@@ -27,16 +26,16 @@ pub(crate) struct CheckTally {
 
 impl CheckTally {
     pub(crate) fn new() -> Self {
-        let (outcomes, failures, durations) = (Counts::new(), Counts::new(), Histogram::new(CHECK_BOUNDS));
+        let (outcomes, failures, durations) = (BTreeMap::new(), BTreeMap::new(), Histogram::new(CHECK_BOUNDS));
         Self { outcomes, failures, durations, requests: 0, held_off: Duration::ZERO, held_off_since: None }
     }
 
-    pub(crate) fn count(&mut self, checked: &Checked) {
-        *self.outcomes.entry(checked.outcome.as_str()).or_default() += 1;
-        if let Some(failure) = &checked.failure {
-            *self.failures.entry(failure.kind.as_str()).or_default() += 1;
+    pub(crate) fn count(&mut self, outcome: CheckOutcome, failure: Option<FailureKind>, elapsed: Duration) {
+        *self.outcomes.entry(outcome).or_default() += 1;
+        if let Some(kind) = failure {
+            *self.failures.entry(kind).or_default() += 1;
         }
-        self.durations.observe(checked.elapsed);
+        self.durations.observe(elapsed);
     }
 
     /// Whether the registry is held off from now on.
@@ -56,16 +55,16 @@ impl CheckTally {
 /// What the attempts of one hook have come to.
 #[derive(Clone)]
 pub(crate) struct AttemptTally {
-    pub(crate) results: Counts,
+    pub(crate) results: BTreeMap<Ending, u64>,
     pub(crate) durations: Histogram,
 }
 
 impl AttemptTally {
     pub(crate) fn new() -> Self {
-        Self { results: Counts::new(), durations: Histogram::new(ATTEMPT_BOUNDS) }
+        Self { results: BTreeMap::new(), durations: Histogram::new(ATTEMPT_BOUNDS) }
     }
 
-    pub(crate) fn count(&mut self, result: &'static str, took: Duration) {
+    pub(crate) fn count(&mut self, result: Ending, took: Duration) {
         *self.results.entry(result).or_default() += 1;
         self.durations.observe(took);
     }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{config_verbs, generate, init, log, text};
 use crate::domain::ChangeKind;
+use crate::domain::delivery::DeliveryState;
 use crate::domain::schedule::parse_duration;
 use crate::store::Filter;
 
@@ -351,7 +352,7 @@ impl Past {
             watch: read.watch.clone(),
             since: self.since,
             until: self.until,
-            change: self.change.clone(),
+            change: self.change.as_deref().and_then(ChangeKind::parse),
             limit: read.limit(),
             ..Filter::default()
         }
@@ -366,7 +367,11 @@ impl History {
 
 impl Deliveries {
     pub(super) fn filter(&self) -> Filter {
-        Filter { hook: self.hook.clone(), state: self.only.clone(), ..self.past.filter(&self.read) }
+        Filter {
+            hook: self.hook.clone(),
+            state: self.only.as_deref().and_then(DeliveryState::parse),
+            ..self.past.filter(&self.read)
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use crate::agent;
 use crate::config::{Config, Faults};
 use crate::control::wire::{CheckLine, CheckRequest};
 use crate::control::{Client, Error};
+use crate::domain::Digest;
+use crate::domain::judge::CheckOutcome;
 use crate::store::LockError;
 
 pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Failure> {
@@ -21,9 +23,9 @@ pub(super) fn run(explicit: Option<&Path>, check: Check) -> Result<ExitCode, Fai
     let enabled = known.0.as_ref().map_or(0, |config| config.watches.values().filter(|watch| watch.enabled).count());
     let mut progress = Progress::of(if request.watches.is_empty() { enabled } else { request.watches.len() });
     let line = |line: CheckLine| {
-        well &= line.is_well() || request.dry_run && line.outcome != "failed";
+        well &= line.is_well() || request.dry_run && line.outcome != CheckOutcome::Failed;
         let text = if check.json { serde_json::to_string(&line).unwrap_or_default() + "\n" } else { human(&line) };
-        progress.step(line.outcome == "failed", || {
+        progress.step(line.outcome == CheckOutcome::Failed, || {
             if printed.is_ok() {
                 printed = text::print(&text);
             }
@@ -83,20 +85,20 @@ async fn through(
 
 /// One line for the check, one for each delivery, one for an error.
 pub(super) fn human(line: &CheckLine) -> String {
-    let short = |digest: &Option<String>| digest.as_deref().map(text::short_digest).unwrap_or("-").to_owned();
+    let short = |digest: &Option<Digest>| digest.as_ref().map_or("-", Digest::short).to_owned();
     let digests = match &line.previous {
         Some(_) => format!("{} → {}", short(&line.previous), short(&line.digest)),
         None => short(&line.digest),
     };
     let name = line.watch.as_deref().unwrap_or(&line.image);
-    let outcome = text::outcome(&line.outcome);
+    let outcome = text::outcome(line.outcome.as_str());
     let mut all = format!("{name}  {outcome}  {digests}  {} ms\n", line.elapsed_ms);
     if let Some(error) = &line.error {
         all += &format!("  {}: {}: {}\n", line.image, error.kind, error.message);
     }
     for delivery in &line.deliveries {
         let error = delivery.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-        all += &format!("  {}  {}{error}\n", delivery.hook, text::outcome(&delivery.state));
+        all += &format!("  {}  {}{error}\n", delivery.hook, text::outcome(delivery.state.as_str()));
         all.extend(delivery.output.iter().map(|line| format!("    | {}\n", text::printable(line))));
     }
     all

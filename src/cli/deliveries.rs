@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::args::Deliveries;
 use super::{Failure, reader, text};
-use crate::store::{DeliveryRow, Filter};
+use crate::store::{DeliveryRow, Filter, HeldBecause};
 
 pub(super) fn run(explicit: Option<&Path>, wanted: &Deliveries) -> Result<ExitCode, Failure> {
     let reader = reader(explicit, &wanted.read)?;
@@ -28,9 +28,9 @@ fn human(deliveries: &[DeliveryRow], filter: &Filter) -> String {
             text::id(&delivery.id).to_owned(),
             delivery.watch.clone(),
             delivery.hook.clone(),
-            delivery.change.clone(),
-            text::digest(delivery.to.as_deref()),
-            text::outcome(&delivery.state),
+            delivery.change.to_string(),
+            text::digest(delivery.to.as_ref()),
+            text::outcome(delivery.state.as_str()),
             delivery.attempts.to_string(),
             remark(delivery, now),
         ]
@@ -43,9 +43,9 @@ fn human(deliveries: &[DeliveryRow], filter: &Filter) -> String {
 /// What went wrong last, and what a delivery waits for.
 pub(super) fn remark(delivery: &DeliveryRow, now: Timestamp) -> String {
     let error = delivery.error.as_deref().map(text::printable);
-    let waits = match (delivery.why_held.as_deref(), delivery.due) {
-        (Some("paused"), _) => Some("held: paused".to_owned()),
-        (Some(_), _) => Some("held: the config does not feed it".to_owned()),
+    let waits = match (delivery.held, delivery.due) {
+        (Some(HeldBecause::Paused), _) => Some("held: paused".to_owned()),
+        (Some(HeldBecause::NotFed), _) => Some("held: the config does not feed it".to_owned()),
         (None, due) => due.map(|due| format!("due {}", text::distance(Some(due), now))),
     };
     error.into_iter().chain(waits).collect::<Vec<_>>().join("; ")

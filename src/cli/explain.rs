@@ -20,7 +20,7 @@ use super::run::Signals;
 use super::{Failure, check, find_watch, image, log, runtime, state, status, text};
 use crate::agent;
 use crate::config::{self, Config, Faults};
-use crate::control::wire::{CheckLine, CheckRequest, Status, WatchStatus};
+use crate::control::wire::{CheckLine, CheckRequest, Status, StatusSource, WatchStatus};
 use crate::domain::FailureKind;
 
 /// A limit of a registry whose end is not known counts for so long: the longest pause that an agent makes by itself.
@@ -34,7 +34,7 @@ pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode,
         log::start_telling(story);
         let Explain { image, platform, plain_http, json, .. } = explain;
         let images = image.into_iter().collect();
-        return Ok(image::run(&image::Question { images, platform, plain_http, json }));
+        return Ok(image::run(&image::ImageQuestion { images, platform, plain_http, json }));
     };
     let (config, dir) = state(explicit)?;
     let config = match config {
@@ -59,14 +59,15 @@ pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode,
 
 /// Notes that the agent watches something else by this name.
 fn note_image(status: &Status, known: Option<&WatchStatus>, name: &str, config: &Config) {
-    let Some(key) = config.watches.get(name).filter(|_| status.source == "agent").map(|watch| &watch.key) else {
+    let Some(key) = config.watches.get(name).filter(|_| status.source == StatusSource::Agent).map(|watch| &watch.key)
+    else {
         return;
     };
     let whole = |image: &str, platform: Option<&str>| match platform {
         Some(platform) => format!("{image} ({platform})"),
         None => image.to_owned(),
     };
-    let file = whole(key.reference.as_str(), key.platform.as_ref().map(ToString::to_string).as_deref());
+    let file = key.question.to_string();
     match known.map(|known| whole(&known.image, known.platform.as_deref())) {
         None => anstream::eprintln!("note: the agent has no watch {name:?} yet; this is the file's"),
         Some(agents) if agents != file => {
@@ -114,7 +115,7 @@ fn recorded(known: &WatchStatus, config: &Config) -> Vec<(&'static str, Value)> 
     let mut all = vec![("watch", json!(known.watch)), ("image", json!(known.image)), ("state", json!(known.state))];
     let mut more = |name, value: Option<String>| all.extend(value.map(|value| (name, json!(value))));
     more("platform", known.platform.clone());
-    more("digest", known.digest.clone());
+    more("digest", known.digest.as_ref().map(ToString::to_string));
     more("since", known.last_changed.map(|at| at.to_string()));
     more("last_ok", known.last_ok.map(|at| at.to_string()));
     more("error", known.error.as_ref().map(|error| format!("{}: {}", error.kind, error.message)));
@@ -128,8 +129,8 @@ fn recorded(known: &WatchStatus, config: &Config) -> Vec<(&'static str, Value)> 
 /// How the gate of a running agent stands, and whether we go through: never past a limit that the registry has set. Any
 /// other trouble is what one wants to see explained, and a question by hand does it no harm.
 fn gate(status: &Status, name: &str, config: &Config) -> (Vec<(&'static str, Value)>, bool) {
-    let registry = config.watches.get(name).map_or("", |watch| watch.key.reference.registry());
-    if status.source != "agent" {
+    let registry = config.watches.get(name).map_or("", |watch| watch.key.question.repository.registry());
+    if status.source != StatusSource::Agent {
         return match limited(status, registry, Timestamp::now()) {
             None => (vec![("open", json!("no agent answers"))], true),
             Some(ago) => {
@@ -149,7 +150,7 @@ fn gate(status: &Status, name: &str, config: &Config) -> (Vec<(&'static str, Val
         ("until", json!(held.until)),
         ("asked_again", json!(left)),
     ];
-    (told, held.kind != FailureKind::RateLimited.as_str())
+    (told, held.kind != FailureKind::RateLimited)
 }
 
 /// How long ago a registry limited one of its watches by the record, which is all that is known where no agent answers us,
@@ -157,8 +158,7 @@ fn gate(status: &Status, name: &str, config: &Config) -> (Vec<(&'static str, Val
 fn limited(status: &Status, registry: &str, now: Timestamp) -> Option<String> {
     let is_limited = |watch: &&WatchStatus| {
         let error = watch.error.as_ref();
-        status::is_of(&watch.image, registry)
-            && error.is_some_and(|error| error.kind == FailureKind::RateLimited.as_str())
+        status::is_of(&watch.image, registry) && error.is_some_and(|error| error.kind == FailureKind::RateLimited)
     };
     let last = status.watches.iter().filter(is_limited).filter_map(|watch| watch.last_checked).max()?;
     (now.duration_since(last) < LIMITED).then(|| text::distance(Some(last), now))

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::args::Health;
 use super::{Failure, state, status, text};
 use crate::agent::health::{self, Finding};
-use crate::control::wire::Status;
+use crate::control::wire::{Status, StatusSource};
 
 pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, Failure> {
     let (config, dir) = state(explicit)?;
@@ -17,7 +17,7 @@ pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, 
         (Err(_), Err(faults)) => return Err(faults.clone().into()),
         (status, _) => status?,
     };
-    if status.source != "agent" {
+    if status.source != StatusSource::Agent {
         config?;
     }
     let now = Timestamp::now();
@@ -27,8 +27,8 @@ pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, 
         _ if health.json => text::json_lines(std::slice::from_ref(&found)),
         true => format!("ok: {}\n", text::count(found.watches, "watch", "watches")),
         false => {
-            let line = |problem: &crate::control::wire::Unwell| {
-                format!("{}: {}\n", text::outcome(&problem.what), problem.message)
+            let line = |problem: &crate::control::wire::HealthProblem| {
+                format!("{}: {}\n", text::outcome(problem.what.as_str()), problem.message)
             };
             found.problems.iter().map(line).collect()
         }

@@ -46,7 +46,7 @@ impl Entry {
 
     /// What became of a delivery.
     fn done(delivery: &DeliveryRow, now: Timestamp) -> String {
-        let mut all = format!("{} {}", delivery.hook, text::outcome(&delivery.state));
+        let mut all = format!("{} {}", delivery.hook, text::outcome(delivery.state.as_str()));
         if delivery.attempts > 1 {
             all += &format!(" after {} attempts", delivery.attempts);
         }
@@ -64,9 +64,9 @@ fn table(entries: &[Entry]) -> String {
         vec![
             text::local(change.at),
             change.watch.clone(),
-            text::outcome(&change.change),
-            text::digest(change.from.as_deref()),
-            text::digest(change.to.as_deref()),
+            text::outcome(change.change.as_str()),
+            text::digest(change.from.as_ref()),
+            text::digest(change.to.as_ref()),
             entry.stood(now),
             if done.is_empty() { "-".into() } else { done.join(", ") },
         ]
@@ -105,7 +105,7 @@ fn line(entry: &Entry, now: Timestamp) -> String {
         (Some(from), Some(to)) if from != to => {
             format!("{} → {}", text::digest(Some(from)), text::digest(Some(to)))
         }
-        (from, to) => text::digest(to.as_deref().or(from.as_deref())),
+        (from, to) => text::digest(to.as_ref().or(from.as_ref())),
     };
-    format!("{}  {}  {digests}  for {}{so_far}", text::local(*at), text::outcome(change), entry.stood(now))
+    format!("{}  {}  {digests}  for {}{so_far}", text::local(*at), text::outcome(change.as_str()), entry.stood(now))
 }

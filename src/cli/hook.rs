@@ -13,8 +13,9 @@ use super::run::Signals;
 use super::{Failure, load, log, runtime, status, text};
 use crate::agent::{Sample, Trial};
 use crate::config;
-use crate::domain::{ChangeKind, Digest};
-use crate::hook::{Run, Stream};
+use crate::domain::delivery::Outcome;
+use crate::domain::{ChangeKind, Choice};
+use crate::hook::{Action, Stream};
 
 pub(super) fn test(explicit: Option<&Path>, test: HookTest) -> Result<ExitCode, Failure> {
     let config = load(explicit)?;
@@ -38,51 +39,51 @@ pub(super) fn test(explicit: Option<&Path>, test: HookTest) -> Result<ExitCode, 
                 *printed = text::print(&format!("  | {line}\n"));
             }
         };
-        let (run, elapsed) = trial.run(signals.next(), line).await;
+        let (outcome, elapsed) = trial.run(signals.next(), line).await;
         printed.into_inner().unwrap_or(Ok(()))?;
-        text::print(&if test.json { json(&trial, &run, elapsed) } else { ending(&run, elapsed) })?;
-        Ok(if run.end.error().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        text::print(&if test.json { json(&trial, &outcome, elapsed) } else { ending(&outcome, elapsed) })?;
+        Ok(if outcome.error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
 fn heading(trial: &Trial) -> String {
-    let (told, command) = (&trial.told, &trial.hook.command);
-    let digest = |digest: &Option<Digest>| text::digest(digest.as_ref().map(Digest::as_str));
+    let (told, Action::Command(command)) = (&trial.told, &trial.hook.action);
+    let digest = |choice: &Option<Choice>| text::digest(choice.as_ref().map(|choice| &choice.digest));
     let digests = format!("{} → {}", digest(&told.from), digest(&told.to));
     let sort = if trial.is_real { "" } else { ", made up" };
-    let what = format!("{} of {} ({digests}{sort})", told.kind, told.watch.1);
+    let what = format!("{} of {} ({digests}{sort})", told.kind, told.watch_name);
     let cwd = command.cwd.as_deref().unwrap_or("/".as_ref()).display();
     let line = format!(
         "hook {} is told {what}, as delivery {}; timeout {}, in {cwd}; nothing is recorded",
         trial.hook.name,
         told.id,
-        config::written(command.timeout)
+        config::written(trial.hook.timeout)
     );
     text::wrapped(&line, 2)
 }
 
-fn ending(run: &Run, elapsed: Duration) -> String {
+fn ending(outcome: &Outcome, elapsed: Duration) -> String {
     let took = text::length(SignedDuration::try_from(elapsed).unwrap_or_default());
-    let ending = match run.end.error() {
+    let ending = match &outcome.error {
         None => format!("{}: exit status 0 after {took}", text::outcome("succeeded")),
-        Some(error) => format!("{}: {} after {took}", text::outcome("failed"), text::printable(&error)),
+        Some(error) => format!("{}: {} after {took}", text::outcome("failed"), text::printable(error)),
     };
     text::wrapped(&ending, 2)
 }
 
-fn json(trial: &Trial, run: &Run, elapsed: Duration) -> String {
+fn json(trial: &Trial, outcome: &Outcome, elapsed: Duration) -> String {
     let told = &trial.told;
     let line = json!({
         "hook": told.hook,
-        "watch": told.watch.1,
+        "watch": told.watch_name,
         "change": told.kind.as_str(),
-        "from": told.from.as_ref().map(Digest::as_str),
-        "to": told.to.as_ref().map(Digest::as_str),
+        "from": told.from.as_ref().map(|from| &from.digest),
+        "to": told.to.as_ref().map(|to| &to.digest),
         "delivery": told.id,
-        "exit_code": run.end.exit_code(),
-        "error": run.end.error(),
+        "exit_code": outcome.code,
+        "error": outcome.error,
         "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        "output": run.output.text(),
+        "output": outcome.output,
     });
     text::json_lines(&[line])
 }

@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 
 use super::text;
-use crate::control::wire::{CheckLine, Problem};
-use crate::domain::{Answer, Failure, Platform, Reference, reference};
+use crate::control::wire::CheckLine;
+use crate::domain::judge::CheckOutcome;
+use crate::domain::reference::InvalidReference;
+use crate::domain::{Answer, Failure, Platform, Question, Reference};
 use crate::registry::{self, Client, Options};
 
 /// So many images are asked for at a time.
 const AT_A_TIME: usize = 4;
 
 /// What the command line asks for.
-pub(super) struct Question {
+pub(super) struct ImageQuestion {
     pub(super) images: Vec<String>,
     pub(super) platform: Option<String>,
     pub(super) plain_http: bool,
@@ -24,7 +26,7 @@ pub(super) struct Question {
 }
 
 /// Asks for every image and prints its digest: 0 if all are there, 1 if one is not, 2 if one is none.
-pub(super) fn run(question: &Question) -> ExitCode {
+pub(super) fn run(question: &ImageQuestion) -> ExitCode {
     let parsed = parse(question);
     let (references, platform) = match parsed {
         Ok(parsed) => parsed,
@@ -43,20 +45,20 @@ pub(super) fn run(question: &Question) -> ExitCode {
     runtime.block_on(ask_all(&references, platform.as_ref(), question))
 }
 
-async fn ask_all(references: &[Reference], platform: Option<&Platform>, question: &Question) -> ExitCode {
+async fn ask_all(references: &[Reference], platform: Option<&Platform>, question: &ImageQuestion) -> ExitCode {
     let options = Options { plain_http: question.plain_http, ..Options::default() };
     let mut clients = BTreeMap::new();
     for reference in references {
-        let registry = reference.registry();
+        let registry = reference.repository.registry();
         clients.entry(registry).or_insert_with(|| Client::new(registry, &options).map(Arc::new));
     }
     let mut outcomes = stream::iter(references)
         .map(|reference| {
-            let client = clients[reference.registry()].clone();
+            let client = clients[reference.repository.registry()].clone();
             async move {
                 let start = Instant::now();
                 let result = match client {
-                    Ok(client) => client.check(reference, platform, None).await.result,
+                    Ok(client) => client.check(&Question::of(reference.clone(), platform.cloned()), None).await.result,
                     Err(error) => Err(error),
                 };
                 line(reference, result, start.elapsed())
@@ -78,12 +80,12 @@ async fn ask_all(references: &[Reference], platform: Option<&Platform>, question
 
 fn line(reference: &Reference, result: Result<Answer, registry::Error>, elapsed: Duration) -> CheckLine {
     let (digest, failure) = match result {
-        Ok(Answer::Present(sighting)) => (Some(sighting.digest.to_string()), None),
+        Ok(Answer::Present(sighting)) => (Some(sighting.digest), None),
         Ok(Answer::Absent) => (None, Some(Failure::absent())),
         Err(error) => {
             let mut failure = Failure::from(&error);
             // Here there is no table to write it into.
-            let table = format!("set plain_http = true in [registry.\"{}\"]", reference.registry());
+            let table = format!("set plain_http = true in [registry.\"{}\"]", reference.repository.registry());
             failure.message = failure.message.replace(&table, "add --plain-http");
             (None, Some(failure))
         }
@@ -91,10 +93,10 @@ fn line(reference: &Reference, result: Result<Answer, registry::Error>, elapsed:
     CheckLine {
         watch: None,
         image: reference.to_string(),
-        outcome: if failure.is_none() { "present" } else { "failed" }.to_owned(),
+        outcome: if failure.is_none() { CheckOutcome::Present } else { CheckOutcome::Failed },
         digest,
         previous: None,
-        error: failure.map(|failure| Problem { kind: failure.kind.as_str().to_owned(), message: failure.message }),
+        error: failure,
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         deliveries: Vec::new(),
     }
@@ -111,7 +113,7 @@ fn tell(line: &CheckLine, json: bool) -> std::io::Result<()> {
 }
 
 /// What was meant, or every fault in it.
-fn parse(question: &Question) -> Result<(Vec<Reference>, Option<Platform>), Vec<String>> {
+fn parse(question: &ImageQuestion) -> Result<(Vec<Reference>, Option<Platform>), Vec<String>> {
     let mut faults = Vec::new();
     let mut references = Vec::new();
     for image in &question.images {
@@ -129,7 +131,7 @@ fn parse(question: &Question) -> Result<(Vec<Reference>, Option<Platform>), Vec<
 }
 
 /// The fault with a caret below the character that it is about.
-fn pointed_out(image: &str, fault: &reference::Invalid) -> String {
+fn pointed_out(image: &str, fault: &InvalidReference) -> String {
     let column = image.get(..fault.at).map_or(0, |before| before.chars().count());
     format!("{fault}\n  {image}\n  {}^", " ".repeat(column))
 }

@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Run(run) => run::run(cli.config.as_deref(), &run),
         Verb::Check(check) if !check.image.is_empty() => {
-            return image::run(&image::Question {
+            return image::run(&image::ImageQuestion {
                 images: check.image,
                 platform: check.platform,
                 plain_http: check.plain_http,

@@ -57,9 +57,9 @@ fn human(found: &[Leftover]) -> String {
         vec![
             one.watch.clone(),
             one.hook.clone(),
-            one.change.clone(),
-            text::digest(one.to.as_deref()),
-            text::outcome(&one.state),
+            one.change.to_string(),
+            text::digest(one.to.as_ref()),
+            text::outcome(one.state.as_str()),
             one.error.clone().unwrap_or_default(),
         ]
     };

@@ -13,8 +13,10 @@ use jiff::Timestamp;
 use super::{Failure, Read, find_watch, readable, runtime, text};
 use crate::agent::{self, status};
 use crate::config::{self, Config};
-use crate::control::wire::{ConfigStatus, FailedDelivery, Owed, Status, WatchStatus};
+use crate::control::wire::{ConfigStatus, FailedDelivery, Status, StatusSource, WatchStatus};
 use crate::control::{Client, Error};
+use crate::domain::delivery::OwedCounts;
+use crate::domain::judge::WatchState;
 
 pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
     let (config, dir) = readable(explicit, read.state.as_ref())?;
@@ -149,28 +151,28 @@ pub(super) fn about_config(config: &ConfigStatus, now: Timestamp) -> Option<Stri
 }
 
 fn rank(watch: &WatchStatus) -> u8 {
-    match (watch.state.as_str(), watch.owed.failed > 0, watch.enabled) {
+    match (watch.state, watch.owed.failed > 0, watch.enabled) {
         (_, _, false) => 9,
-        ("failing", true, _) => 0,
+        (WatchState::Failing, true, _) => 0,
         (_, true, _) => 1,
-        ("failing", ..) => 2,
-        ("absent", ..) => 3,
-        ("settling", ..) => 4,
-        ("unknown", ..) => 5,
-        _ => 6,
+        (WatchState::Failing, ..) => 2,
+        (WatchState::Absent, ..) => 3,
+        (WatchState::Settling, ..) => 4,
+        (WatchState::Unknown, ..) => 5,
+        (WatchState::Ok, ..) => 6,
     }
 }
 
 fn row(watch: &WatchStatus, now: Timestamp) -> Vec<String> {
     let state = match (watch.enabled, watch.paused) {
         (false, _) => "disabled".to_owned(),
-        (true, true) => format!("{} (paused)", text::outcome(&watch.state)),
-        (true, false) => text::outcome(&watch.state),
+        (true, true) => format!("{} (paused)", text::outcome(watch.state.as_str())),
+        (true, false) => text::outcome(watch.state.as_str()),
     };
     vec![
         watch.watch.clone(),
         state,
-        text::digest(watch.digest.as_deref()),
+        text::digest(watch.digest.as_ref()),
         text::distance(watch.last_changed, now),
         text::distance(watch.last_ok, now),
         text::distance(watch.next_check, now),
@@ -179,7 +181,7 @@ fn row(watch: &WatchStatus, now: Timestamp) -> Vec<String> {
 }
 
 fn owed(watch: &WatchStatus) -> String {
-    let Owed { pending, running, failed, held } = watch.owed;
+    let OwedCounts { pending, running, failed, held } = watch.owed;
     let counts = [("pending", pending.saturating_sub(held)), ("held", held), ("running", running), ("failed", failed)];
     let told: Vec<String> = counts
         .iter()
@@ -195,18 +197,18 @@ fn left_over(count: u64) -> Option<String> {
 }
 
 fn summary(status: &Status, now: Timestamp) -> String {
-    let count = |state: &str| status.watches.iter().filter(|watch| watch.state == state && watch.enabled).count();
-    let states = ["ok", "failing", "absent", "settling", "unknown"];
-    let states = states.iter().map(|state| (state, count(state))).filter(|(_, count)| *count > 0);
+    let count = |state| status.watches.iter().filter(|watch| watch.state == state && watch.enabled).count();
+    let states = [WatchState::Ok, WatchState::Failing, WatchState::Absent, WatchState::Settling, WatchState::Unknown];
+    let states = states.into_iter().map(|state| (state, count(state))).filter(|(_, count)| *count > 0);
     let disabled = status.watches.iter().filter(|watch| !watch.enabled).count();
     let states = states.map(|(state, count)| format!("{count} {state}"));
     let states: Vec<String> = states.chain((disabled > 0).then(|| format!("{disabled} disabled"))).collect();
     let states = if states.is_empty() { "none is configured".to_owned() } else { states.join(", ") };
     let failed: u64 = status.watches.iter().map(|watch| watch.owed.failed).sum();
-    let source = match status.source.as_str() {
-        "agent" => "the agent is running".to_owned(),
-        _ if status.as_of.is_none() => "no agent answers, and nothing was recorded yet".to_owned(),
-        _ => format!("no agent answers; this was recorded {}", text::distance(status.as_of, now)),
+    let source = match status.source {
+        StatusSource::Agent => "the agent is running".to_owned(),
+        StatusSource::Database if status.as_of.is_none() => "no agent answers, and nothing was recorded yet".to_owned(),
+        StatusSource::Database => format!("no agent answers; this was recorded {}", text::distance(status.as_of, now)),
     };
     let total = text::count(status.watches.len(), "watch", "watches");
     let failed = text::count(usize::try_from(failed).unwrap_or(usize::MAX), "failed delivery", "failed deliveries");

@@ -29,7 +29,7 @@ pub(super) fn tell(sign: Sign) {
 
 /// One line: a line break would end the message.
 fn line(summary: &Summary) -> String {
-    let Summary { ok, settling, failing, absent, unknown, failed, held_off, trouble, refused } = summary;
+    let Summary { ok, settling, failing, absent, unknown, failed, held_off, write_failure, refused } = summary;
     let watches =
         [(ok, "ok"), (failing, "failing"), (absent, "absent"), (settling, "settling"), (unknown, "not checked yet")];
     let total = count(ok + settling + failing + absent + unknown, "watch", "watches");
@@ -47,7 +47,7 @@ fn line(summary: &Summary) -> String {
         1..=NAMED => parts.push(format!("{} held off", held_off.join(", "))),
         more => parts.push(format!("{more} registries held off")),
     }
-    parts.extend(trouble.iter().map(|why| format!("hooks are held: {why}")));
+    parts.extend(write_failure.iter().map(|why| format!("hooks are held: {why}")));
     parts.extend(refused.iter().map(|why| format!("the config as it is now was refused: {why}")));
     parts.join("; ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -64,7 +64,7 @@ mod tests {
         summary = Summary { unknown: 1, held_off: vec!["a".into(), "b".into()], ..Summary::default() };
         assert_eq!(line(&summary), "1 watch: 1 not checked yet; a, b held off");
         summary.held_off.extend(["c".into(), "d".into()]);
-        summary.trouble = Some("the disk is full".into());
+        summary.write_failure = Some("the disk is full".into());
         summary.refused = Some("config.toml:1:2\n  no".into());
         assert_eq!(
             line(&summary),

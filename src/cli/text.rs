@@ -6,6 +6,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::Digest;
+
 /// Prints to standard output; colours vanish where they are not wanted.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     let mut out = anstream::stdout().lock();
@@ -134,20 +136,14 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// The algorithm and the first twelve digits.
-pub(super) fn short_digest(digest: &str) -> &str {
-    let colon = digest.find(':').unwrap_or(0);
-    digest.get(..colon + 13).unwrap_or(digest)
-}
-
 /// Somebody else's text without control characters, so that it cannot forge lines or colours.
 pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 /// An optional digest, short; for eyes without the algorithm, where that is the usual one.
-pub(super) fn digest(digest: Option<&str>) -> String {
-    let short = digest.map_or("-", short_digest);
+pub(super) fn digest(digest: Option<&Digest>) -> String {
+    let short = digest.map_or("-", Digest::short);
     if is_terminal() { short.trim_start_matches("sha256:") } else { short }.to_owned()
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::domain::ChangeKind;
 use crate::domain::backoff::Backoff;
-use crate::domain::delivery::Retry;
+use crate::domain::delivery::RetryPolicy;
 pub use crate::domain::watch::Policy;
 use crate::store::{Keep, Retention};
 
@@ -31,8 +31,8 @@ pub const ON: [ChangeKind; 1] = [ChangeKind::Moved];
 pub const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How often a hook is tried, and the pauses in between.
-pub const RETRY: Retry =
-    Retry { attempts: 5, backoff: Backoff { first: Duration::from_secs(30), max: Duration::from_secs(3600) } };
+pub const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 5, backoff: Backoff { first: Duration::from_secs(30), max: Duration::from_secs(3600) } };
 
 /// Runs of one hook at a time.
 pub const CONCURRENCY: usize = 1;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::domain::gate::Limits;
-use crate::domain::{Schedule, Watch};
+use crate::domain::{Question, Schedule, Watch};
 
 use super::Registry;
 use super::fault::Fault;
@@ -28,7 +28,7 @@ struct Demand<'w> {
     /// The one that asks most often.
     eager: Option<(f64, &'w Watch)>,
     /// The images of which a platform is chosen.
-    fetched: BTreeSet<&'w str>,
+    fetched: BTreeSet<&'w Question>,
 }
 
 /// Warns of every registry that is asked for too much.
@@ -42,14 +42,14 @@ pub(super) fn warn(
     let mut demands: BTreeMap<&str, Demand<'_>> = BTreeMap::new();
     for watch in watches.values().filter(|watch| watch.enabled) {
         let per_hour = *rates.entry(Arc::as_ptr(&watch.schedule)).or_insert_with(|| watch.schedule.per_hour());
-        let demand = demands.entry(watch.key.reference.registry()).or_default();
+        let demand = demands.entry(watch.key.question.repository.registry()).or_default();
         demand.per_hour += per_hour;
         demand.watches += 1;
         if demand.eager.is_none_or(|(most, _)| per_hour > most) {
             demand.eager = Some((per_hour, watch));
         }
-        if watch.key.platform.is_some() {
-            demand.fetched.insert(watch.key.reference.as_str());
+        if watch.key.question.platform.is_some() {
+            demand.fetched.insert(&watch.key.question);
         }
     }
     for (host, demand) in demands {

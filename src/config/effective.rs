@@ -11,7 +11,7 @@ use toml::Value;
 
 use crate::domain::Watch;
 use crate::domain::gate::Limits;
-use crate::hook;
+use crate::hook::{self, Action};
 use crate::registry::{Options, Password};
 use crate::store::{Keep, Retention};
 
@@ -117,7 +117,7 @@ pub(super) fn tables(config: &Config, sections: &Sections<'_>) -> Vec<Table> {
 
 /// The registries with a table, and those that are asked without one.
 fn registries(config: &Config, sections: &Sections<'_>) -> Vec<Table> {
-    let asked = config.watches.values().map(|watch| watch.key.reference.registry().to_owned());
+    let asked = config.watches.values().map(|watch| watch.key.question.repository.registry().to_owned());
     let hosts: std::collections::BTreeSet<String> = config.registries.keys().cloned().chain(asked).collect();
     let canonical = |name: &str| crate::domain::reference::canonical_host(name).ok();
     let table = |host: String| {
@@ -173,10 +173,10 @@ fn retention(retention: &Retention) -> Values {
 }
 
 fn watch_values(watch: &Watch) -> Values {
-    let platform = watch.key.platform.as_ref().map(ToString::to_string);
+    let platform = watch.key.question.platform.as_ref().map(ToString::to_string);
     let zone = watch.schedule.zone().and_then(|zone| zone.iana_name());
     vec![
-        ("image", text(Some(watch.key.reference.as_str()))),
+        ("image", text(Some(&watch.key.question.reference()))),
         ("schedule", text(Some(&watch.schedule.to_string()))),
         ("timezone", text(zone)),
         ("jitter", duration(watch.jitter)),
@@ -190,7 +190,7 @@ fn watch_values(watch: &Watch) -> Values {
 }
 
 fn hook_values(hook: &Hook) -> Values {
-    let command = &hook.command;
+    let Action::Command(command) = &hook.action;
     let program = match &command.argv[..] {
         [shell, flag, script] if shell == "/bin/sh" && flag == "-c" => Some(hook::masked(script).into()),
         _ => texts(command.masked().iter()),
@@ -200,7 +200,7 @@ fn hook_values(hook: &Hook) -> Values {
     vec![
         ("command", program),
         ("on", texts(hook.on.iter().map(|kind| kind.as_str()))),
-        ("timeout", duration(command.timeout)),
+        ("timeout", duration(hook.timeout)),
         ("attempts", Some(hook.retry.attempts.into())),
         ("backoff", duration(hook.retry.backoff.first)),
         ("backoff_max", duration(hook.retry.backoff.max)),

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use crate::domain::backoff::Backoff;
-use crate::domain::delivery::Retry;
+use crate::domain::delivery::RetryPolicy;
 use crate::domain::{ChangeKind, ChangeSet};
-use crate::hook::{self, Command};
+use crate::hook::{self, Action, Command};
 
 use super::fault::Fault;
 use super::find::Surroundings;
@@ -76,11 +76,12 @@ fn read_hook<'a>(item: Item<'a>, table: &mut Table<'a, '_>, around: &Surrounding
     let env = read_env(table);
     let pass_env = read_pass_env(table);
     let concurrency = table.count("concurrency").map_or(defaults::CONCURRENCY, |count| count as usize);
-    let command = Command { argv: argv?, timeout, cwd, env, pass_env };
+    let command = Command { argv: argv?, cwd, env, pass_env };
     if let Some(item) = command_at {
         warn_of_programs(&command, item.place(), table, around);
     }
-    Some(Hook { name: Arc::from(item.name()), command, on, retry, concurrency })
+    let action = Action::Command(command);
+    Some(Hook { name: Arc::from(item.name()), action, timeout, on, retry, concurrency })
 }
 
 /// A list is executed as it is; a string is given to the shell.
@@ -129,7 +130,7 @@ fn read_on(table: &mut Table<'_, '_>) -> ChangeSet {
     kinds.into_iter().collect()
 }
 
-fn read_retry(table: &mut Table<'_, '_>) -> Retry {
+fn read_retry(table: &mut Table<'_, '_>) -> RetryPolicy {
     let default = defaults::RETRY;
     let at = table.peek("backoff").or_else(|| table.peek("backoff_max"));
     let attempts = table.count("attempts").unwrap_or(default.attempts);
@@ -141,7 +142,7 @@ fn read_retry(table: &mut Table<'_, '_>) -> Retry {
             format!("backoff ({}) is longer than backoff_max ({}); raise backoff_max", written(first), written(max)),
         );
     }
-    Retry { attempts, backoff: Backoff { first, max } }
+    RetryPolicy { attempts, backoff: Backoff { first, max } }
 }
 
 fn read_env(table: &mut Table<'_, '_>) -> BTreeMap<String, String> {

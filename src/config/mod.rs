@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::delivery::Retry;
+use crate::domain::delivery::RetryPolicy;
 use crate::domain::gate::Limits;
 use crate::domain::{ChangeSet, Watch};
 use crate::{hook, registry, store};
@@ -85,12 +85,13 @@ pub struct Config {
 pub struct Hook {
     /// Its name.
     pub name: Arc<str>,
-    /// What is run.
-    pub command: hook::Command,
+    pub action: hook::Action,
+    /// How long one run may take. A command's process group then gets SIGTERM, and ten seconds later SIGKILL.
+    pub timeout: Duration,
     /// The changes that it subscribes to.
     pub on: ChangeSet,
     /// Tries and pauses.
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// Runs of this hook at a time, over all watches.
     pub concurrency: usize,
 }

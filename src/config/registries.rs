@@ -27,7 +27,7 @@ impl Read<'_> {
     /// Warns of tables for hosts that no watch asks, such as one whose port was forgotten. An empty table says nothing,
     /// so nothing of it is lost.
     pub(super) fn warn_of_unused(&self, watches: &BTreeMap<Arc<str>, Arc<Watch>>, report: &Report) {
-        let asked: BTreeSet<&str> = watches.values().map(|watch| watch.key.reference.registry()).collect();
+        let asked: BTreeSet<&str> = watches.values().map(|watch| watch.key.question.repository.registry()).collect();
         let is_empty = |item: &Item<'_>| item.value.get_ref().as_table().is_none_or(|table| table.is_empty());
         let name = |host: &str| host.split(':').next().unwrap_or_default().to_owned();
         for (host, item) in self.items.iter().filter(|(host, item)| !asked.contains(host.as_str()) && !is_empty(item)) {

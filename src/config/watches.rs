@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::domain::watch::Policy;
-use crate::domain::{Platform, Reference, Schedule, Watch, WatchKey, schedule};
+use crate::domain::{Platform, Question, Reference, Schedule, Watch, WatchKey, schedule};
 
 use super::fault::Fault;
 use super::find::Surroundings;
@@ -66,8 +66,7 @@ fn read_watch<'a>(item: Item<'a>, table: &mut Table<'a, '_>, base: &Base<'a>, po
     Some(Watch {
         key: WatchKey {
             name: Arc::from(item.name()),
-            reference: reference?,
-            platform: own.platform.or_else(|| common.platform.clone()),
+            question: Question::of(reference?, own.platform.or_else(|| common.platform.clone())),
         },
         schedule: schedule?,
         jitter: own.jitter.or(common.jitter).unwrap_or(defaults::JITTER),
@@ -208,7 +207,7 @@ struct Pool {
     policies: HashSet<Arc<Policy>>,
     platforms: HashSet<Platform>,
     zones: HashMap<String, TimeZone>,
-    schedules: HashMap<(String, String), Result<Arc<Schedule>, schedule::Invalid>>,
+    schedules: HashMap<(String, String), Result<Arc<Schedule>, schedule::InvalidSchedule>>,
     compared: usize,
 }
 

@@ -3,14 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Why a check learnt nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// A stable word.
-    pub kind: String,
-    /// For people.
-    pub message: String,
-}
+use crate::domain::delivery::{DeliveryState, OwedCounts};
+use crate::domain::judge::{CheckOutcome, WatchState};
+use crate::domain::words::words;
+use crate::domain::{ChangeKind, Digest, Failure, FailureKind};
 
 /// Asks for checks now.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,9 +37,7 @@ pub struct RetryRequest {
 pub struct RetryLine {
     /// The new delivery.
     pub id: String,
-    /// The watch's name.
     pub watch: String,
-    /// The hook's name.
     pub hook: String,
 }
 
@@ -51,7 +45,6 @@ pub struct RetryLine {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PauseRequest {
-    /// Names of watches.
     pub watches: Vec<String>,
     /// Hold, or let go.
     pub paused: bool,
@@ -60,7 +53,6 @@ pub struct PauseRequest {
 /// How many watches a [`PauseRequest`] has changed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Paused {
-    /// So many.
     pub changed: usize,
 }
 
@@ -79,18 +71,14 @@ pub struct PruneRequest {
 /// A delivery that is left over; one line of `prune --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Leftover {
-    /// Globally unique.
     pub id: String,
-    /// The watch's name.
     pub watch: String,
-    /// The hook's name.
     pub hook: String,
-    /// What happened.
-    pub change: String,
+    pub change: ChangeKind,
     /// The digest that it would have brought.
-    pub to: Option<String>,
-    /// `pending` or `failed`; once it is discarded, `superseded`.
-    pub state: String,
+    pub to: Option<Digest>,
+    /// Pending or failed; once it is discarded, superseded.
+    pub state: DeliveryState,
     /// Of the latest attempt.
     pub error: Option<String>,
     /// Whether it is discarded now.
@@ -105,13 +93,13 @@ pub struct CheckLine {
     /// The reference, canonical.
     pub image: String,
     /// `first`, `unchanged`, `moved`, `settling`, `restored`, `absent`, `failed`, `present`.
-    pub outcome: String,
+    pub outcome: CheckOutcome,
     /// The digest that was found or, when the check failed, that is recorded.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
     /// The digest before a move.
-    pub previous: Option<String>,
+    pub previous: Option<Digest>,
     /// With `failed`: why.
-    pub error: Option<Problem>,
+    pub error: Option<Failure>,
     /// From the first request to the last answer.
     pub elapsed_ms: u64,
     /// What hooks were owed, and what became of it.
@@ -121,14 +109,12 @@ pub struct CheckLine {
 /// A delivery, as a check tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryLine {
-    /// Globally unique.
     pub id: String,
-    /// The hook's name.
     pub hook: String,
-    /// `pending`, `running`, `succeeded`, `failed` or `superseded`.
-    pub state: String,
+    pub state: DeliveryState,
     /// Of the latest attempt.
-    pub exit_code: Option<i32>,
+    #[serde(rename = "exit_code")]
+    pub code: Option<i32>,
     /// Of the latest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -140,16 +126,31 @@ pub struct DeliveryLine {
 impl CheckLine {
     /// Whether all is well: something was learnt, and nothing that was owed has failed or is still owed.
     pub fn is_well(&self) -> bool {
-        self.outcome != "failed"
-            && self.deliveries.iter().all(|d| matches!(d.state.as_str(), "succeeded" | "superseded"))
+        let is_done = |state| matches!(state, DeliveryState::Succeeded | DeliveryState::Superseded);
+        self.outcome != CheckOutcome::Failed && self.deliveries.iter().all(|delivery| is_done(delivery.state))
     }
+}
+
+words! {
+    /// Who tells a status.
+    pub enum StatusSource {
+        Agent = "agent",
+        Database = "database",
+    }
+}
+
+/// Why nothing can be written at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreProblem {
+    /// A stable word of the store's.
+    pub kind: String,
+    pub message: String,
 }
 
 /// All that is known of all watches.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
-    /// `agent` or `database`.
-    pub source: String,
+    pub source: StatusSource,
     /// When this was true.
     pub as_of: Option<Timestamp>,
     /// The config that the agent goes by; `None` without an agent.
@@ -157,8 +158,7 @@ pub struct Status {
     pub config: Option<ConfigStatus>,
     /// Why the agent can write nothing at the moment, so that no hook may start.
     #[serde(default)]
-    pub store: Option<Problem>,
-    /// The watches, by name.
+    pub store: Option<StoreProblem>,
     pub watches: Vec<WatchStatus>,
     /// What was given up, the latest first, of what the config still feeds.
     #[serde(default)]
@@ -174,18 +174,14 @@ pub struct Status {
 /// A delivery that was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedDelivery {
-    /// Globally unique.
     pub id: String,
-    /// The watch's name.
     pub watch: String,
-    /// The hook's name.
     pub hook: String,
-    /// What happened.
-    pub change: String,
-    /// Starts.
+    pub change: ChangeKind,
     pub attempts: u32,
     /// Of the last attempt.
-    pub exit_code: Option<i32>,
+    #[serde(rename = "exit_code")]
+    pub code: Option<i32>,
     /// Of the last attempt.
     pub error: Option<String>,
     /// The last line that it printed.
@@ -217,8 +213,7 @@ pub struct RegistryStatus {
 /// Why and until when a registry is not asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldOff {
-    /// The stable word for what went wrong.
-    pub kind: String,
+    pub kind: FailureKind,
     /// When one watch may ask again.
     pub until: Timestamp,
 }
@@ -226,7 +221,6 @@ pub struct HeldOff {
 /// The config that an agent goes by.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConfigStatus {
-    /// The file.
     pub path: std::path::PathBuf,
     /// Since when.
     pub loaded: Timestamp,
@@ -255,18 +249,16 @@ pub struct Reloaded {
 /// All that is known of one watch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WatchStatus {
-    /// Its name.
     pub watch: String,
     /// Its reference, canonical.
     pub image: String,
     /// Its platform, if one is chosen.
     pub platform: Option<String>,
     /// The recorded digest; with a platform the child's.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
     /// With a platform: the index's.
-    pub index_digest: Option<String>,
-    /// `unknown`, `ok`, `settling`, `failing` or `absent`.
-    pub state: String,
+    pub index_digest: Option<Digest>,
+    pub state: WatchState,
     /// Whether its hooks are held.
     pub paused: bool,
     /// Whether it is checked.
@@ -285,23 +277,9 @@ pub struct WatchStatus {
     /// Failures in a row.
     pub consecutive_failures: u32,
     /// Why it is failing.
-    pub error: Option<Problem>,
+    pub error: Option<Failure>,
     /// What its hooks are owed.
-    pub owed: Owed,
-}
-
-/// Deliveries that are not done, by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owed {
-    /// Waiting to be run.
-    pub pending: u64,
-    /// Running.
-    pub running: u64,
-    /// Given up, of what the config still feeds.
-    pub failed: u64,
-    /// How many of those that wait are held: paused, or not fed by the config.
-    #[serde(default)]
-    pub held: u64,
+    pub owed: OwedCounts,
 }
 
 /// Whether all is well; what `health --json` prints.
@@ -312,21 +290,35 @@ pub struct Health {
     /// Watches that are enabled.
     pub watches: usize,
     /// What is wrong, the worst first.
-    pub problems: Vec<Unwell>,
+    pub problems: Vec<HealthProblem>,
+}
+
+words! {
+    /// The kinds of problem.
+    pub enum HealthProblemKind {
+        /// A check is overdue.
+        Stale = "stale",
+        /// Nothing can be recorded, so no hook runs.
+        Held = "held",
+        /// A delivery was given up.
+        Failed = "failed",
+        /// Checks fail.
+        Failing = "failing",
+        /// An edit of the config was refused.
+        Refused = "refused",
+    }
 }
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unwell {
-    /// `stale`, `held`, `failed` or `failing`.
-    pub what: String,
+pub struct HealthProblem {
+    pub what: HealthProblemKind,
     /// The watch; `None`: all of them.
     pub watch: Option<String>,
     /// With `failed`: the hook.
     pub hook: Option<String>,
     /// With `failed`: the delivery.
     pub delivery: Option<String>,
-    /// For people.
     pub message: String,
 }
 

@@ -7,11 +7,15 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
+use super::digest::Digest;
+use super::reference::Tag;
+use super::selection::Choice;
+use super::words::words;
 
-/// What was found under a tag.
+/// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
+    pub tag: Tag,
     /// What counts: the tag's digest, or with a platform the chosen child's.
     pub digest: Digest,
     /// With a platform: the digest of the index that the child was chosen from.
@@ -21,6 +25,10 @@ pub struct Sighting {
 }
 
 impl Sighting {
+    pub fn choice(&self) -> Choice {
+        Choice { tag: self.tag.clone(), digest: self.digest.clone() }
+    }
+
     /// The digest that the tag itself answers with; a `HEAD` of an unchanged tag repeats it.
     pub fn tag_digest(&self) -> &Digest {
         self.index_digest.as_ref().unwrap_or(&self.digest)
@@ -59,71 +67,43 @@ pub struct Failure {
     pub message: String,
 }
 
-macro_rules! failure_kinds {
-    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
-        /// The stable, lower-case words for why a check learnt nothing (logs, metrics, JSON, database).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum FailureKind { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
-
-        impl FailureKind {
-            /// Every kind.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The word.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),* }
-            }
-        }
-    };
-}
-
-failure_kinds! {
-    /// The registry's name does not resolve.
-    Dns = "dns",
-    /// No connection: refused, unreachable, or reset.
-    Connect = "connect",
-    /// No trust: certificate or handshake.
-    Tls = "tls",
-    /// No answer in time.
-    Timeout = "timeout",
-    /// Credentials are missing or were refused.
-    Unauthorized = "unauthorized",
-    /// The registry knows no such tag, or hides it.
-    NotFound = "not_found",
-    /// The registry asked for fewer requests.
-    RateLimited = "rate_limited",
-    /// The registry is broken (5xx).
-    Server = "server",
-    /// Something answered that is not a registry (HTML, a captive portal).
-    NotARegistry = "not_a_registry",
-    /// An answer without a digest where none could be computed.
-    NoDigest = "no_digest",
-    /// A digest that is malformed or does not match the content.
-    BadDigest = "bad_digest",
-    /// The tag's new digest does not resolve by itself.
-    Unresolvable = "unresolvable",
-    /// The index has no child for the platform.
-    PlatformMissing = "platform_missing",
-    /// Redirects that cannot be followed.
-    Redirect = "redirect",
-    /// Configured credentials cannot be read.
-    Credentials = "credentials",
-    /// An answer that breaks the protocol in another way.
-    Protocol = "protocol",
-    /// The check could not be recorded: the disk, not the registry.
-    Store = "store",
-}
-
-impl FailureKind {
-    /// The kind with this word, if there is one.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
-    }
-}
-
-impl fmt::Display for FailureKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+words! {
+    /// Why a check learnt nothing.
+    pub enum FailureKind {
+        /// The registry's name does not resolve.
+        Dns = "dns",
+        /// No connection: refused, unreachable, or reset.
+        Connect = "connect",
+        /// No trust: certificate or handshake.
+        Tls = "tls",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// Credentials are missing or were refused.
+        Unauthorized = "unauthorized",
+        /// The registry knows no such tag, or hides it.
+        NotFound = "not_found",
+        /// The registry asked for fewer requests.
+        RateLimited = "rate_limited",
+        /// The registry is broken (5xx).
+        Server = "server",
+        /// Something answered that is not a registry (HTML, a captive portal).
+        NotARegistry = "not_a_registry",
+        /// An answer without a digest where none could be computed.
+        NoDigest = "no_digest",
+        /// A digest that is malformed or does not match the content.
+        BadDigest = "bad_digest",
+        /// The tag's new digest does not resolve by itself.
+        Unresolvable = "unresolvable",
+        /// The index has no child for the platform.
+        PlatformMissing = "platform_missing",
+        /// Redirects that cannot be followed.
+        Redirect = "redirect",
+        /// Configured credentials cannot be read.
+        Credentials = "credentials",
+        /// An answer that breaks the protocol in another way.
+        Protocol = "protocol",
+        /// The check could not be recorded: the disk, not the registry.
+        Store = "store",
     }
 }
 

@@ -3,16 +3,19 @@
 //! Each watch and hook has a cursor in each lane: the target that the hook last succeeded for. Newest wins: a newer
 //! change supersedes what is pending, and the next run goes from the cursor to the newest.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::Backoff;
-use super::{Change, ChangeKind, ChangeSet, Digest, Lane};
+use super::change::{Change, ChangeKind, ChangeSet, Lane};
+use super::selection::Choice;
+use super::words::words;
 
 /// How often and at which pace a hook is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
+pub struct RetryPolicy {
     /// Tries before a delivery is `failed`.
     pub attempts: u32,
     /// The pauses between them.
@@ -22,99 +25,94 @@ pub struct Retry {
 /// A hook that says "try later" (exit 75) for longer than this has failed.
 const DEFERRED_AT_MOST: Duration = Duration::from_secs(86_400);
 
-/// The state of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Owed: to be run when due.
-    Pending {
-        /// When.
-        due: Timestamp,
-    },
-    /// Its command runs.
-    Running,
-    /// The hook has succeeded for it.
-    Succeeded,
-    /// Given up, until it is retried by hand or the tag moves on.
-    Failed,
-    /// A newer change took its place.
-    Superseded,
+words! {
+    /// The state of a delivery.
+    pub enum DeliveryState {
+        /// To be run when due.
+        Pending = "pending",
+        Running = "running",
+        Succeeded = "succeeded",
+        /// Given up, until it is retried by hand or the tag moves on.
+        Failed = "failed",
+        /// A newer change took its place.
+        Superseded = "superseded",
+    }
+}
+
+/// Deliveries that are not done, by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OwedCounts {
+    pub pending: u64,
+    pub running: u64,
+    /// Given up, and not held.
+    pub failed: u64,
+    /// How many of those that are pending are held: their watch is paused, or does not subscribe their hook.
+    #[serde(default)]
+    pub held: u64,
 }
 
 /// What can happen to a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Its command is about to start.
+    /// Its run is about to start.
     Claimed,
-    /// Its command ended well.
+    /// Its run ended well.
     Succeeded,
     /// It shall be tried again.
     RetryAt(Timestamp),
     /// It shall not be tried again.
     GaveUp,
-    /// A newer change of the same lane is owed instead, or nothing is owed any more.
+    /// A newer change of the same lane takes its place, or nothing is owed any more.
     Overtaken,
 }
 
 /// An event that cannot happen in a state: a bug, never input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a delivery that is {state:?} cannot be {event:?}")]
+#[error("a delivery that is {state} cannot be {event:?}")]
 pub struct Illegal {
-    /// Where it was.
-    pub state: State,
-    /// What was tried.
+    pub state: DeliveryState,
     pub event: Event,
 }
 
-impl State {
+impl DeliveryState {
     /// The table: every pair that is not in it is an error.
     pub fn on(self, event: Event) -> Result<Self, Illegal> {
         Ok(match (self, event) {
-            (Self::Pending { .. }, Event::Claimed) => Self::Running,
-            (Self::Pending { .. }, Event::Overtaken) => Self::Superseded,
+            (Self::Pending, Event::Claimed) => Self::Running,
+            (Self::Pending, Event::Overtaken) => Self::Superseded,
             (Self::Running, Event::Succeeded) => Self::Succeeded,
-            (Self::Running, Event::RetryAt(due)) => Self::Pending { due },
+            (Self::Running, Event::RetryAt(_)) => Self::Pending,
             (Self::Running, Event::GaveUp) => Self::Failed,
             (Self::Running, Event::Overtaken) => Self::Superseded,
             (Self::Failed, Event::Overtaken) => Self::Superseded,
             (state, event) => return Err(Illegal { state, event }),
         })
     }
+}
 
-    /// The word in database, JSON and tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending { .. } => "pending",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Superseded => "superseded",
-        }
+words! {
+    /// How an attempt ended.
+    pub enum Ending {
+        Succeeded = "succeeded",
+        /// The hook asked to be tried later.
+        Deferred = "deferred",
+        /// Any other end: exit status, signal, timeout, or it did not start.
+        Failed = "failed",
+        /// We were stopped or killed while it ran.
+        Cut = "cut",
     }
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Exit status 0.
-    Succeeded,
-    /// Exit status 75, `EX_TEMPFAIL` of sysexits(3): try later.
-    Deferred,
-    /// Any other end: exit status, signal, timeout, or it did not start.
-    Failed,
-    /// We were stopped or killed while it ran.
-    Cut,
-}
-
-impl Ending {
-    /// The word in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Deferred => "deferred",
-            Self::Failed => "failed",
-            Self::Cut => "cut",
-        }
-    }
+/// What an attempt came to, whatever ran.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub ending: Ending,
+    /// The exit status, where there is one.
+    pub code: Option<i32>,
+    /// What went wrong, for people; `None` if it succeeded.
+    pub error: Option<String>,
+    /// What it printed, within bounds.
+    pub output: String,
 }
 
 /// What a delivery has behind it when an attempt ends.
@@ -129,7 +127,14 @@ pub struct Tries {
 }
 
 /// What follows from the end of an attempt; `overtaken`: a newer change waits; `chance` is uniform in 0..1.
-pub fn settle(ending: Ending, tries: Tries, overtaken: bool, retry: &Retry, now: Timestamp, chance: f64) -> Event {
+pub fn settle(
+    ending: Ending,
+    tries: Tries,
+    overtaken: bool,
+    retry: &RetryPolicy,
+    now: Timestamp,
+    chance: f64,
+) -> Event {
     let spent = tries.attempts.saturating_sub(tries.deferrals);
     let pause = |step: u32| {
         // Whole milliseconds: as it is stored.
@@ -157,8 +162,8 @@ pub fn settle(ending: Ending, tries: Tries, overtaken: bool, retry: &Retry, now:
 /// Where a hook stands, or shall be brought to, in a lane.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// The tag points at this.
-    Digest(Digest),
+    /// This tag, at this digest.
+    Choice(Choice),
     /// The tag is gone.
     Absent,
     /// Checks fail.
@@ -174,7 +179,7 @@ impl Target {
             (ChangeKind::Failing, _) => Self::Failing,
             (ChangeKind::Recovered, _) => Self::Well,
             (ChangeKind::Removed, _) | (_, None) => Self::Absent,
-            (_, Some(digest)) => Self::Digest(digest.clone()),
+            (_, Some(choice)) => Self::Choice(choice.clone()),
         }
     }
 
@@ -185,17 +190,7 @@ impl Target {
             (ChangeKind::Recovered, _) => Some(Self::Failing),
             (ChangeKind::Restored, _) => Some(Self::Absent),
             (ChangeKind::First, _) | (_, None) => None,
-            (_, Some(digest)) => Some(Self::Digest(digest.clone())),
-        }
-    }
-
-    /// The text in the database: a digest or a word (a digest always has a colon, a word never).
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Digest(digest) => digest.as_str(),
-            Self::Absent => "absent",
-            Self::Failing => "failing",
-            Self::Well => "well",
+            (_, Some(choice)) => Some(Self::Choice(choice.clone())),
         }
     }
 
@@ -205,14 +200,26 @@ impl Target {
             "absent" => Some(Self::Absent),
             "failing" => Some(Self::Failing),
             "well" => Some(Self::Well),
-            digest => Digest::parse(digest).ok().map(Self::Digest),
+            choice => Choice::parse(choice).map(Self::Choice),
         }
     }
 
-    fn digest(&self) -> Option<&Digest> {
+    fn choice(&self) -> Option<&Choice> {
         match self {
-            Self::Digest(digest) => Some(digest),
+            Self::Choice(choice) => Some(choice),
             _ => None,
+        }
+    }
+}
+
+/// The text in the database: `TAG@DIGEST` or a word, which has no `@`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Choice(choice) => choice.fmt(f),
+            Self::Absent => f.write_str("absent"),
+            Self::Failing => f.write_str("failing"),
+            Self::Well => f.write_str("well"),
         }
     }
 }
@@ -236,13 +243,13 @@ impl Cursor {
         !(is_back && self.attempted.is_none() && self.reached.as_ref() == Some(target))
     }
 
-    /// The digest that a run for `target` starts from; `change_from` where the hook's own past does not tell.
-    pub fn origin(&self, target: &Target, change_from: Option<Digest>) -> Option<Digest> {
+    /// Where a run for `target` starts from; `change_from` where the hook's own past does not tell.
+    pub fn origin(&self, target: &Target, change_from: Option<Choice>) -> Option<Choice> {
         let other = |point: &Option<Target>| {
-            point.as_ref().filter(|point| *point != target).and_then(|point| point.digest().cloned())
+            point.as_ref().filter(|point| *point != target).and_then(|point| point.choice().cloned())
         };
         match target {
-            Target::Digest(_) | Target::Absent => {
+            Target::Choice(_) | Target::Absent => {
                 other(&self.reached).or_else(|| other(&self.attempted)).or(change_from)
             }
             Target::Failing | Target::Well => change_from,
@@ -258,16 +265,23 @@ pub fn news(changes: &[Change], on: ChangeSet, lane: Lane) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Digest, Tag};
 
-    const RETRY: Retry =
-        Retry { attempts: 3, backoff: Backoff { first: Duration::from_secs(30), max: Duration::from_secs(3600) } };
+    const RETRY: RetryPolicy = RetryPolicy {
+        attempts: 3,
+        backoff: Backoff { first: Duration::from_secs(30), max: Duration::from_secs(3600) },
+    };
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
     }
 
+    fn choice(name: &str) -> Choice {
+        Choice { tag: Tag::parse("stable").unwrap(), digest: Digest::sha256(name.as_bytes()) }
+    }
+
     fn digest(name: &str) -> Target {
-        Target::Digest(Digest::sha256(name.as_bytes()))
+        Target::Choice(choice(name))
     }
 
     fn tries(attempts: u32) -> Tries {
@@ -277,12 +291,12 @@ mod tests {
     #[test]
     fn every_pair_outside_the_table_is_an_error() {
         let due = now();
-        let states = [State::Pending { due }, State::Running, State::Succeeded, State::Failed, State::Superseded];
+        let states = DeliveryState::ALL;
         let events = [Event::Claimed, Event::Succeeded, Event::RetryAt(due), Event::GaveUp, Event::Overtaken];
         let legal = states.iter().flat_map(|s| events.iter().map(move |e| s.on(*e))).filter(Result::is_ok).count();
         assert_eq!(legal, 7);
-        assert!(State::Succeeded.on(Event::Claimed).is_err());
-        assert!(State::Failed.on(Event::Claimed).is_err(), "a failed delivery is retried as a new one");
+        assert!(DeliveryState::Succeeded.on(Event::Claimed).is_err());
+        assert!(DeliveryState::Failed.on(Event::Claimed).is_err(), "a failed delivery is retried as a new one");
     }
 
     #[test]
@@ -309,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_cut_attempt_is_repeated_at_once_but_not_for_ever() {
-        let once = Retry { attempts: 1, ..RETRY };
+        let once = RetryPolicy { attempts: 1, ..RETRY };
         assert_eq!(settle(Ending::Cut, tries(1), false, &once, now(), 0.5), Event::RetryAt(now()));
         assert_eq!(settle(Ending::Cut, tries(2), false, &once, now(), 0.5), Event::GaveUp);
     }
@@ -333,8 +347,8 @@ mod tests {
     fn back_at_the_cursor_after_an_attempt_is_one_run_from_the_attempted_digest() {
         let touched = Cursor { reached: Some(digest("a")), attempted: Some(digest("b")) };
         assert!(touched.owes(&digest("a"), Some(&digest("b"))));
-        assert_eq!(touched.origin(&digest("a"), None), Some(Digest::sha256(b"b")));
-        assert_eq!(touched.origin(&digest("c"), Some(Digest::sha256(b"b"))), Some(Digest::sha256(b"a")));
+        assert_eq!(touched.origin(&digest("a"), None), Some(choice("b")));
+        assert_eq!(touched.origin(&digest("c"), Some(choice("b"))), Some(choice("a")));
     }
 
     #[test]
@@ -353,7 +367,7 @@ mod tests {
     #[test]
     fn targets_keep_their_text() {
         for target in [digest("a"), Target::Absent, Target::Failing, Target::Well] {
-            assert_eq!(Target::parse(target.as_str()), Some(target));
+            assert_eq!(Target::parse(&target.to_string()), Some(target));
         }
         assert_eq!(Target::parse("nonsense"), None);
     }

@@ -16,7 +16,7 @@ pub struct Digest(Arc<str>);
 
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
+pub enum InvalidDigest {
     /// There is no `:` between an algorithm and its value.
     #[error("not of the form algorithm:hex")]
     Form,
@@ -41,14 +41,14 @@ const UNREGISTERED_DIGITS: std::ops::RangeInclusive<usize> = 32..=256;
 
 impl Digest {
     /// Reads a digest, strictly: a registry that answers anything else has not said which content it has.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let (algorithm, hex) = text.split_once(':').ok_or(Invalid::Form)?;
+    pub fn parse(text: &str) -> Result<Self, InvalidDigest> {
+        let (algorithm, hex) = text.split_once(':').ok_or(InvalidDigest::Form)?;
         if !is_algorithm(algorithm) {
-            return Err(Invalid::Algorithm);
+            return Err(InvalidDigest::Algorithm);
         }
         // All of them, whatever comes first: that is done many at a time.
         if !hex.bytes().fold(true, |hex, b| hex & matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(Invalid::Hex);
+            return Err(InvalidDigest::Hex);
         }
         let expected = match algorithm {
             "sha256" => 64,
@@ -58,7 +58,7 @@ impl Digest {
             _ => *UNREGISTERED_DIGITS.start(),
         };
         if hex.len() != expected {
-            return Err(Invalid::Length { found: hex.len(), expected });
+            return Err(InvalidDigest::Length { found: hex.len(), expected });
         }
         Ok(Self(text.into()))
     }
@@ -106,8 +106,8 @@ impl fmt::Debug for Digest {
 }
 
 impl TryFrom<String> for Digest {
-    type Error = Invalid;
-    fn try_from(text: String) -> Result<Self, Invalid> {
+    type Error = InvalidDigest;
+    fn try_from(text: String) -> Result<Self, InvalidDigest> {
         Self::parse(&text)
     }
 }
@@ -128,7 +128,7 @@ mod tests {
             assert!(Digest::parse(&format!("{algorithm}:{}", "a".repeat(digits))).is_ok());
             assert_eq!(
                 Digest::parse(&format!("{algorithm}:{}", "a".repeat(digits - 1))),
-                Err(Invalid::Length { found: digits - 1, expected: digits })
+                Err(InvalidDigest::Length { found: digits - 1, expected: digits })
             );
         }
     }
@@ -136,17 +136,17 @@ mod tests {
     #[test]
     fn what_is_not_a_digest_is_refused() {
         for (text, why) in [
-            ("", Invalid::Form),
-            ("sha256", Invalid::Form),
-            (":abc", Invalid::Algorithm),
-            ("SHA256:aa", Invalid::Algorithm),
-            ("sha256:", Invalid::Length { found: 0, expected: 64 }),
-            ("sha256:xyz", Invalid::Hex),
-            ("blake3:abcd", Invalid::Length { found: 4, expected: 32 }),
+            ("", InvalidDigest::Form),
+            ("sha256", InvalidDigest::Form),
+            (":abc", InvalidDigest::Algorithm),
+            ("SHA256:aa", InvalidDigest::Algorithm),
+            ("sha256:", InvalidDigest::Length { found: 0, expected: 64 }),
+            ("sha256:xyz", InvalidDigest::Hex),
+            ("blake3:abcd", InvalidDigest::Length { found: 4, expected: 32 }),
         ] {
             assert_eq!(Digest::parse(text), Err(why), "{text}");
         }
-        assert_eq!(Digest::parse(&format!("sha256:{}", "A".repeat(64))), Err(Invalid::Hex));
+        assert_eq!(Digest::parse(&format!("sha256:{}", "A".repeat(64))), Err(InvalidDigest::Hex));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::FailureKind;
+use super::answer::FailureKind;
 use super::backoff::Backoff;
 
 /// How hard a registry may be asked.

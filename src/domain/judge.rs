@@ -8,8 +8,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::answer::{Answer, Failure, FailureKind, Sighting};
+use super::change::{Cause, Change, ChangeKind};
+use super::digest::Digest;
+use super::selection::Choice;
 use super::watch::Policy;
-use super::{Answer, Change, ChangeKind, Digest, Failure, FailureKind, Sighting};
+use super::words::words;
 
 /// So many failures in a row, over at least [`FAILING_AFTER`], are the change `failing`; so many 404s `removed`.
 const FAILURES: u32 = 3;
@@ -33,8 +37,8 @@ pub struct Record {
     pub candidate: Option<Box<Candidate>>,
     /// 404s in a row that do not count as absence yet.
     pub missing: Option<Box<Streak>>,
-    /// Why the last check learnt nothing.
-    pub trouble: Option<Box<Trouble>>,
+    /// Checks that have failed since the last good one.
+    pub failing: Option<Box<FailureStreak>>,
     /// The last check, good or bad.
     pub last_checked: Option<Timestamp>,
     /// The last check that the registry answered.
@@ -50,12 +54,11 @@ pub struct Standing {
     pub since: Timestamp,
 }
 
-/// A digest that counted until then.
+/// A choice that counted until then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Past {
-    /// The digest.
-    pub digest: Digest,
-    /// When it was superseded.
+    #[serde(flatten)]
+    pub choice: Choice,
     pub until: Timestamp,
 }
 
@@ -79,51 +82,51 @@ pub struct Streak {
     pub since: Timestamp,
 }
 
-/// Checks that learn nothing.
+/// Failed checks in a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// The latest failure.
-    pub failure: Failure,
-    /// Failures in a row.
-    pub failures: Streak,
+pub struct FailureStreak {
+    pub latest: Failure,
+    pub streak: Streak,
     /// Those of them that count towards the change `failing`: not rate limits, not 404s of a known tag.
     pub counted: Option<Streak>,
     /// Whether `failing` was emitted.
     pub announced: bool,
 }
 
-/// The state of a watch in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Never seen.
-    Unknown,
-    /// The last check found the recorded digest.
-    Ok,
-    /// A new digest must still hold or be confirmed.
-    Settling,
-    /// The last check learnt nothing.
-    Failing,
-    /// The tag is gone.
-    Absent,
+words! {
+    /// The state of a watch.
+    pub enum WatchState {
+        /// Never seen.
+        Unknown = "unknown",
+        /// The last check found what is recorded.
+        Ok = "ok",
+        /// A new digest must still hold or be confirmed.
+        Settling = "settling",
+        /// The last check has failed.
+        Failing = "failing",
+        /// The tag is gone.
+        Absent = "absent",
+    }
 }
 
-/// What a check came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Seen for the first time.
-    First,
-    /// Nothing new.
-    Unchanged,
-    /// Another digest.
-    Moved,
-    /// Another digest that does not count yet.
-    Settling,
-    /// Back after an absence, with the digest it had.
-    Restored,
-    /// Gone.
-    Absent,
-    /// Nothing was learnt.
-    Failed,
+words! {
+    /// What a check came to.
+    pub enum CheckOutcome {
+        /// Seen for the first time.
+        First = "first",
+        Unchanged = "unchanged",
+        /// Another digest.
+        Moved = "moved",
+        /// Another digest that does not count yet.
+        Settling = "settling",
+        /// Back after an absence, with the digest it had.
+        Restored = "restored",
+        /// Gone.
+        Absent = "absent",
+        Failed = "failed",
+        /// Found; nothing is recorded to compare it with. Of an image without a watch.
+        Present = "present",
+    }
 }
 
 /// How soon the record must be on disk.
@@ -145,7 +148,7 @@ pub struct Verdict {
     /// What happened, in order; at most one change of health and two of content.
     pub changes: Vec<Change>,
     /// In one word.
-    pub outcome: Outcome,
+    pub outcome: CheckOutcome,
     /// Why, for people.
     pub because: &'static str,
     /// An extra check that is wanted at this time.
@@ -155,53 +158,28 @@ pub struct Verdict {
 }
 
 impl Record {
-    /// The state in one word: the worst that is true.
-    pub fn state(&self) -> State {
+    /// The worst that is true.
+    pub fn state(&self) -> WatchState {
         match self {
-            Self { trouble: Some(_), .. } => State::Failing,
-            Self { candidate: Some(_), .. } => State::Settling,
-            Self { absent_since: Some(_), .. } => State::Absent,
-            Self { standing: Some(_), .. } => State::Ok,
-            _ => State::Unknown,
+            Self { failing: Some(_), .. } => WatchState::Failing,
+            Self { candidate: Some(_), .. } => WatchState::Settling,
+            Self { absent_since: Some(_), .. } => WatchState::Absent,
+            Self { standing: Some(_), .. } => WatchState::Ok,
+            _ => WatchState::Unknown,
         }
     }
 
-    /// The recorded digest.
     pub fn digest(&self) -> Option<&Digest> {
         self.standing.as_ref().map(|standing| &standing.sighting.digest)
+    }
+
+    pub fn choice(&self) -> Option<Choice> {
+        self.standing.as_ref().map(|standing| standing.sighting.choice())
     }
 
     /// When the content last changed.
     pub fn last_changed(&self) -> Option<Timestamp> {
         self.absent_since.or(self.standing.as_ref().map(|standing| standing.since))
-    }
-}
-
-impl State {
-    /// The word in JSON and tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Ok => "ok",
-            Self::Settling => "settling",
-            Self::Failing => "failing",
-            Self::Absent => "absent",
-        }
-    }
-}
-
-impl Outcome {
-    /// The word in JSON, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::Unchanged => "unchanged",
-            Self::Moved => "moved",
-            Self::Settling => "settling",
-            Self::Restored => "restored",
-            Self::Absent => "absent",
-            Self::Failed => "failed",
-        }
     }
 }
 
@@ -212,7 +190,7 @@ impl Verdict {
     /// runs nothing that depends on the move, so it is not verified.
     pub fn to_verify(&self) -> Option<&Digest> {
         let accepts = |change: &&Change| matches!(change.kind, ChangeKind::Moved | ChangeKind::Restored);
-        self.changes.iter().rfind(accepts).and_then(|change| change.to.as_ref())
+        self.changes.iter().rfind(accepts).and_then(|change| change.to.as_ref()).map(|to| &to.digest)
     }
 }
 
@@ -222,7 +200,7 @@ pub fn judge(known: &Record, seen: Result<&Answer, &Failure>, policy: &Policy, n
     let verdict = Verdict {
         record,
         changes: Vec::new(),
-        outcome: Outcome::Unchanged,
+        outcome: CheckOutcome::Unchanged,
         because: "the registry has what is recorded",
         recheck: None,
         persist: Persist::Hourly,
@@ -241,11 +219,11 @@ fn present(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Time
         // A baseline: settling never applies, or a new install would know nothing for days.
         record.standing = Some(Standing { sighting: sighting.clone(), since: now });
         accept(&mut verdict, ChangeKind::First, None, sighting, now);
-        verdict.outcome = Outcome::First;
+        verdict.outcome = CheckOutcome::First;
         verdict.because = "nothing was recorded: this is the baseline";
         return verdict;
     };
-    if standing.sighting.digest != sighting.digest {
+    if !is_same(&standing.sighting, sighting) {
         return weigh(verdict, sighting, policy, now);
     }
     if standing.sighting != *sighting {
@@ -258,8 +236,8 @@ fn present(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Time
         verdict.because = "the registry has what is recorded again: the new digest has not held";
     }
     if record.absent_since.take().is_some() {
-        accept(&mut verdict, ChangeKind::Restored, Some(sighting.digest.clone()), sighting, now);
-        verdict.outcome = Outcome::Restored;
+        accept(&mut verdict, ChangeKind::Restored, Some(sighting.choice()), sighting, now);
+        verdict.outcome = CheckOutcome::Restored;
         verdict.because = "the tag is back, with the digest that it had";
     }
     verdict
@@ -267,7 +245,7 @@ fn present(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Time
 
 /// Whether a digest that is not the recorded one counts already.
 fn weigh(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Timestamp) -> Verdict {
-    let earlier = verdict.record.candidate.take().filter(|candidate| candidate.sighting.digest == sighting.digest);
+    let earlier = verdict.record.candidate.take().filter(|candidate| is_same(&candidate.sighting, sighting));
     let is_new = earlier.is_none();
     let candidate = Candidate {
         sighting: sighting.clone(),
@@ -275,8 +253,8 @@ fn weigh(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Timest
         first_seen: earlier.as_ref().map_or(now, |candidate| candidate.first_seen.min(now)),
         sightings: earlier.map_or(0, |candidate| candidate.sightings).saturating_add(1),
     };
-    let returns =
-        verdict.record.recent.iter().any(|past| past.digest == sighting.digest && within(past.until, now, RECENTLY));
+    let choice = sighting.choice();
+    let returns = verdict.record.recent.iter().any(|past| past.choice == choice && within(past.until, now, RECENTLY));
     // Registries that convert, and mirrors that ignore what is asked for, answer with another kind of manifest now and
     // then. Where the kind really changes, nobody minds a second look.
     let reshaped = |known: &Standing| known.sighting.media_type != sighting.media_type;
@@ -299,7 +277,7 @@ fn weigh(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Timest
     let due = candidate.first_seen.checked_add(signed(must_hold)).unwrap_or(Timestamp::MAX);
     verdict.recheck = Some(due.max(now + SignedDuration::from_secs(1)));
     verdict.record.candidate = Some(Box::new(candidate));
-    verdict.outcome = Outcome::Settling;
+    verdict.outcome = CheckOutcome::Settling;
     if is_new {
         verdict.persist = Persist::Now;
     }
@@ -309,15 +287,15 @@ fn weigh(mut verdict: Verdict, sighting: &Sighting, policy: &Policy, now: Timest
 fn moved(mut verdict: Verdict, sighting: &Sighting, now: Timestamp) -> Verdict {
     let record = &mut verdict.record;
     let before = record.standing.replace(Standing { sighting: sighting.clone(), since: now });
-    let from = before.map(|standing| standing.sighting.digest);
-    if let Some(digest) = from.clone() {
-        record.recent = remember(&record.recent, Past { digest, until: now }, now);
+    let from = before.map(|standing| standing.sighting.choice());
+    if let Some(choice) = from.clone() {
+        record.recent = remember(&record.recent, Past { choice, until: now }, now);
     }
     if record.absent_since.take().is_some() {
         accept(&mut verdict, ChangeKind::Restored, from.clone(), sighting, now);
     }
     accept(&mut verdict, ChangeKind::Moved, from, sighting, now);
-    verdict.outcome = Outcome::Moved;
+    verdict.outcome = CheckOutcome::Moved;
     verdict
 }
 
@@ -328,27 +306,19 @@ fn absent(mut verdict: Verdict, policy: &Policy, now: Timestamp) -> Verdict {
         if verdict.record.candidate.take().is_some() {
             verdict.persist = Persist::Now;
         }
-        verdict.outcome = Outcome::Absent;
+        verdict.outcome = CheckOutcome::Absent;
         verdict.because = "the tag is still gone";
         return verdict;
     }
     let streak = longer(verdict.record.missing.as_deref().copied(), now);
     let believed = streak.count >= FAILURES && has_passed(streak.since, now, policy.absent_after);
-    match verdict.record.digest().cloned() {
+    match verdict.record.choice() {
         Some(from) if believed => {
             answered(&mut verdict, now);
             verdict.record.absent_since = Some(now);
             verdict.record.candidate = None;
-            verdict.changes.push(Change {
-                kind: ChangeKind::Removed,
-                from: Some(from),
-                to: None,
-                index_digest: None,
-                media_type: None,
-                at: now,
-            });
-            verdict.persist = Persist::Now;
-            verdict.outcome = Outcome::Absent;
+            push(&mut verdict, ChangeKind::Removed, Some(from), None, now);
+            verdict.outcome = CheckOutcome::Absent;
             verdict.because = "not found, for as often and as long as it takes: the tag is gone";
             verdict
         }
@@ -361,75 +331,76 @@ fn absent(mut verdict: Verdict, policy: &Policy, now: Timestamp) -> Verdict {
 }
 
 fn failed(mut verdict: Verdict, failure: &Failure, now: Timestamp) -> Verdict {
-    let before = verdict.record.trouble.take();
+    let before = verdict.record.failing.take();
     let counts = match failure.kind {
         FailureKind::RateLimited => false,
         // Of a known tag they lead to `removed` instead.
         FailureKind::NotFound => verdict.record.standing.is_none(),
         _ => true,
     };
-    let counted = before.as_ref().and_then(|trouble| trouble.counted);
+    let counted = before.as_ref().and_then(|failing| failing.counted);
     let counted = if counts { Some(longer(counted, now)) } else { counted };
-    let was_announced = before.as_ref().is_some_and(|trouble| trouble.announced);
+    let was_announced = before.as_ref().is_some_and(|failing| failing.announced);
     let announced = was_announced
         || counts && counted.is_some_and(|c| c.count >= FAILURES && has_passed(c.since, now, FAILING_AFTER));
     if announced && !was_announced {
         health(&mut verdict, ChangeKind::Failing, now);
     }
-    if before.as_ref().is_none_or(|trouble| trouble.failure != *failure) {
+    if before.as_ref().is_none_or(|failing| failing.latest != *failure) {
         verdict.persist = verdict.persist.max(Persist::Soon);
     }
-    let failures = longer(before.map(|trouble| trouble.failures), now);
-    let trouble = Trouble { failure: failure.clone(), failures, counted, announced };
-    verdict.record.trouble = Some(Box::new(trouble));
-    verdict.outcome = Outcome::Failed;
+    let streak = longer(before.map(|failing| failing.streak), now);
+    verdict.record.failing = Some(Box::new(FailureStreak { latest: failure.clone(), streak, counted, announced }));
+    verdict.outcome = CheckOutcome::Failed;
     verdict.because = "a failed check knows nothing: what is recorded stays";
     verdict
 }
 
-/// The registry said something believable: trouble is over.
+/// The registry said something believable: the failures are over.
 fn answered(verdict: &mut Verdict, now: Timestamp) {
     verdict.record.last_ok = Some(now);
     if verdict.record.missing.take().is_some() {
         verdict.persist = verdict.persist.max(Persist::Soon);
     }
-    if let Some(trouble) = verdict.record.trouble.take() {
+    if let Some(failing) = verdict.record.failing.take() {
         verdict.persist = verdict.persist.max(Persist::Soon);
-        if trouble.announced {
+        if failing.announced {
             health(verdict, ChangeKind::Recovered, now);
         }
     }
 }
 
-fn accept(verdict: &mut Verdict, kind: ChangeKind, from: Option<Digest>, sighting: &Sighting, now: Timestamp) {
+fn accept(verdict: &mut Verdict, kind: ChangeKind, from: Option<Choice>, sighting: &Sighting, now: Timestamp) {
+    push(verdict, kind, from, Some(sighting), now);
+}
+
+/// A change of health says where the watch stands, before and after.
+fn health(verdict: &mut Verdict, kind: ChangeKind, now: Timestamp) {
+    let standing = verdict.record.standing.as_ref().map(|standing| standing.sighting.clone());
+    push(verdict, kind, verdict.record.choice(), standing.as_ref(), now);
+}
+
+fn push(verdict: &mut Verdict, kind: ChangeKind, from: Option<Choice>, to: Option<&Sighting>, now: Timestamp) {
     verdict.changes.push(Change {
         kind,
+        cause: Cause::Registry,
         from,
-        to: Some(sighting.digest.clone()),
-        index_digest: sighting.index_digest.clone(),
-        media_type: Some(sighting.media_type.clone()),
+        to: to.map(Sighting::choice),
+        index_digest: to.and_then(|sighting| sighting.index_digest.clone()),
+        media_type: to.map(|sighting| sighting.media_type.clone()),
         at: now,
     });
     verdict.persist = Persist::Now;
 }
 
-fn health(verdict: &mut Verdict, kind: ChangeKind, now: Timestamp) {
-    let standing = verdict.record.standing.as_ref().map(|standing| &standing.sighting);
-    let digest = standing.map(|sighting| sighting.digest.clone());
-    verdict.changes.push(Change {
-        kind,
-        from: digest.clone(),
-        to: digest,
-        index_digest: standing.and_then(|sighting| sighting.index_digest.clone()),
-        media_type: standing.map(|sighting| sighting.media_type.clone()),
-        at: now,
-    });
-    verdict.persist = Persist::Now;
+/// Whether both found the same digest under the same tag.
+fn is_same(one: &Sighting, other: &Sighting) -> bool {
+    (&one.tag, &one.digest) == (&other.tag, &other.digest)
 }
 
 fn remember(recent: &[Past], past: Past, now: Timestamp) -> Arc<[Past]> {
     let mut kept: Vec<Past> =
-        recent.iter().filter(|old| old.digest != past.digest && within(old.until, now, RECENTLY)).cloned().collect();
+        recent.iter().filter(|old| old.choice != past.choice && within(old.until, now, RECENTLY)).cloned().collect();
     kept.push(past);
     let surplus = kept.len().saturating_sub(RECENT);
     kept.drain(..surplus);

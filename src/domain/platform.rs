@@ -21,20 +21,20 @@ struct Parts {
 #[error(
     "{0:?} is not a platform; write os/architecture or os/architecture/variant, for example linux/arm64 or linux/arm/v7"
 )]
-pub struct Invalid(String);
+pub struct InvalidPlatform(String);
 
 impl Platform {
     /// Reads `os/architecture[/variant]`; the common other names (`x86_64`, `aarch64`, `armhf`) are understood.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
+    pub fn parse(text: &str) -> Result<Self, InvalidPlatform> {
         let parts: Vec<&str> = text.split('/').collect();
         let is_word = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         if !parts.iter().all(is_word) {
-            return Err(Invalid(text.to_owned()));
+            return Err(InvalidPlatform(text.to_owned()));
         }
         match parts[..] {
             [os, architecture] => Ok(Self(Arc::new(Parts::normal(os, architecture, None)))),
             [os, architecture, variant] => Ok(Self(Arc::new(Parts::normal(os, architecture, Some(variant))))),
-            _ => Err(Invalid(text.to_owned())),
+            _ => Err(InvalidPlatform(text.to_owned())),
         }
     }
 

@@ -5,22 +5,99 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// A registry host, a repository and a tag; equal references have equal canonical texts.
-///
-/// Grammar: `distribution/reference`, with the tag and repository rules of the OCI distribution-spec. Cheap to clone.
+use super::digest::Digest;
+
+/// A repository on its registry, `host/path`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Reference {
-    canonical: Arc<str>,
+pub struct Repository {
+    name: Arc<str>,
     host_end: u16,
-    repository_end: u16,
+}
+
+impl Repository {
+    /// The registry: host and, where written, port. Docker Hub is `docker.io`.
+    pub fn registry(&self) -> &str {
+        &self.name[..usize::from(self.host_end)]
+    }
+
+    /// The repository within its registry; `library/nginx` for Docker Hub's `nginx`.
+    pub fn path(&self) -> &str {
+        &self.name[usize::from(self.host_end) + 1..]
+    }
+
+    /// `host/path@digest`: what to give a tool that shall use exactly this content.
+    pub fn pinned(&self, digest: &Digest) -> String {
+        format!("{self}@{digest}")
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository({self})")
+    }
+}
+
+/// A tag: at most 128 letters, digits, `_`, `.` and `-` (OCI distribution-spec, "Pulling manifests"). Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Tag(Arc<str>);
+
+impl Tag {
+    pub fn parse(text: &str) -> Result<Self, InvalidReference> {
+        check_tag(text, 0).map(|()| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tag({self})")
+    }
+}
+
+impl TryFrom<String> for Tag {
+    type Error = InvalidReference;
+    fn try_from(text: String) -> Result<Self, InvalidReference> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Tag> for String {
+    fn from(tag: Tag) -> Self {
+        tag.as_str().to_owned()
+    }
+}
+
+/// A repository and a tag; equal references have equal canonical texts.
+///
+/// Grammar: `distribution/reference`, with the tag and repository rules of the OCI distribution-spec.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    pub repository: Repository,
+    pub tag: Tag,
 }
 
 /// Why a text is not a reference to a tag, and where in it the fault is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Invalid {
+pub struct InvalidReference {
     /// The fault and its remedy.
     pub reason: String,
     /// Byte offset of the offending character in what was written.
@@ -35,8 +112,8 @@ const LONGEST_NAME: usize = 255;
 
 impl Reference {
     /// Reads a reference as people write it: the host defaults to `docker.io`, the tag to `latest`.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let fault = |at: usize, reason: String| Err(Invalid { reason, at });
+    pub fn parse(text: &str) -> Result<Self, InvalidReference> {
+        let fault = |at: usize, reason: String| Err(InvalidReference { reason, at });
         if text.is_empty() {
             return fault(0, "an image reference is empty; write for example `nginx:1.27`".into());
         }
@@ -70,49 +147,25 @@ impl Reference {
                 format!("the name is {name_length} characters long; at most {LONGEST_NAME} are allowed"),
             );
         }
-        let canonical = format!("{host}/{library}{repository}:{tag}").into();
-        // Both fit: the name was just found to be at most 255 bytes.
-        Ok(Self { canonical, host_end: host.len() as u16, repository_end: name_length as u16 })
-    }
-
-    /// The canonical text, `host/repository:tag`.
-    pub fn as_str(&self) -> &str {
-        &self.canonical
-    }
-
-    /// The registry: host and, where written, port. Docker Hub is `docker.io`.
-    pub fn registry(&self) -> &str {
-        &self.canonical[..usize::from(self.host_end)]
-    }
-
-    /// The repository within its registry; `library/nginx` for Docker Hub's `nginx`.
-    pub fn repository(&self) -> &str {
-        &self.canonical[usize::from(self.host_end) + 1..usize::from(self.repository_end)]
-    }
-
-    /// The tag.
-    pub fn tag(&self) -> &str {
-        &self.canonical[usize::from(self.repository_end) + 1..]
-    }
-
-    /// `host/repository@digest`: what to give a tool that shall use exactly this content.
-    pub fn pinned(&self, digest: &super::Digest) -> String {
-        format!("{}@{digest}", &self.canonical[..usize::from(self.repository_end)])
+        let name = format!("{host}/{library}{repository}").into();
+        // It fits: the name was just found to be at most 255 bytes.
+        let repository = Repository { name, host_end: host.len() as u16 };
+        Ok(Self { repository, tag: Tag::parse(tag)? })
     }
 }
 
 /// The host as it is used for looking a registry up in a config: lower case, Docker Hub's names made one.
 ///
 /// Errors name the offending character, counted from the start of `host`.
-pub fn canonical_host(host: &str) -> Result<String, Invalid> {
+pub fn canonical_host(host: &str) -> Result<String, InvalidReference> {
     let lower = host.to_ascii_lowercase();
     let (name, port) = match lower.strip_prefix('[') {
         Some(inside) => {
             let Some(end) = inside.find(']') else {
-                return Err(Invalid { reason: "the IPv6 address has no closing `]`".into(), at: 0 });
+                return Err(InvalidReference { reason: "the IPv6 address has no closing `]`".into(), at: 0 });
             };
             if inside[..end].parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(Invalid { reason: format!("`{}` is not an IPv6 address", &inside[..end]), at: 1 });
+                return Err(InvalidReference { reason: format!("`{}` is not an IPv6 address", &inside[..end]), at: 1 });
             }
             lower.split_at(end + 2)
         }
@@ -127,7 +180,7 @@ pub fn canonical_host(host: &str) -> Result<String, Invalid> {
             || !number.bytes().all(|b| b.is_ascii_digit())
             || !number.parse::<u16>().is_ok_and(|n| n > 0)
         {
-            return Err(Invalid {
+            return Err(InvalidReference {
                 reason: format!("`{}` is not a port number", port.trim_start_matches(':')),
                 at: name.len(),
             });
@@ -147,9 +200,9 @@ fn split_host(text: &str) -> (&str, &str, usize) {
     ("docker.io", text, 0)
 }
 
-fn check_domain(name: &str) -> Result<(), Invalid> {
+fn check_domain(name: &str) -> Result<(), InvalidReference> {
     if name.is_empty() {
-        return Err(Invalid { reason: "the registry host is empty".into(), at: 0 });
+        return Err(InvalidReference { reason: "the registry host is empty".into(), at: 0 });
     }
     let mut at = 0;
     for label in name.split('.') {
@@ -157,23 +210,23 @@ fn check_domain(name: &str) -> Result<(), Invalid> {
             return Err(unexpected(label, bad, at, "a registry host"));
         }
         if label.is_empty() || label.starts_with('-') || label.ends_with('-') {
-            return Err(Invalid { reason: format!("`{name}` is not a host name"), at });
+            return Err(InvalidReference { reason: format!("`{name}` is not a host name"), at });
         }
         at += label.len() + 1;
     }
     Ok(())
 }
 
-fn check_repository(repository: &str, offset: usize) -> Result<(), Invalid> {
+fn check_repository(repository: &str, offset: usize) -> Result<(), InvalidReference> {
     let mut at = offset;
     for component in repository.split('/') {
         if component.is_empty() {
-            return Err(Invalid { reason: "a part of the repository name is empty".into(), at });
+            return Err(InvalidReference { reason: "a part of the repository name is empty".into(), at });
         }
         if let Some(bad) = component.find(|c: char| !matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-')) {
             if component[bad..].starts_with(|c: char| c.is_ascii_uppercase()) {
                 let reason = format!("a repository name is lower case; write `{}`", component.to_ascii_lowercase());
-                return Err(Invalid { reason, at: at + bad });
+                return Err(InvalidReference { reason, at: at + bad });
             }
             return Err(unexpected(component, bad, at, "a repository name"));
         }
@@ -184,9 +237,9 @@ fn check_repository(repository: &str, offset: usize) -> Result<(), Invalid> {
 }
 
 /// Between letters and digits stand `.`, `_`, `__` or any number of `-`.
-fn check_separators(component: &str, offset: usize) -> Result<(), Invalid> {
+fn check_separators(component: &str, offset: usize) -> Result<(), InvalidReference> {
     let is_separator = |c: char| matches!(c, '.' | '_' | '-');
-    let edge = |at: usize| Invalid {
+    let edge = |at: usize| InvalidReference {
         reason: format!(
             "`{component}` starts or ends with a separator; a repository name starts and ends with a letter or digit"
         ),
@@ -203,16 +256,16 @@ fn check_separators(component: &str, offset: usize) -> Result<(), Invalid> {
         let allowed = matches!(run, "" | "." | "_" | "__") || run.bytes().all(|b| b == b'-');
         if !allowed {
             let reason = format!("`{run}` cannot stand in a repository name; use one of `.`, `_`, `__`, `-`");
-            return Err(Invalid { reason, at: offset + at });
+            return Err(InvalidReference { reason, at: offset + at });
         }
         at += run.len() + 1;
     }
     Ok(())
 }
 
-fn check_tag(tag: &str, offset: usize) -> Result<(), Invalid> {
+fn check_tag(tag: &str, offset: usize) -> Result<(), InvalidReference> {
     if tag.is_empty() {
-        return Err(Invalid {
+        return Err(InvalidReference {
             reason: "the tag after `:` is empty; leave the `:` out for `latest`".into(),
             at: offset,
         });
@@ -222,10 +275,10 @@ fn check_tag(tag: &str, offset: usize) -> Result<(), Invalid> {
         return Err(unexpected(tag, bad, offset, "a tag"));
     }
     if tag.starts_with(['.', '-']) {
-        return Err(Invalid { reason: "a tag starts with a letter, a digit or `_`".into(), at: offset });
+        return Err(InvalidReference { reason: "a tag starts with a letter, a digit or `_`".into(), at: offset });
     }
     if tag.len() > 128 {
-        return Err(Invalid {
+        return Err(InvalidReference {
             reason: format!("the tag is {} characters long; at most 128 are allowed", tag.len()),
             at: offset,
         });
@@ -233,26 +286,15 @@ fn check_tag(tag: &str, offset: usize) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn unexpected(part: &str, bad: usize, offset: usize, what: &str) -> Invalid {
+fn unexpected(part: &str, bad: usize, offset: usize, what: &str) -> InvalidReference {
     let c = part[bad..].chars().next().unwrap_or(' ');
-    Invalid { reason: format!("{what} cannot have {c:?}"), at: offset + bad }
+    InvalidReference { reason: format!("{what} cannot have {c:?}"), at: offset + bad }
 }
 
+/// The canonical text, `host/path:tag`.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.canonical)
-    }
-}
-
-impl fmt::Debug for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reference({})", self.canonical)
-    }
-}
-
-impl Serialize for Reference {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.canonical)
+        write!(f, "{}:{}", self.repository, self.tag)
     }
 }
 
@@ -285,11 +327,11 @@ mod tests {
     fn the_parts_are_found_again() {
         let reference = Reference::parse("localhost:5000/team/app:v1").unwrap();
         assert_eq!(
-            (reference.registry(), reference.repository(), reference.tag()),
+            (reference.repository.registry(), reference.repository.path(), reference.tag.as_str()),
             ("localhost:5000", "team/app", "v1")
         );
         let digest = crate::domain::Digest::sha256(b"x");
-        assert_eq!(reference.pinned(&digest), format!("localhost:5000/team/app@{digest}"));
+        assert_eq!(reference.repository.pinned(&digest), format!("localhost:5000/team/app@{digest}"));
     }
 
     #[test]
@@ -334,8 +376,8 @@ mod tests {
             tag in "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}",
         ) {
             let reference = Reference::parse(&format!("{host}/{repository}:{tag}")).unwrap();
-            proptest::prop_assert_eq!(&Reference::parse(reference.as_str()).unwrap(), &reference);
-            proptest::prop_assert_eq!(reference.tag(), tag);
+            proptest::prop_assert_eq!(&Reference::parse(&reference.to_string()).unwrap(), &reference);
+            proptest::prop_assert_eq!(reference.tag.as_str(), tag);
         }
     }
 }

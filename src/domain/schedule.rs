@@ -19,10 +19,10 @@ mod fields;
 /// An interval or a cron expression.
 pub struct Schedule {
     text: String,
-    kind: Kind,
+    kind: ScheduleKind,
 }
 
-enum Kind {
+enum ScheduleKind {
     Every(Duration),
     Cron(Crontab),
 }
@@ -30,14 +30,14 @@ enum Kind {
 /// Why a text is not a schedule or a duration, and the bytes of it that are meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Invalid {
+pub struct InvalidSchedule {
     /// The fault and its remedy.
     pub reason: String,
     /// The offending part of what was written.
     pub at: Range<usize>,
 }
 
-impl Invalid {
+impl InvalidSchedule {
     /// All of `text` is meant.
     fn whole(text: &str, reason: String) -> Self {
         Self { reason, at: 0..text.len() }
@@ -56,47 +56,50 @@ impl PartialEq for Schedule {
 
 impl Schedule {
     /// Reads an interval (`15m`, `1h 30m`, `3d`) or a five-field cron expression; `zone` is for cron.
-    pub fn parse(text: &str, zone: &TimeZone) -> Result<Self, Invalid> {
+    pub fn parse(text: &str, zone: &TimeZone) -> Result<Self, InvalidSchedule> {
         let indent = text.len() - text.trim_start().len();
         let text = text.trim();
         let is_cron = text.starts_with('@') || text.contains('*') || text.split_whitespace().count() >= 5;
-        let kind =
-            if is_cron { Crontab::parse(text, zone).map(Kind::Cron) } else { parse_interval(text).map(Kind::Every) };
+        let kind = if is_cron {
+            Crontab::parse(text, zone).map(ScheduleKind::Cron)
+        } else {
+            parse_interval(text).map(ScheduleKind::Every)
+        };
         match kind {
             Ok(kind) => Ok(Self { text: text.to_owned(), kind }),
-            Err(wrong) => Err(Invalid { at: indent + wrong.at.start..indent + wrong.at.end, ..wrong }),
+            Err(wrong) => Err(InvalidSchedule { at: indent + wrong.at.start..indent + wrong.at.end, ..wrong }),
         }
     }
 
     /// The first due time after `after` for the watch of this name; `jitter` spreads cron's.
     pub fn next(&self, name: &str, jitter: Duration, after: Timestamp) -> Timestamp {
         match &self.kind {
-            Kind::Every(interval) => next_interval(*interval, name, after),
-            Kind::Cron(crontab) => next_cron(crontab, name, jitter, after),
+            ScheduleKind::Every(interval) => next_interval(*interval, name, after),
+            ScheduleKind::Cron(crontab) => next_cron(crontab, name, jitter, after),
         }
     }
 
     /// The time zone, where it is a cron expression.
     pub fn zone(&self) -> Option<&TimeZone> {
         match &self.kind {
-            Kind::Every(_) => None,
-            Kind::Cron(crontab) => Some(crontab.zone()),
+            ScheduleKind::Every(_) => None,
+            ScheduleKind::Cron(crontab) => Some(crontab.zone()),
         }
     }
 
     /// The interval, where it is one.
     pub fn interval(&self) -> Option<Duration> {
         match self.kind {
-            Kind::Every(interval) => Some(interval),
-            Kind::Cron(_) => None,
+            ScheduleKind::Every(interval) => Some(interval),
+            ScheduleKind::Cron(_) => None,
         }
     }
 
     /// How often it comes in an hour; for cron, in an hour in which it comes at all.
     pub fn per_hour(&self) -> f64 {
         match &self.kind {
-            Kind::Every(interval) => 3600.0 / interval.as_secs_f64(),
-            Kind::Cron(crontab) => {
+            ScheduleKind::Every(interval) => 3600.0 / interval.as_secs_f64(),
+            ScheduleKind::Cron(crontab) => {
                 let first = crontab.next(Timestamp::UNIX_EPOCH);
                 let (mut count, mut next) = (0, first);
                 while let (Some(this), Some(first)) = (next, first)
@@ -112,8 +115,8 @@ impl Schedule {
 }
 
 /// Reads a duration as people write it: `90s`, `15m`, `1h 30m`, `3d`, `2w`. A day is 24 hours.
-pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
-    let wrong = |reason: &str| Invalid::whole(text, format!("{text:?} {reason}"));
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidSchedule> {
+    let wrong = |reason: &str| InvalidSchedule::whole(text, format!("{text:?} {reason}"));
     let not_one = || wrong("is not a duration; write for example \"30s\", \"15m\", \"1h 30m\" or \"3d\"");
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong(&format!("has no unit; write for example \"{text}s\" or \"{text}m\"")));
@@ -126,15 +129,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
     Duration::try_from(length).map_err(|_| wrong("is a negative duration; leave the minus out"))
 }
 
-fn parse_interval(text: &str) -> Result<Duration, Invalid> {
+fn parse_interval(text: &str) -> Result<Duration, InvalidSchedule> {
     let interval = parse_duration(text).map_err(|wrong| {
         let is_bare = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
         let reason = format!("{text:?} is neither a duration nor a cron expression; try \"15m\" or \"*/15 * * * *\"");
-        if is_bare { wrong } else { Invalid::whole(text, reason) }
+        if is_bare { wrong } else { InvalidSchedule::whole(text, reason) }
     })?;
     if !INTERVALS.contains(&interval) {
         let reason = format!("an interval of {text:?} is out of range; it is at least 1 s and at most a year");
-        return Err(Invalid::whole(text, reason));
+        return Err(InvalidSchedule::whole(text, reason));
     }
     Ok(interval)
 }

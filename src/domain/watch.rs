@@ -1,25 +1,22 @@
-//! A named reference with a schedule, perhaps a platform, and the hooks that it feeds.
+//! A named question with a schedule, and the hooks that it feeds.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Platform, Reference, Schedule};
+use super::question::Question;
+use super::schedule::Schedule;
 
 /// What identifies the state of a watch: an edit of image or platform is another key, and starts a new baseline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchKey {
     /// The watch's name in the config.
     pub name: Arc<str>,
-    /// The tag that it watches.
-    pub reference: Reference,
-    /// The platform whose child counts, if one is chosen.
-    pub platform: Option<Platform>,
+    pub question: Question,
 }
 
 /// One watch as configured.
 #[derive(Debug, Clone)]
 pub struct Watch {
-    /// Name, reference and platform.
     pub key: WatchKey,
     /// When it is due; shared by all watches with the same text and zone.
     pub schedule: Arc<Schedule>,
@@ -51,7 +48,6 @@ impl Default for Policy {
 }
 
 impl Watch {
-    /// The watch's name.
     pub fn name(&self) -> &str {
         &self.key.name
     }

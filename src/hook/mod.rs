@@ -1,15 +1,11 @@
-//! Runs one command, supervised: argument list, clean environment, standard input, timeout, process group, output.
-//!
-//! Theory of operation: the command leads a process group of its own. Its exit decides; its pipes are read for two
-//! seconds more, because a background child may hold them open. A timeout, or our own end, signals the whole group.
-//! *Invariant:* a run ends within its timeout plus the two graces, whatever the command does.
+//! What hooks do: one run of an action, supervised, and what it came to.
 
-mod options;
-mod output;
-mod run;
-mod survivors;
+mod action;
+mod command;
+mod message;
 
-pub use options::{Command, masked, program};
-pub use output::{Output, Stream};
-pub use run::{End, Run, TEMPORARY_FAILURE, run};
-pub use survivors::end_survivors;
+pub use action::{Action, run};
+pub use command::options::{Command, masked, program};
+pub use command::output::Stream;
+pub use command::survivors::end_survivors;
+pub use message::{DELIVERY, Message};

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderName, HeaderValue};
@@ -15,7 +15,7 @@ use super::manifest::{self, Index, Kind, MediaType};
 use super::session::Session;
 use super::transport::{Response, Tally};
 use super::{Error, Options};
-use crate::domain::{Answer, Digest, Platform, Reference, Sighting};
+use crate::domain::{Answer, Digest, Platform, Question, Repository, Select, Sighting};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -103,21 +103,16 @@ impl Client {
     /// Asks what a tag points at, once.
     ///
     /// `known` is what is recorded: while the tag's digest is the same, a platform's child needs no second request.
-    pub async fn check(
-        &self,
-        reference: &Reference,
-        platform: Option<&Platform>,
-        known: Option<&Sighting>,
-    ) -> Asked<Answer> {
+    pub async fn check(&self, question: &Question, known: Option<&Sighting>) -> Asked<Answer> {
         let mut tally = Tally::default();
-        let result = self.answer(reference, platform, known, &mut tally).await;
+        let result = self.answer(question, known, &mut tally).await;
         Asked { result, requests: tally.0 }
     }
 
     /// Asks whether a digest resolves by itself; [`Error::Unresolvable`] if it does not.
-    pub async fn resolve(&self, reference: &Reference, digest: &Digest) -> Asked<()> {
+    pub async fn resolve(&self, repository: &Repository, digest: &Digest) -> Asked<()> {
         let mut tally = Tally::default();
-        let result = match self.look(reference.repository(), digest.as_str(), &mut tally).await {
+        let result = match self.look(repository.path(), digest.as_str(), &mut tally).await {
             Ok(Some(found)) => {
                 debug!(digest = digest.as_str(), "the new digest resolves by itself");
                 self.expect(digest, found.digest)
@@ -128,18 +123,14 @@ impl Client {
         Asked { result, requests: tally.0 }
     }
 
-    async fn answer(
-        &self,
-        reference: &Reference,
-        platform: Option<&Platform>,
-        known: Option<&Sighting>,
-        tally: &mut Tally,
-    ) -> Result<Answer, Error> {
-        let Some(found) = self.look(reference.repository(), reference.tag(), tally).await? else {
+    async fn answer(&self, question: &Question, known: Option<&Sighting>, tally: &mut Tally) -> Result<Answer, Error> {
+        let (repository, Select::Tag(tag)) = (question.repository.path(), &question.select);
+        let Some(found) = self.look(repository, tag.as_str(), tally).await? else {
             return Ok(Answer::Absent);
         };
-        let platform = platform.filter(|_| found.media_type.is_index());
+        let platform = question.platform.as_ref().filter(|_| found.media_type.is_index());
         if let Some(known) = known
+            && known.tag == *tag
             && *known.tag_digest() == found.digest
             && known.index_digest.is_some() == platform.is_some()
         {
@@ -147,8 +138,17 @@ impl Client {
             return Ok(Answer::Present(known.clone()));
         }
         let sighting = match platform {
-            Some(platform) => Box::pin(self.child(reference.repository(), found, platform, tally)).await?,
-            None => Sighting { digest: found.digest, index_digest: None, media_type: found.media_type.shared() },
+            Some(platform) => {
+                let index_digest = Some(found.digest.clone());
+                let (digest, media_type) = Box::pin(self.child(repository, found, platform, tally)).await?;
+                Sighting { tag: tag.clone(), digest, index_digest, media_type }
+            }
+            None => Sighting {
+                tag: tag.clone(),
+                digest: found.digest,
+                index_digest: None,
+                media_type: found.media_type.shared(),
+            },
         };
         Ok(Answer::Present(sighting))
     }
@@ -273,7 +273,7 @@ impl Client {
         found: Found,
         platform: &Platform,
         tally: &mut Tally,
-    ) -> Result<Sighting, Error> {
+    ) -> Result<(Digest, Arc<str>), Error> {
         let mut best: Candidate = None;
         let mut offered = Vec::new();
         let mut queue = VecDeque::from([(1, found.digest.clone(), found.body)]);
@@ -306,7 +306,7 @@ impl Client {
             return Err(Error::PlatformMissing { platform: platform.clone(), offered });
         };
         debug!(%platform, digest = digest.as_str(), indexes = MOST_INDEXES - left, "the index has it");
-        Ok(Sighting { digest, index_digest: Some(found.digest), media_type: media_type.shared() })
+        Ok((digest, media_type.shared()))
     }
 
     /// The bytes under a digest, verified.

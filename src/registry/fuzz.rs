@@ -16,7 +16,7 @@ use crate::domain::{Platform, Reference};
 pub fn reference(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match Reference::parse(text) {
-        Ok(reference) => assert_eq!(Reference::parse(reference.as_str()).as_ref(), Ok(&reference)),
+        Ok(reference) => assert_eq!(Reference::parse(&reference.to_string()).as_ref(), Ok(&reference)),
         Err(invalid) => assert!(text.is_char_boundary(invalid.at.min(text.len()))),
     }
 }

@@ -75,7 +75,7 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// A stored value means nothing: a bug, or an edit by hand.
-    #[error("the database holds a value that cannot be: {0}")]
+    #[error("the database holds an invalid value: {0}")]
     Value(String),
     /// The transaction that it shared with others failed.
     #[error("{0}")]
@@ -127,5 +127,21 @@ impl Error {
             }
             _ => Self::Sqlite { path, source },
         }
+    }
+}
+
+impl Error {
+    /// The same error, with the database that it is of.
+    pub(super) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Sqlite { source, .. } => Self::of(path, source),
+            other => other,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(source: rusqlite::Error) -> Self {
+        Self::Sqlite { path: PathBuf::new(), source }
     }
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::record::{self, WatchId};
-use super::{Error, Store};
+use super::error::Error;
+use super::record::WatchId;
+use super::sql::{Time, time};
+use super::writer::Store;
 
 /// What is kept of the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Store {
             if watches.is_empty() {
                 connection
                     .prepare_cached("INSERT INTO expiry VALUES (1, ?1) ON CONFLICT DO UPDATE SET at = excluded.at")?
-                    .execute([now.as_millisecond()])?;
+                    .execute([Time(now)])?;
                 return Ok(None);
             }
             Ok(Some(WatchId(reached)))
@@ -78,8 +80,8 @@ impl Store {
     /// When [`Store::expire`] last came to its end.
     pub async fn last_expiry(&self) -> Result<Option<Timestamp>, Error> {
         self.read(|connection| {
-            let at = connection.query_row("SELECT at FROM expiry", [], |row| row.get(0)).optional()?;
-            record::time(at)
+            let at = connection.query_row("SELECT at FROM expiry", [], |row| time(row, 0)).optional()?;
+            Ok(at.flatten())
         })
         .await
     }
@@ -132,8 +134,8 @@ fn expire_changes(connection: &Connection, watch: i64, keep: &Keep, now: Timesta
              SELECT id FROM changes c WHERE watch = ?1
              AND (at < ?3 OR id <= (SELECT id FROM changes WHERE watch = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2))
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.change = c.id)
-             AND EXISTS (SELECT 1 FROM changes newer WHERE newer.watch = ?1 AND newer.id > c.id
-                         AND (newer.kind IN ('failing', 'recovered')) = (c.kind IN ('failing', 'recovered')))
+             AND EXISTS (SELECT 1 FROM changes newer
+                         WHERE newer.watch = ?1 AND newer.id > c.id AND newer.lane = c.lane)
              ORDER BY id LIMIT ?4)",
     )?;
     Ok(delete.execute(params![watch, keep.count, keep.cutoff(now), ROWS as i64])?)

@@ -4,29 +4,31 @@
 //! `synchronous=FULL`. Readers open the file themselves and are never blocked.
 //! *Invariant:* a change and the deliveries that it owes are committed together, before any hook starts.
 
-mod act;
 mod attempt;
 mod error;
 mod expiry;
 mod ledger;
-mod leftover;
 mod lock;
+mod prune;
+mod queries;
 mod reader;
 mod record;
+mod retry;
 mod rows;
 mod schema;
+mod sql;
+mod subscriptions;
 mod writer;
 
-pub use act::{Refused, Retried};
-pub use attempt::{Claimed, Claims, Ended, Room};
+pub use attempt::{Claimed, Claims, Finished, Room};
 pub use error::Error;
 pub use expiry::{Keep, Retention};
-pub use ledger::{Owed, Subscription};
-pub use leftover::Fed;
+pub use ledger::Owed;
 pub use lock::{Lock, LockError, Owner, owner};
-pub use reader::{AttemptRow, ChangeRow, DeliveryRow, Filter, HookOwed, OwedCounts, Reader, WatchRow};
+pub use queries::{AttemptRow, ChangeRow, DeliveryRow, HeldBecause, WatchRow};
+pub use reader::{Filter, Reader};
 pub use record::WatchId;
-pub use writer::{Store, Trouble};
-
-/// The database's file name in the state directory.
-pub const DATABASE: &str = "taghook.db";
+pub use retry::{Retried, RetryRefused};
+pub use schema::DATABASE;
+pub use subscriptions::Subscription;
+pub use writer::{Store, WriteFailure};

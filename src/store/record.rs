@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Store};
+use super::error::Error;
+use super::sql::{Time, time};
+use super::writer::Store;
 use crate::domain::answer::media_type;
-use crate::domain::judge::{Candidate, Past, Record, Standing, Streak, Trouble};
-use crate::domain::{Digest, Sighting, WatchKey};
+use crate::domain::judge::{Candidate, FailureStreak, Past, Record, Standing, Streak};
+use crate::domain::{Platform, Question, Sighting, WatchKey};
 
 /// The row of a watch's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,11 +27,12 @@ struct Memory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     missing: Option<Box<Streak>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    trouble: Option<Box<Trouble>>,
+    failing: Option<Box<FailureStreak>>,
 }
 
 /// The columns that [`read`] wants, in its order.
-pub(super) const COLUMNS: &str = "digest, index_digest, media_type, since, absent_since, last_checked, last_ok, memory";
+pub(super) const COLUMNS: &str =
+    "tag, digest, index_digest, media_type, since, absent_since, last_checked, last_ok, memory";
 
 impl Store {
     /// Makes a row for each key that has none, and reads the records of all, in the order of the keys.
@@ -50,9 +53,32 @@ impl Store {
             if let Some(now) = alive {
                 connection
                     .prepare_cached("INSERT INTO heartbeat VALUES (1, ?1) ON CONFLICT DO UPDATE SET at = excluded.at")?
-                    .execute([now.as_millisecond()])?;
+                    .execute([Time(now)])?;
             }
             records.iter().try_for_each(|(id, record)| write(connection, *id, record))
+        })
+        .await
+    }
+
+    /// Holds the hooks of these watches, or lets them go. Returns how many watches this has changed.
+    pub async fn pause(&self, names: Vec<String>, paused: bool) -> Result<usize, Error> {
+        self.write(move |connection| {
+            // With its earlier images: a pause is meant for the watch, and stays when its image is edited.
+            let mut update =
+                connection.prepare_cached("UPDATE watches SET paused = ?2 WHERE paused <> ?2 AND name = ?1")?;
+            names
+                .iter()
+                .try_fold(0, |changed, name| Ok(changed + usize::from(update.execute(params![name, paused])? > 0)))
+        })
+        .await
+    }
+
+    /// The watches whose hooks are held by hand.
+    pub async fn paused(&self) -> Result<Vec<WatchId>, Error> {
+        self.read(|connection| {
+            let mut query = connection.prepare_cached("SELECT id FROM watches WHERE paused")?;
+            let ids = query.query_map([], |row| row.get(0).map(WatchId))?;
+            Ok(ids.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -64,18 +90,17 @@ impl Store {
 }
 
 pub(super) fn last_heartbeat(connection: &Connection) -> Result<Option<Timestamp>, Error> {
-    let at = connection.query_row("SELECT max(at) FROM heartbeat", [], |row| row.get(0))?;
-    time(at)
+    Ok(connection.query_row("SELECT max(at) FROM heartbeat", [], |row| time(row, 0))?)
 }
 
 fn open_watch(connection: &Connection, key: &WatchKey) -> Result<(WatchId, Record), Error> {
-    let platform = key.platform.as_ref().map(ToString::to_string).unwrap_or_default();
-    let identity = params![&*key.name, key.reference.as_str(), platform];
+    let platform = key.question.platform.as_ref().map(ToString::to_string).unwrap_or_default();
+    let identity = params![&*key.name, key.question.reference(), platform];
     let select = format!("SELECT {COLUMNS}, id FROM watches WHERE name = ?1 AND reference = ?2 AND platform = ?3");
     let mut rows = connection.prepare_cached(&select)?;
     let mut found = rows.query(identity)?;
     if let Some(row) = found.next()? {
-        return Ok((WatchId(row.get(8)?), read(row)?));
+        return Ok((WatchId(row.get(9)?), read(row)?));
     }
     connection
         .prepare_cached(
@@ -91,65 +116,62 @@ pub(super) fn write(connection: &Connection, id: WatchId, record: &Record) -> Re
         recent: record.recent.to_vec(),
         candidate: record.candidate.clone(),
         missing: record.missing.clone(),
-        trouble: record.trouble.clone(),
+        failing: record.failing.clone(),
     };
     let memory = serde_json::to_string(&memory).map_err(|error| Error::Value(error.to_string()))?;
     let sighting = record.standing.as_ref().map(|standing| &standing.sighting);
     connection
         .prepare_cached(
-            "UPDATE watches SET digest = ?2, index_digest = ?3, media_type = ?4, since = ?5, absent_since = ?6,
-             last_checked = ?7, last_ok = ?8, memory = ?9 WHERE id = ?1",
+            "UPDATE watches SET tag = ?2, digest = ?3, index_digest = ?4, media_type = ?5, since = ?6,
+             absent_since = ?7, last_checked = ?8, last_ok = ?9, memory = ?10 WHERE id = ?1",
         )?
         .execute(params![
             id.0,
-            sighting.map(|sighting| sighting.digest.as_str()),
-            sighting.and_then(|sighting| sighting.index_digest.as_ref()).map(Digest::as_str),
+            sighting.map(|sighting| &sighting.tag),
+            sighting.map(|sighting| &sighting.digest),
+            sighting.and_then(|sighting| sighting.index_digest.as_ref()),
             sighting.map(|sighting| &*sighting.media_type),
-            record.standing.as_ref().map(|standing| standing.since.as_millisecond()),
-            record.absent_since.map(Timestamp::as_millisecond),
-            record.last_checked.map(Timestamp::as_millisecond),
-            record.last_ok.map(Timestamp::as_millisecond),
+            record.standing.as_ref().map(|standing| Time(standing.since)),
+            record.absent_since.map(Time),
+            record.last_checked.map(Time),
+            record.last_ok.map(Time),
             memory,
         ])?;
     Ok(())
 }
 
+/// Reads the [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> Result<Record, Error> {
-    let memory: String = row.get(7)?;
+    let memory: String = row.get(8)?;
     let memory: Memory = serde_json::from_str(&memory).unwrap_or_else(|error| {
         // A newer taghook's, perhaps. All of it can be found out again; the digest stands in columns of its own.
         tracing::warn!("what is remembered of a watch beside its digest cannot be read and is forgotten: {error}");
         Memory::default()
     });
-    let standing = match (digest(row.get(0)?)?, time(row.get(3)?)?) {
-        (Some(digest_seen), Some(since)) => Some(Standing {
-            sighting: Sighting {
-                digest: digest_seen,
-                index_digest: digest(row.get(1)?)?,
-                media_type: media_type(&row.get::<_, Option<String>>(2)?.unwrap_or_default()),
-            },
-            since,
-        }),
+    let standing = match (row.get(0)?, row.get(1)?, time(row, 4)?) {
+        (Some(tag), Some(digest), Some(since)) => {
+            let media_type = media_type(&row.get::<_, Option<String>>(3)?.unwrap_or_default());
+            Some(Standing { sighting: Sighting { tag, digest, index_digest: row.get(2)?, media_type }, since })
+        }
         _ => None,
     };
     Ok(Record {
         standing,
-        absent_since: time(row.get(4)?)?,
+        absent_since: time(row, 5)?,
         recent: if memory.recent.is_empty() { Arc::default() } else { memory.recent.into() },
         candidate: memory.candidate,
         missing: memory.missing,
-        trouble: memory.trouble,
-        last_checked: time(row.get(5)?)?,
-        last_ok: time(row.get(6)?)?,
+        failing: memory.failing,
+        last_checked: time(row, 6)?,
+        last_ok: time(row, 7)?,
     })
 }
 
-pub(super) fn digest(text: Option<String>) -> Result<Option<Digest>, Error> {
-    text.map(|text| Digest::parse(&text).map_err(|why| Error::Value(format!("digest {text:?}: {why}")))).transpose()
-}
-
-pub(super) fn time(milliseconds: Option<i64>) -> Result<Option<Timestamp>, Error> {
-    milliseconds
-        .map(|ms| Timestamp::from_millisecond(ms).map_err(|why| Error::Value(format!("time {ms}: {why}"))))
-        .transpose()
+/// The question of a watch, whose reference and platform stand in these two columns, one after the other.
+pub(super) fn question(row: &Row<'_>, index: usize) -> Result<Question, Error> {
+    let (reference, platform): (String, String) = (row.get(index)?, row.get(index + 1)?);
+    let is_chosen = Some(&platform).filter(|platform| !platform.is_empty());
+    let platform = is_chosen.map(|text| Platform::parse(text)).transpose();
+    let platform = platform.map_err(|why| Error::Value(why.to_string()))?;
+    Question::parse(&reference, platform).map_err(|why| Error::Value(format!("reference {reference:?}: {why}")))
 }

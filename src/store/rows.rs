@@ -1,41 +1,34 @@
-//! Deliveries and cursors as rows: what claims, ends and changes share.
+//! Deliveries and cursors as rows: what commits, claims, ends and retries share.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Error;
-use super::record::{self, WatchId};
-use crate::domain::delivery::{Cursor, Event, State, Target};
-use crate::domain::{Digest, Lane};
+use super::error::Error;
+use super::record::WatchId;
+use super::sql::{Time, columns};
+use crate::domain::delivery::{Cursor, DeliveryState, Event, Target};
+use crate::domain::{Choice, Lane};
 
-/// The delivery that waits behind a running one, if there is one: its number, due time and target.
+/// The delivery that waits behind a running one, if there is one: its number and target.
 pub(super) fn waiting(
     connection: &Connection,
     watch: WatchId,
     hook: &str,
     lane: Lane,
-) -> Result<Option<(i64, Timestamp, Target)>, Error> {
+) -> Result<Option<(i64, Target)>, Error> {
     Ok(connection
         .prepare_cached(
-            "SELECT number, due, target FROM deliveries
+            "SELECT number, target FROM deliveries
              WHERE watch = ?1 AND hook = ?2 AND lane = ?3 AND state = 'pending' ORDER BY number DESC LIMIT 1",
         )?
-        .query_row(params![watch.0, hook, lane.as_str()], |row| {
-            let due = Timestamp::from_millisecond(row.get(1)?).unwrap_or(Timestamp::UNIX_EPOCH);
-            Ok((row.get(0)?, due, word(row, 2, Target::parse)?))
-        })
+        .query_row(params![watch.0, hook, lane], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?)
 }
 
 pub(super) fn cursor(connection: &Connection, watch: WatchId, hook: &str, lane: Lane) -> Result<Option<Cursor>, Error> {
     Ok(connection
         .prepare_cached("SELECT reached, attempted FROM cursors WHERE watch = ?1 AND hook = ?2 AND lane = ?3")?
-        .query_row(params![watch.0, hook, lane.as_str()], |row| {
-            Ok(Cursor {
-                reached: optional_word(row, 0, Target::parse)?,
-                attempted: optional_word(row, 1, Target::parse)?,
-            })
-        })
+        .query_row(params![watch.0, hook, lane], |row| Ok(Cursor { reached: row.get(0)?, attempted: row.get(1)? }))
         .optional()?)
 }
 
@@ -51,93 +44,56 @@ pub(super) fn put_cursor(
             "INSERT INTO cursors (watch, hook, lane, reached, attempted) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET reached = excluded.reached, attempted = excluded.attempted",
         )?
-        .execute(params![
-            watch.0,
-            hook,
-            lane.as_str(),
-            cursor.reached.as_ref().map(Target::as_str),
-            cursor.attempted.as_ref().map(Target::as_str),
-        ])?;
+        .execute(params![watch.0, hook, lane, cursor.reached, cursor.attempted])?;
     Ok(())
 }
 
-pub(super) fn put_state(connection: &Connection, number: i64, state: State) -> Result<(), Error> {
-    let due = match state {
-        State::Pending { due } => Some(due.as_millisecond()),
-        _ => None,
-    };
+/// Puts a delivery into a state in which it is not due.
+pub(super) fn put_state(connection: &Connection, number: i64, state: DeliveryState) -> Result<(), Error> {
+    put_due_state(connection, number, state, None)
+}
+
+/// Puts a delivery into a state; `due`: when it is to be run, if it is to be.
+pub(super) fn put_due_state(
+    connection: &Connection,
+    number: i64,
+    state: DeliveryState,
+    due: Option<Timestamp>,
+) -> Result<(), Error> {
     connection.prepare_cached("UPDATE deliveries SET state = ?2, due = ?3 WHERE number = ?1")?.execute(params![
         number,
-        state.as_str(),
-        due
+        state,
+        due.map(Time)
     ])?;
     Ok(())
 }
 
-pub(super) fn state(word: &str, due: Option<i64>) -> Result<State, Error> {
-    Ok(match word {
-        "pending" => State::Pending { due: record::time(due)?.unwrap_or(Timestamp::UNIX_EPOCH) },
-        "running" => State::Running,
-        "succeeded" => State::Succeeded,
-        "failed" => State::Failed,
-        "superseded" => State::Superseded,
-        other => return Err(Error::Value(format!("delivery state {other:?}"))),
-    })
-}
-
-pub(super) fn next(state: State, event: Event) -> Result<State, Error> {
+/// The state after an event.
+pub(super) fn next(state: DeliveryState, event: Event) -> Result<DeliveryState, Error> {
     state.on(event).map_err(|illegal| Error::Value(illegal.to_string()))
 }
 
-pub(super) fn word<T>(row: &rusqlite::Row<'_>, index: usize, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
-    optional_word(row, index, parse)?
-        .ok_or_else(|| rusqlite::Error::InvalidColumnType(index, "a word".into(), rusqlite::types::Type::Null))
-}
-
-pub(super) fn optional_word<T>(
-    row: &rusqlite::Row<'_>,
-    index: usize,
-    parse: impl Fn(&str) -> Option<T>,
-) -> rusqlite::Result<Option<T>> {
-    match row.get_ref(index)?.as_str_or_null()? {
-        None => Ok(None),
-        Some(text) => parse(text)
-            .map(Some)
-            .ok_or_else(|| rusqlite::Error::InvalidColumnType(index, format!("{text:?}"), rusqlite::types::Type::Text)),
-    }
-}
-
 /// A delivery that is about to be owed.
-pub(super) struct Fresh<'a> {
+pub(super) struct NewDelivery<'a> {
     pub(super) watch: WatchId,
     pub(super) hook: &'a str,
     pub(super) change: i64,
     pub(super) lane: Lane,
     pub(super) target: &'a Target,
     /// Where a run would start from as things stand.
-    pub(super) from: Option<Digest>,
+    pub(super) from: Option<Choice>,
     pub(super) due: Timestamp,
-    pub(super) held: bool,
 }
 
-/// Owes it, and gives its id.
-pub(super) fn insert(connection: &Connection, fresh: &Fresh<'_>) -> Result<String, Error> {
+/// Owes it, and returns its id.
+pub(super) fn insert(connection: &Connection, new: &NewDelivery<'_>) -> Result<String, Error> {
     let id = uuid::Uuid::now_v7().to_string();
+    let (tag, digest) = columns(new.from.as_ref());
     connection
         .prepare_cached(
-            "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_digest, state, due, held)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9)",
+            "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_tag, from_digest, state, due)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'pending', ?9)",
         )?
-        .execute(params![
-            id,
-            fresh.watch.0,
-            fresh.hook,
-            fresh.change,
-            fresh.lane.as_str(),
-            fresh.target.as_str(),
-            fresh.from.as_ref().map(Digest::as_str),
-            fresh.due.as_millisecond(),
-            fresh.held,
-        ])?;
+        .execute(params![id, new.watch.0, new.hook, new.change, new.lane, new.target, tag, digest, Time(new.due)])?;
     Ok(id)
 }

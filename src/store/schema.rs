@@ -7,13 +7,16 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::Error;
+use super::error::Error;
+
+/// The database's file name in the state directory.
+pub const DATABASE: &str = "taghook.db";
 
 /// "tagh": tells our databases from other programs' (`PRAGMA application_id`).
 const APPLICATION_ID: i64 = 0x7461_6768;
 
 /// One step each; never edited once released.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 
 /// How long to wait for another connection; only a reader's checkpoint can be in the way.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(5);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Error, schema};
+use super::error::Error;
+use super::schema::{self, DATABASE};
 
 /// Closures that may wait; beyond that, callers wait.
 const QUEUE: usize = 1024;
@@ -20,12 +21,12 @@ const QUEUE: usize = 1024;
 pub struct Store {
     queue: mpsc::Sender<Job>,
     path: Arc<PathBuf>,
-    trouble: watch::Receiver<Option<Trouble>>,
+    write_failure: watch::Receiver<Option<WriteFailure>>,
 }
 
 /// Why nothing can be written, as it was when it was last tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct WriteFailure {
     /// See [`Error::kind`].
     pub kind: &'static str,
     /// With the remedy.
@@ -33,7 +34,7 @@ pub struct Trouble {
 }
 
 /// A piece of work. Given a reason instead of a connection, it only passes that on.
-type Work = Box<dyn FnOnce(Result<&Connection, Arc<Error>>) -> Answer + Send>;
+type Work = Box<dyn FnOnce(Result<&Connection, Arc<Error>>) -> JobResult + Send>;
 
 /// What the writing thread can be asked.
 enum Job {
@@ -46,10 +47,10 @@ enum Job {
 }
 
 /// Whether the work succeeded (if not, its savepoint is rolled back), and whom to tell the fate of the commit.
-struct Answer {
+struct JobResult {
     worked: bool,
     /// If the disk was the reason.
-    trouble: Option<Trouble>,
+    write_failure: Option<WriteFailure>,
     /// Of the savepoint.
     fate: Result<(), Arc<Error>>,
     tell: Box<dyn FnOnce(Result<(), Arc<Error>>) + Send>,
@@ -58,19 +59,19 @@ struct Answer {
 impl Store {
     /// Opens the database of a state directory, makes it, or brings it up to date. Blocks: for use at start.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(super::DATABASE);
+        let path = dir.join(DATABASE);
         Self::start(schema::open(&path)?, path)
     }
 
     fn start(connection: Connection, path: PathBuf) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let (told, trouble) = watch::channel(None);
+        let (told, write_failure) = watch::channel(None);
         let database = path.clone();
         let spawned =
             std::thread::Builder::new().name("store".into()).spawn(move || serve(&connection, &database, jobs, &told));
         let remedy = "raise the limit of threads";
         spawned.map_err(|source| Error::Directory { path: path.clone(), remedy, source })?;
-        Ok(Self { queue, path: path.into(), trouble })
+        Ok(Self { queue, path: path.into(), write_failure })
     }
 
     /// A store that nothing outlives: for looking without leaving a trace.
@@ -89,13 +90,13 @@ impl Store {
     }
 
     /// Why nothing can be written; `None` once something was.
-    pub fn trouble(&self) -> Option<Trouble> {
-        self.trouble.borrow().clone()
+    pub fn write_failure(&self) -> Option<WriteFailure> {
+        self.write_failure.borrow().clone()
     }
 
     /// Tells when that changes.
-    pub fn watch_trouble(&self) -> watch::Receiver<Option<Trouble>> {
-        self.trouble.clone()
+    pub fn watch_write_failures(&self) -> watch::Receiver<Option<WriteFailure>> {
+        self.write_failure.clone()
     }
 
     /// Runs `work` in a transaction; `Ok` means that it is on disk.
@@ -108,9 +109,9 @@ impl Store {
         let path = self.path.clone();
         let work = move |connection: Result<&Connection, Arc<Error>>| {
             let result = connection.map_err(Error::Commit).and_then(work).map_err(|error| error.at(&path));
-            Answer {
+            JobResult {
                 worked: result.is_ok(),
-                trouble: result.as_ref().err().filter(|error| error.is_of_disk()).map(Trouble::of),
+                write_failure: result.as_ref().err().filter(|error| error.is_of_disk()).map(WriteFailure::of),
                 fate: Ok(()),
                 // Whoever asked may have given up waiting; the transaction stands all the same.
                 tell: Box::new(move |fate| drop(reply.send(fate.map_err(Error::Commit).and(result)))),
@@ -145,29 +146,18 @@ fn ended() -> Error {
     Error::Ended
 }
 
-impl Trouble {
+impl WriteFailure {
     fn of(error: &Error) -> Self {
         Self { kind: error.kind(), message: error.to_string() }
     }
 }
 
-impl Error {
-    /// The same error, with the database that it is of.
-    pub(super) fn at(self, path: &Path) -> Self {
-        match self {
-            Self::Sqlite { source, .. } => Self::of(path, source),
-            other => other,
-        }
-    }
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(source: rusqlite::Error) -> Self {
-        Self::Sqlite { path: PathBuf::new(), source }
-    }
-}
-
-fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>, told: &watch::Sender<Option<Trouble>>) {
+fn serve(
+    connection: &Connection,
+    path: &Path,
+    mut jobs: mpsc::Receiver<Job>,
+    told: &watch::Sender<Option<WriteFailure>>,
+) {
     while let Some(first) = jobs.blocking_recv() {
         let (mut reads, mut checkpoints) = (Vec::new(), Vec::new());
         // What comes in while others run goes along, up to a bound: it would wait for the same disk otherwise.
@@ -186,8 +176,8 @@ fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>, to
             })
         });
         let written = connection.total_changes();
-        if let Some(trouble) = commit_together(connection, path, work) {
-            told.send_replace(Some(trouble));
+        if let Some(write_failure) = commit_together(connection, path, work) {
+            told.send_replace(Some(write_failure));
         } else if connection.total_changes() != written {
             told.send_replace(None);
         }
@@ -206,22 +196,22 @@ fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>, to
 }
 
 /// Tells why it could not.
-fn commit_together(connection: &Connection, path: &Path, work: impl Iterator<Item = Work>) -> Option<Trouble> {
+fn commit_together(connection: &Connection, path: &Path, work: impl Iterator<Item = Work>) -> Option<WriteFailure> {
     let mut work = work.peekable();
     work.peek()?;
     let run = |sql: &str| connection.execute_batch(sql).map_err(|error| Arc::new(Error::of(path, error)));
     let began = run("BEGIN IMMEDIATE");
-    let answers: Vec<Answer> = work.map(|job| in_savepoint(connection, &began, run, job)).collect();
+    let answers: Vec<JobResult> = work.map(|job| in_savepoint(connection, &began, run, job)).collect();
     let committed = began.and_then(|()| run("COMMIT"));
     if committed.is_err() {
         let _ = connection.execute_batch("ROLLBACK");
     }
-    let mut trouble = committed.as_ref().err().map(|why| Trouble::of(why));
+    let mut write_failure = committed.as_ref().err().map(|why| WriteFailure::of(why));
     for answer in answers {
-        trouble = trouble.or(answer.trouble);
+        write_failure = write_failure.or(answer.write_failure);
         (answer.tell)(committed.clone().and(answer.fate));
     }
-    trouble
+    write_failure
 }
 
 fn in_savepoint(
@@ -229,7 +219,7 @@ fn in_savepoint(
     began: &Result<(), Arc<Error>>,
     run: impl Fn(&str) -> Result<(), Arc<Error>>,
     job: Work,
-) -> Answer {
+) -> JobResult {
     if let Err(why) = began {
         return job(Err(why.clone()));
     }

@@ -78,7 +78,8 @@ fn steps() -> Vec<String> {
         return Vec::new();
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent");
-    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let below = ["", "check", "deliver", "serve"].map(|name| std::fs::read_dir(folder.join(name)).unwrap());
+    let paths = below.into_iter().flatten().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let files = paths.map(|path| std::fs::read_to_string(path).unwrap());
     let names = |source: String| {
         let names = source.split("failpoint::step(\"").skip(1).filter_map(|rest| rest.split('"').next());

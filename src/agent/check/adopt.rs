@@ -78,7 +78,7 @@ impl Scheduler {
                 // It is being asked in the way that was; what that comes to may say nothing about the new one.
                 watched.wanted = true;
             } else if is_otherwise
-                && watched.record.trouble.is_some()
+                && watched.record.failing.is_some()
                 && let Some(due) = watched.due
             {
                 self.due.remove(&(due, index));
@@ -111,7 +111,7 @@ impl Scheduler {
         alive: Option<Timestamp>,
         free: Option<usize>,
     ) {
-        let registry = self.roster.registries.of(&watch.key.reference, config);
+        let registry = self.roster.registries.of(watch.key.question.repository.registry(), config);
         let watched = Watched {
             id,
             watch: watch.clone(),

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::Watch;
 use crate::domain::backoff::Backoff;
-use crate::domain::judge::{Record, Trouble};
+use crate::domain::judge::{FailureStreak, Record};
 
 /// A failing watch comes back by this, not a whole cycle later.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
@@ -18,7 +18,7 @@ pub(crate) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>
         return now;
     }
     let alive = alive.map_or(last, |alive| alive.max(last)).min(now);
-    let retry = record.trouble.as_ref().map(|trouble| retry(trouble, last.min(now), 0.5));
+    let retry = record.failing.as_ref().map(|failing| retry(failing, last.min(now), 0.5));
     retry.into_iter().fold(watch.next_due(alive), Timestamp::min).max(now)
 }
 
@@ -30,12 +30,12 @@ pub(crate) fn next_due(
     now: Timestamp,
     chance: f64,
 ) -> Timestamp {
-    let retry = record.trouble.as_ref().map(|trouble| retry(trouble, now, chance));
+    let retry = record.failing.as_ref().map(|failing| retry(failing, now, chance));
     [recheck, retry].into_iter().flatten().fold(watch.next_due(now), Timestamp::min)
 }
 
-fn retry(trouble: &Trouble, last: Timestamp, chance: f64) -> Timestamp {
-    let pause = RETRY.pause(trouble.failures.count.saturating_sub(1), chance);
+fn retry(failing: &FailureStreak, last: Timestamp, chance: f64) -> Timestamp {
+    let pause = RETRY.pause(failing.streak.count.saturating_sub(1), chance);
     last + SignedDuration::from_millis(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
     use crate::domain::judge::{Candidate, Streak};
     use crate::domain::watch::Policy;
-    use crate::domain::{Digest, Failure, FailureKind, Reference, Schedule, Sighting, WatchKey};
+    use crate::domain::{Digest, Failure, FailureKind, Question, Schedule, Sighting, Tag, WatchKey};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
     fn hourly() -> Watch {
-        let key = WatchKey { name: "web".into(), reference: Reference::parse("nginx").unwrap(), platform: None };
+        let key = WatchKey { name: "web".into(), question: Question::parse("nginx", None).unwrap() };
         let schedule = Schedule::parse("1h", &jiff::tz::TimeZone::UTC).unwrap().into();
         let hooks = Vec::new().into();
         Watch { key, schedule, jitter: Duration::ZERO, policy: Policy::default().into(), hooks, enabled: true }
@@ -62,13 +62,13 @@ mod tests {
     }
 
     fn failing(last: i64, count: u32) -> Record {
-        let trouble = Trouble {
-            failure: Failure { kind: FailureKind::Server, message: "broken".into() },
-            failures: Streak { count, since: at(0) },
+        let failing = FailureStreak {
+            latest: Failure { kind: FailureKind::Server, message: "broken".into() },
+            streak: Streak { count, since: at(0) },
             counted: None,
             announced: false,
         };
-        Record { trouble: Some(Box::new(trouble)), ..checked(last) }
+        Record { failing: Some(Box::new(failing)), ..checked(last) }
     }
 
     #[test]
@@ -108,7 +108,12 @@ mod tests {
 
     #[test]
     fn a_candidate_is_not_forgotten_at_a_restart() {
-        let sighting = Sighting { digest: Digest::sha256(b"b"), index_digest: None, media_type: "m".into() };
+        let sighting = Sighting {
+            tag: Tag::parse("latest").unwrap(),
+            digest: Digest::sha256(b"b"),
+            index_digest: None,
+            media_type: "m".into(),
+        };
         let candidate = Candidate { sighting, first_seen: at(0), sightings: 1 };
         let record = Record { candidate: Some(Box::new(candidate)), ..checked(0) };
         assert_eq!(first_due(&hourly(), &record, Some(at(1)), at(1)), at(1));

@@ -10,26 +10,23 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::agent::{clock, failpoint};
-use crate::config::Config;
 use crate::domain::delivery::news;
 use crate::domain::gate::Report;
-use crate::domain::judge::{Outcome, Persist, Record, Verdict, judge};
-use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Lane, Platform, Reference, Watch};
+use crate::domain::judge::{CheckOutcome, Persist, Record, Verdict, judge};
+use crate::domain::{Answer, ChangeKind, Choice, Digest, Failure, FailureKind, Lane, Question, Repository, Watch};
 use crate::registry::{self, Client};
-use crate::store::{Owed, Store, Subscription, WatchId};
+use crate::store::{Owed, Store, WatchId};
 
 /// One question to a registry, and the watches that want its answer: those of the same image that are due together.
 ///
 /// It sees nothing of the loop that polls it.
-pub(crate) struct Question {
+pub(crate) struct GroupCheck {
     pub(crate) books: Arc<Books>,
     pub(crate) client: Result<Arc<Client>, registry::Error>,
-    pub(crate) reference: Reference,
-    pub(crate) platform: Option<Platform>,
+    pub(crate) question: Question,
     pub(crate) checks: Vec<Check>,
 }
 
@@ -54,8 +51,6 @@ pub(crate) struct Check {
 /// Where what a check has found is written down, and who is to be told: the same for all checks.
 pub(crate) struct Books {
     pub(crate) store: Store,
-    /// What all go by; this may be a moment ahead of what the check began with.
-    pub(crate) config: watch::Receiver<Arc<Config>>,
     /// Who still asks when this is true gives up, once polled; who commits goes on to the end.
     pub(crate) stopping: AtomicBool,
 }
@@ -74,7 +69,7 @@ struct Asked {
 pub(crate) struct Checked {
     /// What is remembered from now on.
     pub(crate) record: Record,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: CheckOutcome,
     /// Whether nothing of it counts.
     pub(crate) dry_run: bool,
     /// What the registry answered, or what is recorded.
@@ -94,8 +89,8 @@ pub(crate) struct Checked {
     pub(crate) elapsed: Duration,
 }
 
-impl Question {
-    /// [`Question::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it, and
+impl GroupCheck {
+    /// [`GroupCheck::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it, and
     /// the loop does not hear of it.
     pub(crate) async fn run_guarded(&self) -> Option<Answered> {
         if let Ok(answered) = AssertUnwindSafe(self.run()).catch_unwind().await {
@@ -131,17 +126,17 @@ impl Question {
         };
         let known = self.checks.iter().find_map(|check| check.record.standing.as_ref());
         let known = known.map(|standing| &standing.sighting);
-        let found = client.check(&self.reference, self.platform.as_ref(), known).await;
+        let found = client.check(&self.question, known).await;
         failpoint::step("check: answered");
         let mut asked = self.asked(found.result, found.requests);
         let to_verify = |check: &Check| check.judge(&asked.seen, asked.at).to_verify().cloned();
         if let Some(digest) = &self.checks.iter().find_map(to_verify) {
             debug!(digest = digest.as_str(), "another digest: does it resolve by itself?");
-            let resolved = Box::pin(client.resolve(&self.reference, digest)).await;
+            let resolved = Box::pin(client.resolve(&self.question.repository, digest)).await;
             failpoint::step("check: verified");
             asked.requests += resolved.requests;
             if let Err(error) = &resolved.result {
-                asked.report = report(Some(error), &self.reference);
+                asked.report = report(Some(error), &self.question.repository);
             }
             asked.resolves = Some(resolved.result.map_err(|error| Failure::from(&error)));
         }
@@ -149,7 +144,7 @@ impl Question {
     }
 
     fn asked(&self, result: Result<Answer, registry::Error>, requests: u32) -> Asked {
-        let report = report(result.as_ref().err(), &self.reference);
+        let report = report(result.as_ref().err(), &self.question.repository);
         let seen = result.map_err(|error| Failure::from(&error));
         Asked { seen, at: clock::now(), resolves: None, requests, report }
     }
@@ -177,19 +172,22 @@ impl Check {
         }
         let found = match seen {
             Some(Answer::Present(sighting)) => Some(sighting.digest.clone()),
-            Some(Answer::Absent) if verdict.outcome == Outcome::Absent => None,
+            Some(Answer::Absent) if verdict.outcome == CheckOutcome::Absent => None,
             _ => self.record.digest().cloned(),
         };
-        let previous = self.record.digest().filter(|_| verdict.outcome == Outcome::Moved).cloned();
+        let previous = self.record.digest().filter(|_| verdict.outcome == CheckOutcome::Moved).cloned();
         let (owed, saved) = self.commit(books, &mut verdict).await;
-        self.tell(books, &verdict, elapsed);
-        let failure = verdict.record.trouble.as_ref().filter(|_| verdict.outcome == Outcome::Failed);
+        self.log(&verdict, elapsed);
+        if self.dry_run {
+            self.log_what_would_be_owed(books, &verdict).await;
+        }
+        let failure = verdict.record.failing.as_ref().filter(|_| verdict.outcome == CheckOutcome::Failed);
         Checked {
             outcome: verdict.outcome,
             dry_run: self.dry_run,
             digest: found,
             previous,
-            failure: failure.map(|trouble| trouble.failure.clone()),
+            failure: failure.map(|failing| failing.latest.clone()),
             recheck: verdict.recheck,
             saved,
             unsaved: (!saved).then_some(verdict.persist),
@@ -204,7 +202,7 @@ impl Check {
     fn unjudged(&self) -> Checked {
         Checked {
             record: self.record.clone(),
-            outcome: Outcome::Failed,
+            outcome: CheckOutcome::Failed,
             dry_run: self.dry_run,
             digest: self.record.digest().cloned(),
             previous: None,
@@ -218,14 +216,6 @@ impl Check {
         }
     }
 
-    /// Who is subscribed now: the config may have changed while the registry was asked.
-    fn subscriptions(&self, books: &Books) -> Arc<[Subscription]> {
-        let config = books.config.borrow().clone();
-        let watch = config.watches.get(&self.watch.key.name).filter(|watch| watch.key == self.watch.key);
-        let hooks = watch.into_iter().flat_map(|watch| watch.hooks.iter()).filter_map(|name| config.hooks.get(name));
-        hooks.map(|hook| Subscription { hook: hook.name.clone(), on: hook.on }).collect()
-    }
-
     fn judge(&self, seen: &Result<Answer, Failure>, at: Timestamp) -> Verdict {
         judge(&self.record, seen.as_ref(), &self.watch.policy, at)
     }
@@ -237,7 +227,7 @@ impl Check {
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
         failpoint::step("check: judged");
-        match Box::pin(books.store.commit(self.id, record, changes, self.subscriptions(books))).await {
+        match Box::pin(books.store.commit(self.id, record, changes)).await {
             Ok(owed) => {
                 failpoint::step("check: committed");
                 (owed, true)
@@ -248,50 +238,51 @@ impl Check {
                 *verdict = judge(&self.record, Err(&failure), &self.watch.policy, clock::now());
                 // What cannot be recorded now has not been told, and must still be told later.
                 verdict.changes.clear();
-                let announced = self.record.trouble.as_ref().is_some_and(|trouble| trouble.announced);
-                if let Some(trouble) = &mut verdict.record.trouble {
-                    trouble.announced = announced;
+                let announced = self.record.failing.as_ref().is_some_and(|failing| failing.announced);
+                if let Some(failing) = &mut verdict.record.failing {
+                    failing.announced = announced;
                 }
                 (Vec::new(), false)
             }
         }
     }
 
-    /// By the change alone: a hook that stands elsewhere than the record does is told of its own way.
-    fn tell_what_would_be_owed(&self, books: &Books, verdict: &Verdict) {
-        for subscription in &*self.subscriptions(books) {
-            let lanes = [Lane::Content, Lane::Health];
-            let news = lanes.into_iter().filter_map(|lane| news(&verdict.changes, subscription.on, lane));
+    /// Judged by the change alone: a hook whose cursor stands elsewhere than the record is told of its own way.
+    async fn log_what_would_be_owed(&self, books: &Books, verdict: &Verdict) {
+        for subscription in books.store.subscriptions(self.id).await.unwrap_or_default() {
+            let (hook, kinds) = (&*subscription.hook, subscription.kinds);
+            let news = Lane::ALL.into_iter().filter_map(|lane| news(&verdict.changes, kinds, lane));
             let mut news = news.filter_map(|index| verdict.changes.get(index)).peekable();
-            let on: Vec<&str> = subscription.on.iter().map(ChangeKind::as_str).collect();
+            let on: Vec<&str> = kinds.iter().map(ChangeKind::as_str).collect();
             if news.peek().is_none() {
-                debug!(hook = &*subscription.hook, on = on.join(","), "nothing would be owed");
+                debug!(hook, on = on.join(","), "nothing would be owed");
             }
             for change in news {
-                let (from, to) = (change.from.as_ref().map(Digest::as_str), change.to.as_ref().map(Digest::as_str));
-                debug!(hook = &*subscription.hook, change = change.kind.as_str(), from, to, "would be owed");
+                let (from, to) = (digest(change.from.as_ref()), digest(change.to.as_ref()));
+                debug!(hook, change = change.kind.as_str(), from, to, "would be owed");
             }
         }
     }
 
     /// One line for what matters, none at `info` for an unchanged tag.
-    fn tell(&self, books: &Books, verdict: &Verdict, elapsed: Duration) {
+    fn log(&self, verdict: &Verdict, elapsed: Duration) {
         let watch = self.watch.name();
         debug!(
             watch,
             outcome = verdict.outcome.as_str(),
             recorded = self.record.digest().map(Digest::as_str),
-            failures = verdict.record.trouble.as_ref().map(|trouble| trouble.failures.count),
+            failures = verdict.record.failing.as_ref().map(|failing| failing.streak.count),
             recheck = verdict.recheck.map(tracing::field::display),
             ?elapsed,
             "checked: {}",
             verdict.because
         );
         if self.dry_run {
-            return self.tell_what_would_be_owed(books, verdict);
+            return;
         }
         for change in &verdict.changes {
-            let (from, to) = (text(change.from.as_ref()), text(change.to.as_ref()));
+            let text = |choice: &Option<Choice>| digest(choice.as_ref()).unwrap_or_default().to_owned();
+            let (from, to) = (text(&change.from), text(&change.to));
             match change.kind {
                 ChangeKind::First => info!(watch, digest = to, "first seen"),
                 ChangeKind::Moved => info!(watch, from, to, "tag moved"),
@@ -301,8 +292,8 @@ impl Check {
                 ChangeKind::Recovered => info!(watch, "checks work again"),
             }
         }
-        let before = self.record.trouble.as_ref().map(|trouble| &trouble.failure);
-        match verdict.record.trouble.as_ref().map(|trouble| &trouble.failure) {
+        let before = self.record.failing.as_ref().map(|failing| &failing.latest);
+        match verdict.record.failing.as_ref().map(|failing| &failing.latest) {
             Some(now) if Some(now) != before => warn!(watch, kind = now.kind.as_str(), "check failed: {now}"),
             Some(now) => debug!(watch, kind = now.kind.as_str(), "check failed again: {now}"),
             None if before.is_some() => info!(watch, "check succeeded after failures"),
@@ -320,12 +311,12 @@ fn bug() -> Failure {
     Failure { kind: FailureKind::Protocol, message }
 }
 
-fn text(digest: Option<&Digest>) -> &str {
-    digest.map_or("", Digest::as_str)
+fn digest(choice: Option<&Choice>) -> Option<&str> {
+    choice.map(|choice| choice.digest.as_str())
 }
 
 /// What an error says of the registry as a whole.
-fn report(error: Option<&registry::Error>, reference: &crate::domain::Reference) -> Report {
+fn report(error: Option<&registry::Error>, repository: &Repository) -> Report {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let Some(error) = error else { return Report::Answered };
     match error.kind() {
@@ -336,7 +327,7 @@ fn report(error: Option<&registry::Error>, reference: &crate::domain::Reference)
         FailureKind::Server => error.retry_after().map_or_else(
             || {
                 let mut hasher = DefaultHasher::new();
-                reference.repository().hash(&mut hasher);
+                repository.path().hash(&mut hasher);
                 Report::Broken(hasher.finish())
             },
             Report::Unavailable,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::agent::tally::CheckTally;
 use crate::config::Config;
+use crate::domain::FailureKind;
 use crate::domain::gate::{Admission, Gate, Limits, Permit};
-use crate::domain::{FailureKind, Reference};
 use crate::registry::{self, Client};
 
 /// One registry as the loop sees it.
@@ -75,9 +75,8 @@ impl Registries {
         touched
     }
 
-    /// The registry of a reference, made at its first use.
-    pub(crate) fn of(&mut self, reference: &Reference, config: &Config) -> usize {
-        let host = reference.registry();
+    /// The index of a registry, which is made at its first use.
+    pub(crate) fn of(&mut self, host: &str, config: &Config) -> usize {
         if let Some(index) = self.by_host.get(host) {
             return *index;
         }

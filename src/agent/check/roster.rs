@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::lines::unknown_watch;
 use super::registries::Registries;
 use super::watched::Watched;
-use crate::domain::Watch;
-use crate::domain::judge::State;
+use crate::agent::unknown::unknown_watch;
+use crate::domain::judge::WatchState;
+use crate::domain::{ChangeKind, Watch, WatchKey};
 use crate::store::WatchId;
 
 /// Watches that one look may copy out: at 100,000 watches, a look at all of them would hold up the loop.
@@ -24,13 +24,13 @@ pub(crate) struct Roster {
     pub(super) by_name: HashMap<Arc<str>, usize>,
     pub(crate) registries: Registries,
     /// How many changes were accepted, by their kind.
-    pub(crate) changes: BTreeMap<&'static str, u64>,
+    pub(crate) changes: BTreeMap<ChangeKind, u64>,
 }
 
 /// One watch as metrics and probes see it.
 pub(crate) struct WatchView {
     pub(crate) watch: Arc<Watch>,
-    pub(crate) state: State,
+    pub(crate) state: WatchState,
     pub(crate) last_checked: Option<Timestamp>,
     pub(crate) last_ok: Option<Timestamp>,
 }
@@ -52,7 +52,7 @@ impl Roster {
     }
 
     /// The rows of all watches whose records are in memory: also those that an earlier config named.
-    pub(crate) fn rows(&self) -> HashMap<crate::domain::WatchKey, WatchId> {
+    pub(crate) fn rows(&self) -> HashMap<WatchKey, WatchId> {
         self.watches.iter().map(|watched| (watched.watch.key.clone(), watched.id)).collect()
     }
 
@@ -65,7 +65,7 @@ impl Roster {
         let view = |watched: &Watched| WatchView {
             watch: watched.watch.clone(),
             state: match self.registries.held_off(watched.registry, now) {
-                Some(_) if watched.due.is_none() => State::Failing,
+                Some(_) if watched.due.is_none() => WatchState::Failing,
                 _ => watched.record.state(),
             },
             last_checked: watched.record.last_checked,
@@ -95,9 +95,9 @@ impl Roster {
         self.watches.iter_mut().for_each(|watched| watched.twins = None);
         // Sorted, since a map of all questions would be the largest thing that a start makes.
         let watches = &self.watches;
-        let question = |index: &usize| (&watches[*index].watch.key.reference, &watches[*index].watch.key.platform);
+        let question = |index: &usize| &watches[*index].watch.key.question;
         let mut places: Vec<usize> = (0..watches.len()).filter(|index| !watches[*index].retired).collect();
-        places.sort_unstable_by(|a, b| question(a).cmp(&question(b)));
+        places.sort_unstable_by(|a, b| question(a).cmp(question(b)));
         let same = places.chunk_by(|a, b| question(a) == question(b)).filter(|same| same.len() > 1);
         for twins in same.map(Arc::<[usize]>::from).collect::<Vec<_>>() {
             for index in &*twins {

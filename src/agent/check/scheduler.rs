@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 use super::due::next_due;
 use super::handle::SchedulerRequest;
 use super::lines::{held_off_line, line};
-use super::question::{Answered, Books, Check, Checked, Question};
+use super::question::{Answered, Books, Check, Checked, GroupCheck};
 use super::roster::Roster;
 use super::watched::{CheckDone, Stage, Waiter};
 use crate::agent::clock::{self, Clock};
@@ -79,7 +79,7 @@ impl Scheduler {
         let mut this = Self {
             roster: Roster::with_capacity(records.len()),
             due: BTreeSet::new(),
-            books: Arc::new(Books { store, config, stopping: AtomicBool::new(false) }),
+            books: Arc::new(Books { store, stopping: AtomicBool::new(false) }),
             adopted: adopted.clone(),
             checks: FuturesUnordered::new(),
             writes: JoinSet::new(),
@@ -206,15 +206,14 @@ impl Scheduler {
                 }
             }
             let key = self.roster.watches[index].watch.key.clone();
-            let question = Question {
+            let check = GroupCheck {
                 books: self.books.clone(),
                 client: self.roster.registries.get_mut(registry).client(),
-                reference: key.reference,
-                platform: key.platform,
+                question: key.question,
                 checks: served.iter().map(|(index, _)| self.begin(*index)).collect(),
             };
             let check = async move {
-                let answered = question.run_guarded().await;
+                let answered = check.run_guarded().await;
                 (registry, served, permit, answered)
             };
             self.checks.push(check.boxed());
@@ -271,9 +270,13 @@ impl Scheduler {
             if watched.unsaved >= Some(Persist::Soon) {
                 self.soon.push(index);
             }
-            self.roster.registries.get_mut(watched.registry).tally.count(&checked);
+            self.roster.registries.get_mut(watched.registry).tally.count(
+                checked.outcome,
+                checked.failure.as_ref().map(|failure| failure.kind),
+                checked.elapsed,
+            );
             for kind in &checked.changes {
-                *self.roster.changes.entry(kind.as_str()).or_default() += 1;
+                *self.roster.changes.entry(*kind).or_default() += 1;
             }
         }
         for waiter in waiters {

@@ -14,14 +14,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::message::Message;
+use super::message::message;
 use crate::agent::tally::{AttemptTally, Attempts};
 use crate::agent::{clock, failpoint};
 use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
-use crate::domain::delivery::{Ending, Retry, State};
-use crate::hook::{self, End, Run};
-use crate::store::{Claimed, Claims, Ended, Room, Store, WatchId};
+use crate::domain::delivery::{Ending, Outcome, RetryPolicy};
+use crate::hook;
+use crate::store::{Claimed, Claims, Finished, Room, Store, WatchId};
 
 /// After an error of the store.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
@@ -168,16 +168,16 @@ impl Deliverer {
 
     /// No run takes longer, its graces included.
     pub(crate) fn longest_run(&self) -> Duration {
-        self.config().hooks.values().map(|hook| hook.command.timeout).max().unwrap_or_default() + LONGEST_SLEEP
+        self.config().hooks.values().map(|hook| hook.timeout).max().unwrap_or_default() + LONGEST_SLEEP
     }
 
     /// Runs a claimed delivery's command and records its end, for which it tries so often.
     async fn attempt(&self, hook: &Hook, claimed: Claimed, place: Option<Place>, tries: u32) {
-        let (name, delivery, attempt) = (claimed.watch.1.as_str(), claimed.id.as_str(), claimed.attempt);
+        let (name, delivery, attempt) = (claimed.watch_name.as_str(), claimed.id.as_str(), claimed.attempt);
         let change = claimed.kind.as_str();
         info!(watch = name, hook = &*hook.name, change, delivery, attempt, "hook started");
         let began = Instant::now();
-        let message = Message::of(&claimed);
+        let message = message(&claimed);
         let line = |stream: hook::Stream, text: &str| {
             info!(target: "taghook::hook", watch = name, hook = &*hook.name, delivery, stream = stream.as_str(), "{text}");
         };
@@ -189,46 +189,45 @@ impl Deliverer {
                 std::future::pending::<()>().await;
             }
         };
-        let run = hook::run(&hook.command, &message.vars(), &message.json(), stop, line).await;
+        let outcome = hook::run(&hook.action, &message, hook.timeout, stop, line).await;
         failpoint::step("delivery: ended");
-        let ended = ended(&run);
-        let (result, took) = (ended.ending.as_str(), began.elapsed());
+        let (ending, error, took) = (outcome.ending, outcome.error.clone(), began.elapsed());
         self.attempts.send_modify(|attempts| {
-            attempts.entry(hook.name.clone()).or_insert_with(AttemptTally::new).count(result, took);
+            attempts.entry(hook.name.clone()).or_insert_with(AttemptTally::new).count(ending, took);
         });
         // The end is on its way to the store before the place is free, so that what takes the place goes into the same
         // commit, or a later one.
-        let recorded = self.record(hook, &claimed, ended, tries);
-        let (state, ()) = futures_util::future::join(recorded, async { drop(place) }).await;
+        let recorded = self.record(hook, &claimed, outcome, tries);
+        let (finished, ()) = futures_util::future::join(recorded, async { drop(place) }).await;
         failpoint::step("delivery: recorded");
         let elapsed = began.elapsed();
-        match (run.end.error(), state) {
-            (None, _) => info!(watch = name, hook = &*hook.name, change, delivery, attempt, ?elapsed, "hook succeeded"),
-            (Some(_), _) if run.end == End::Cut => {
-                warn!(watch = name, hook = &*hook.name, delivery, attempt, "hook cut")
+        match (error, ending, finished) {
+            (None, ..) => {
+                info!(watch = name, hook = &*hook.name, change, delivery, attempt, ?elapsed, "hook succeeded")
             }
-            (Some(error), Some(State::Pending { due })) => {
+            (Some(_), Ending::Cut, _) => warn!(watch = name, hook = &*hook.name, delivery, attempt, "hook cut"),
+            (Some(error), _, Some(Finished { due: Some(due), .. })) => {
                 warn!(watch = name, hook = &*hook.name, delivery, attempt, retry = %due, "hook failed: {error}");
             }
-            (Some(error), state) => {
-                let state = state.map_or("unrecorded", State::as_str);
+            (Some(error), _, finished) => {
+                let state = finished.map_or("unrecorded", |finished| finished.state.as_str());
                 warn!(watch = name, hook = &*hook.name, delivery, attempt, state, "hook failed: {error}");
             }
         }
         // Nobody may be waiting.
-        let _ = self.ended.send(claimed.watch.0);
+        let _ = self.ended.send(claimed.watch);
         self.bell.notify_one();
     }
 
     /// Records the end of an attempt. Until that is done the delivery counts as running and nothing newer of its watch
     /// and hook may start, so the agent tries for as long as it runs; the next start finds it cut.
-    async fn record(&self, hook: &Hook, claimed: &Claimed, ended: Ended, tries: u32) -> Option<State> {
+    async fn record(&self, hook: &Hook, claimed: &Claimed, outcome: Outcome, tries: u32) -> Option<Finished> {
         let mut cut = self.cut.clone();
         for failed in 1..=tries {
             let chance = fastrand::f64();
-            let done = self.store.finish(claimed.id.clone(), ended.clone(), hook.retry, clock::now(), chance).await;
+            let done = self.store.finish(claimed.id.clone(), outcome.clone(), hook.retry, clock::now(), chance).await;
             match done {
-                Ok(state) => return Some(state),
+                Ok(finished) => return Some(finished),
                 Err(why) => error!(delivery = claimed.id, kind = why.kind(), "cannot record the end of a hook: {why}"),
             }
             if failed == tries {
@@ -255,16 +254,16 @@ impl Deliverer {
         failpoint::step("recover: survivors ended");
         warn!(deliveries = cut.len(), survivors, "hooks that an earlier agent was running run again");
         for owed in cut {
-            let ended = Ended {
+            let outcome = Outcome {
                 ending: Ending::Cut,
-                exit_code: None,
+                code: None,
                 error: Some("was cut: taghook ended while it ran".into()),
                 output: String::new(),
             };
-            let retry = self.config().hooks.get(&owed.hook).map_or(HELD, |hook| hook.retry);
-            let state = self.store.finish(owed.id.clone(), ended, retry, clock::now(), 0.0).await?;
+            let retry = self.config().hooks.get(owed.hook.as_str()).map_or(HELD, |hook| hook.retry);
+            let finished = self.store.finish(owed.id.clone(), outcome, retry, clock::now(), 0.0).await?;
             failpoint::step("recover: made due");
-            debug!(delivery = owed.id, hook = &*owed.hook, state = state.as_str(), "recovered");
+            debug!(delivery = owed.id, hook = &*owed.hook, state = finished.state.as_str(), "recovered");
         }
         Ok(())
     }
@@ -294,7 +293,7 @@ fn leave(busy: &mut Busy, hook: &str) {
 }
 
 /// For the deliveries of a hook that is not configured at the moment: they stay owed.
-const HELD: Retry = Retry { attempts: u32::MAX, backoff: Backoff { first: TRY_AGAIN, max: TRY_AGAIN } };
+const HELD: RetryPolicy = RetryPolicy { attempts: u32::MAX, backoff: Backoff { first: TRY_AGAIN, max: TRY_AGAIN } };
 
 fn with_hooks(config: &Config, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {
     claimed.into_iter().filter_map(|c| Some((config.hooks.get(c.hook.as_str())?.clone(), c))).collect()
@@ -302,18 +301,4 @@ fn with_hooks(config: &Config, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed
 
 fn room(hook: &Hook, free: usize) -> Room {
     Room { free, longest_pause: hook.retry.backoff.max }
-}
-
-fn ended(run: &Run) -> Ended {
-    Ended {
-        ending: match run.end {
-            End::Exited(0) => Ending::Succeeded,
-            End::Exited(hook::TEMPORARY_FAILURE) => Ending::Deferred,
-            End::Cut => Ending::Cut,
-            _ => Ending::Failed,
-        },
-        exit_code: run.end.exit_code(),
-        error: run.end.error(),
-        output: run.output.text(),
-    }
 }

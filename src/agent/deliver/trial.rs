@@ -6,15 +6,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::message::Message;
-use crate::agent::check::lines::{unknown_hook, unknown_watch};
+use super::message::message;
 use crate::agent::clock;
 use crate::agent::error::Error;
 use crate::agent::parts::known;
+use crate::agent::unknown::{unknown_hook, unknown_watch};
 use crate::config::{Config, Hook};
+use crate::domain::delivery::Outcome;
 use crate::domain::judge::Record;
-use crate::domain::{Change, ChangeKind, Digest, Reference, Sighting, WatchKey};
-use crate::hook::{self, Run, Stream};
+use crate::domain::{Cause, Change, ChangeKind, Choice, Digest, Question, Select, Sighting, Tag, WatchKey};
+use crate::hook::{self, Stream};
 use crate::store::{Claimed, Room, Store, Subscription};
 
 /// What a hook is tried with.
@@ -54,11 +55,10 @@ impl Trial {
     }
 
     /// Runs the hook, under its own limits, to its end or to `stop`; each line that it prints is handed on.
-    pub async fn run(&self, stop: impl Future<Output = ()>, line: impl Fn(Stream, &str) + Sync) -> (Run, Duration) {
+    pub async fn run(&self, stop: impl Future<Output = ()>, line: impl Fn(Stream, &str) + Sync) -> (Outcome, Duration) {
         let began = Instant::now();
-        let message = Message::of(&self.told);
-        let run = hook::run(&self.hook.command, &message.vars(), &message.json(), stop, line).await;
-        (run, began.elapsed())
+        let outcome = hook::run(&self.hook.action, &message(&self.told), self.hook.timeout, stop, line).await;
+        (outcome, began.elapsed())
     }
 }
 
@@ -85,40 +85,43 @@ fn key(config: &Config, hook: &Hook, sample: &Sample) -> Result<WatchKey, Error>
             return Err(Error::Refused(format!("{why}: `taghook hook test {hook} {first}`")));
         }
     }
-    let reference = Reference::parse("registry.example/sample:latest");
-    let reference = reference.map_err(|error| Error::Refused(error.to_string()))?;
-    Ok(WatchKey { name: "sample".into(), reference, platform: None })
+    let question = Question::parse("registry.example/sample:latest", None);
+    let question = question.map_err(|error| Error::Refused(error.to_string()))?;
+    Ok(WatchKey { name: "sample".into(), question })
 }
 
 /// Owes the hook a sample, in a ledger that nothing outlives, and claims it.
 async fn claim(key: WatchKey, record: &Record, kind: ChangeKind, hook: &Hook) -> Result<Claimed, Error> {
     let store = Store::in_memory()?;
+    let Select::Tag(tag) = key.question.select.clone();
     let Some((watch, _)) = store.open_watches(vec![key]).await?.pop() else { return Err(Error::Broken) };
-    let subscription = Subscription { hook: hook.name.clone(), on: [kind].into_iter().collect() };
-    let change = change(record, kind);
-    store.commit(watch, record.clone(), vec![change], Arc::new([subscription])).await?;
+    let kinds = [kind].into_iter().collect();
+    store.replace_subscriptions(vec![Subscription { watch, hook: hook.name.clone(), kinds }]).await?;
+    store.commit(watch, record.clone(), vec![change(record, kind, tag)]).await?;
     let room = |_: &str| Some(Room { free: 1, longest_pause: Duration::ZERO });
     store.claim(clock::now(), room, None).await?.claimed.pop().ok_or(Error::Broken)
 }
 
-fn change(record: &Record, kind: ChangeKind) -> Change {
+fn change(record: &Record, kind: ChangeKind, tag: Tag) -> Change {
     let made_up = || Sighting {
+        tag: tag.clone(),
         digest: Digest::sha256(b"a sample"),
         index_digest: None,
         media_type: "application/vnd.oci.image.manifest.v1+json".into(),
     };
     let now = record.standing.as_ref().map_or_else(made_up, |standing| standing.sighting.clone());
-    let before = || record.recent.last().map_or_else(|| Digest::sha256(b"a sample before"), |past| past.digest.clone());
+    let made_up = || Choice { tag: tag.clone(), digest: Digest::sha256(b"a sample before") };
     let from = match kind {
         ChangeKind::First => None,
-        ChangeKind::Moved => Some(before()),
-        _ => Some(now.digest.clone()),
+        ChangeKind::Moved => Some(record.recent.last().map_or_else(made_up, |past| past.choice.clone())),
+        _ => Some(now.choice()),
     };
     let is_there = kind != ChangeKind::Removed;
     Change {
         kind,
+        cause: Cause::Person,
         from,
-        to: is_there.then(|| now.digest.clone()),
+        to: is_there.then(|| now.choice()),
         index_digest: now.index_digest.filter(|_| is_there),
         media_type: is_there.then_some(now.media_type),
         at: clock::now(),

@@ -12,8 +12,10 @@ use crate::agent::check::handle::Checks;
 use crate::agent::check::watched::CheckDone;
 use crate::agent::clock;
 use crate::agent::deliver::deliverer::Deliverer;
-use crate::control::wire::{CheckLine, DeliveryLine, Problem};
-use crate::domain::FailureKind;
+use crate::control::wire::{CheckLine, DeliveryLine};
+use crate::domain::delivery::DeliveryState;
+use crate::domain::judge::CheckOutcome;
+use crate::domain::{Failure, FailureKind};
 use crate::store::{DeliveryRow, Error, Store, WatchId};
 
 /// Lines of a failed hook's output that are shown with its failure. The journal and the state have all of it.
@@ -93,8 +95,8 @@ async fn with_deliveries(store: &Store, done: CheckDone, wait: Wait) -> CheckLin
     match tried(store, done.id, wait).await {
         Ok(deliveries) => CheckLine { deliveries, ..done.line },
         Err(error) => {
-            let problem = Problem { kind: FailureKind::Store.as_str().into(), message: error.to_string() };
-            CheckLine { outcome: "failed".into(), error: Some(problem), ..done.line }
+            let failure = Failure { kind: FailureKind::Store, message: error.to_string() };
+            CheckLine { outcome: CheckOutcome::Failed, error: Some(failure), ..done.line }
         }
     }
 }
@@ -106,13 +108,13 @@ async fn tried(store: &Store, watch: WatchId, mut wait: Wait) -> Result<Vec<Deli
     loop {
         let rows = store.deliveries(ids.clone()).await?;
         let now = clock::now();
-        let is_open = |row: &DeliveryRow| match row.state.as_str() {
-            "running" => true,
-            "pending" => {
+        let is_open = |row: &DeliveryRow| match row.state {
+            DeliveryState::Running => true,
+            DeliveryState::Pending => {
                 let untried = attempts.get(&row.id) == Some(&row.attempts);
-                untried && !row.held && row.due.is_some_and(|due| due <= now)
+                untried && row.held.is_none() && row.due.is_some_and(|due| due <= now)
             }
-            _ => false,
+            DeliveryState::Succeeded | DeliveryState::Failed | DeliveryState::Superseded => false,
         };
         let goes_on = rows.iter().any(is_open)
             && tokio::select! {
@@ -129,5 +131,5 @@ pub(crate) fn delivery_line(row: DeliveryRow) -> DeliveryLine {
     let lines = row.output.as_deref().filter(|_| row.error.is_some()).unwrap_or_default().lines();
     let mut output: Vec<String> = lines.rev().take(LAST_LINES).map(str::to_owned).collect();
     output.reverse();
-    DeliveryLine { id: row.id, hook: row.hook, state: row.state, exit_code: row.exit_code, error: row.error, output }
+    DeliveryLine { id: row.id, hook: row.hook, state: row.state, code: row.code, error: row.error, output }
 }

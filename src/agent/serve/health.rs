@@ -3,9 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::check::roster::WatchView;
-use crate::control::wire::{ConfigStatus, FailedDelivery, Health, Problem, Status, Unwell, WatchStatus};
-use crate::domain::Watch;
-use crate::store::Trouble;
+use crate::control::wire::{
+    ConfigStatus, FailedDelivery, Health, HealthProblem, HealthProblemKind, Status, StatusSource, StoreProblem,
+    WatchStatus,
+};
+use crate::domain::judge::WatchState;
+use crate::domain::{Failure, Watch};
+use crate::store::WriteFailure;
 
 /// A check may come so much later than it was due: it may wait for its registry's gate, behind others.
 const LATE: SignedDuration = SignedDuration::from_mins(10);
@@ -19,7 +23,7 @@ pub enum Finding<'a> {
     /// No agent runs, so nothing is checked.
     NoAgent,
     /// Nothing can be recorded, so no hook is run.
-    Held(&'a Problem),
+    Held(&'a StoreProblem),
     /// A delivery was given up.
     Failed(&'a FailedDelivery),
     /// The checks of a watch fail.
@@ -38,14 +42,14 @@ pub enum Finding<'a> {
 /// The worst first: nothing is checked, nothing can be recorded, hooks were given up, checks fail, a check is late, the
 /// config is not what the agent goes by.
 pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
-    let no_agent = status.source != "agent";
+    let no_agent = status.source != StatusSource::Agent;
     let enabled = || status.watches.iter().filter(|watch| watch.enabled);
     let due = |watch: &WatchStatus| watch.due.filter(|due| !no_agent && is_late(*due, now));
     let mut all = Vec::new();
     all.extend(no_agent.then_some(Finding::NoAgent));
     all.extend(status.store.iter().map(Finding::Held));
     all.extend(status.failed.iter().map(Finding::Failed));
-    all.extend(enabled().filter(|watch| watch.state == "failing").map(Finding::Failing));
+    all.extend(enabled().filter(|watch| watch.state == WatchState::Failing).map(Finding::Failing));
     all.extend(enabled().filter_map(|watch| Some(Finding::Stale { watch, due: due(watch)? })));
     all.extend(status.config.iter().filter_map(|config| Some(Finding::Refused(config, config.error.as_deref()?))));
     all
@@ -54,11 +58,11 @@ pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
 /// Whether the checks are as fresh as the schedules say, and can be recorded; if not, why not.
 pub(crate) fn current(
     watches: &[WatchView],
-    trouble: Option<Trouble>,
+    write_failure: Option<WriteFailure>,
     loaded: Timestamp,
     now: Timestamp,
 ) -> Result<(), String> {
-    let held = trouble.map(|trouble| format!("hooks are held: {}", trouble.message));
+    let held = write_failure.map(|failure| format!("hooks are held: {}", failure.message));
     let mut reasons: Vec<String> = held.into_iter().collect();
     for WatchView { watch, last_checked, .. } in watches {
         let due = match last_checked {
@@ -96,14 +100,13 @@ pub fn report<'a>(status: &Status, findings: &[Finding<'a>], message: impl Fn(&F
 }
 
 impl Finding<'_> {
-    /// A stable word for it.
-    pub fn what(&self) -> &'static str {
+    pub fn kind(&self) -> HealthProblemKind {
         match self {
-            Self::NoAgent | Self::Stale { .. } => "stale",
-            Self::Held(_) => "held",
-            Self::Failed(_) => "failed",
-            Self::Failing(_) => "failing",
-            Self::Refused(..) => "refused",
+            Self::NoAgent | Self::Stale { .. } => HealthProblemKind::Stale,
+            Self::Held(_) => HealthProblemKind::Held,
+            Self::Failed(_) => HealthProblemKind::Failed,
+            Self::Failing(_) => HealthProblemKind::Failing,
+            Self::Refused(..) => HealthProblemKind::Refused,
         }
     }
 
@@ -117,7 +120,7 @@ impl Finding<'_> {
                 format!("{watch}: hook {hook} failed for `{change}`, after attempt {attempts}: {error}")
             }
             Self::Failing(WatchStatus { watch, image, error, .. }) => match error {
-                Some(Problem { kind, message }) => format!("{watch}: {image}: {kind}: {message}"),
+                Some(Failure { kind, message }) => format!("{watch}: {image}: {kind}: {message}"),
                 None => format!("{watch}: {image}"),
             },
             Self::Stale { watch: WatchStatus { watch, last_checked: Some(last), .. }, due } => {
@@ -128,13 +131,18 @@ impl Finding<'_> {
         }
     }
 
-    fn problem(&self, message: String) -> Unwell {
+    fn problem(&self, message: String) -> HealthProblem {
         let (watch, hook, delivery) = match self {
             Self::NoAgent | Self::Held(_) | Self::Refused(..) => (None, None, None),
             Self::Failed(FailedDelivery { watch, hook, id, .. }) => (Some(watch), Some(hook), Some(id)),
             Self::Failing(watch) | Self::Stale { watch, .. } => (Some(&watch.watch), None, None),
         };
-        let what = self.what().to_owned();
-        Unwell { what, watch: watch.cloned(), hook: hook.cloned(), delivery: delivery.cloned(), message }
+        HealthProblem {
+            what: self.kind(),
+            watch: watch.cloned(),
+            hook: hook.cloned(),
+            delivery: delivery.cloned(),
+            message,
+        }
     }
 }

@@ -10,18 +10,18 @@ use super::health;
 use super::signs::Signs;
 use super::{metrics, status};
 use crate::agent::check::handle::SchedulerHandle;
-use crate::agent::check::lines::unknown_watch;
 use crate::agent::clock;
 use crate::agent::deliver::deliverer::Deliverer;
 use crate::agent::error::Error;
-use crate::agent::parts::PATIENCE;
+use crate::agent::parts::{PATIENCE, subscribe};
 use crate::agent::reload::Reloader;
+use crate::agent::unknown::unknown_watch;
 use crate::config::Config;
 use crate::control::wire::{
     CheckRequest, ConfigStatus, Health, Leftover, PauseRequest, Paused, PruneRequest, Reloaded, RetryLine,
     RetryRequest, Status,
 };
-use crate::store::{DeliveryRow, Fed, Lock, Store, WatchId};
+use crate::store::{DeliveryRow, Lock, Store};
 
 /// The verbs that need nothing but the ledger: the same with an agent and without one.
 pub struct LedgerOperations {
@@ -38,9 +38,8 @@ impl LedgerOperations {
 
     /// Owes the newest digest again to the watch and hook of each of these deliveries, in new deliveries.
     pub async fn retry(&self, request: RetryRequest) -> Result<Vec<RetryLine>, Error> {
-        let fed = self.fed().await?;
-        let ids = if request.failed { self.store.failed(fed.clone()).await? } else { request.ids };
-        let retried = self.store.retry(ids, fed, clock::now()).await?;
+        let ids = if request.failed { self.store.failed().await? } else { request.ids };
+        let retried = self.store.retry(ids, clock::now()).await?;
         let retried = retried.map_err(|refused| Error::Refused(refused.to_string()))?;
         self.bell.notify_one();
         Ok(retried.into_iter().map(|one| RetryLine { id: one.id, watch: one.watch, hook: one.hook }).collect())
@@ -49,24 +48,21 @@ impl LedgerOperations {
     /// Holds the hooks of watches, or lets them go.
     pub async fn pause(&self, request: PauseRequest) -> Result<Paused, Error> {
         let config = self.config.borrow().clone();
-        let known = || config.watches.keys().map(|name| &**name);
         if let Some(name) = request.watches.iter().find(|name| !config.watches.contains_key(name.as_str())) {
-            return Err(Error::Refused(unknown_watch(name, known())));
+            return Err(Error::Refused(unknown_watch(name, config.watches.keys().map(|known| &**known))));
         }
-        let watches: Vec<WatchId> = self.rows(&config, &request.watches).await?;
-        let changed = self.store.pause(watches, request.paused).await?;
+        let changed = self.store.pause(request.watches, request.paused).await?;
         self.bell.notify_one();
         Ok(Paused { changed })
     }
 
     /// Lists what is left over from an earlier config, or discards it.
     pub async fn prune(&self, request: PruneRequest) -> Result<Vec<Leftover>, Error> {
-        let fed = self.fed().await?;
         let discarded = request.all || !request.discard.is_empty();
         let only = (!request.all).then(|| request.discard.into_iter().collect());
         let rows = match discarded {
-            true => self.store.discard(only, fed, clock::now()).await?,
-            false => self.store.leftovers(fed).await?,
+            true => self.store.discard(only, clock::now()).await?,
+            false => self.store.leftovers().await?,
         };
         let leftover = |row: DeliveryRow| Leftover {
             id: row.id,
@@ -80,19 +76,6 @@ impl LedgerOperations {
         };
         Ok(rows.into_iter().map(leftover).collect())
     }
-
-    async fn rows(&self, config: &Config, names: &[String]) -> Result<Vec<WatchId>, Error> {
-        let keys = names.iter().filter_map(|name| Some(config.watches.get(name.as_str())?.key.clone())).collect();
-        Ok(self.store.open_watches(keys).await?.into_iter().map(|(id, _)| id).collect())
-    }
-
-    /// The hooks of each configured watch.
-    async fn fed(&self) -> Result<Fed, Error> {
-        let config = self.config.borrow().clone();
-        let keys = config.watches.values().map(|watch| watch.key.clone()).collect();
-        let opened = self.store.open_watches(keys).await?;
-        Ok(config.watches.values().zip(opened).map(|(watch, (id, _))| (id, watch.hooks.clone())).collect())
-    }
 }
 
 /// Carries out an operation on the state itself, for a command that found no agent.
@@ -102,6 +85,8 @@ pub async fn without_agent<T>(
 ) -> Result<T, Error> {
     let _lock = Lock::acquire(&config.state, PATIENCE).await?;
     let store = Store::open(&config.state)?;
+    let opened = store.open_watches(config.watches.values().map(|watch| watch.key.clone()).collect()).await?;
+    subscribe(&store, &config, config.watches.values().zip(opened.into_iter().map(|(id, _)| id))).await?;
     let (_, config) = watch::channel(Arc::new(config));
     let done = operation(&LedgerOperations::new(store.clone(), config, Arc::default())).await;
     let _ = store.checkpoint().await;
@@ -143,7 +128,7 @@ impl Operations {
     pub(crate) async fn current(&self) -> Result<(), String> {
         let watches = self.scheduler.all_views().await.map_err(|stopping| stopping.to_string())?;
         let loaded = self.config.borrow().loaded;
-        health::current(&watches, self.deliverer.store.trouble(), loaded, clock::now())
+        health::current(&watches, self.deliverer.store.write_failure(), loaded, clock::now())
     }
 
     /// The page of metrics, in Prometheus' text format.
@@ -156,7 +141,7 @@ impl Operations {
             watches: self.scheduler.all_views().await?,
             owed: self.deliverer.store.owed_by_hook().await?,
             attempts: self.deliverer.attempts.borrow().clone(),
-            trouble: self.deliverer.store.trouble(),
+            write_failure: self.deliverer.store.write_failure(),
             loaded: config.loaded,
             is_reload_well: config.error.is_none(),
         };

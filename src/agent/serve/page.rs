@@ -12,7 +12,7 @@ pub(crate) struct Page(String);
 
 /// What a family is.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
@@ -24,11 +24,11 @@ type Label<'a> = (&'static str, &'a str);
 
 impl Page {
     /// Begins a family; its samples follow.
-    pub(crate) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
+    pub(crate) fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> Family<'_> {
         let word = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {word}");
@@ -86,9 +86,9 @@ mod tests {
             histogram.observe(Duration::from_millis(took));
         }
         let mut page = Page::default();
-        page.family("t_seconds", Kind::Histogram, "Times.").histogram(&[("of", "x")], &histogram);
-        page.family("n_total", Kind::Counter, "A number.").sample(&[], 7);
-        page.family("none", Kind::Gauge, "Nothing.");
+        page.family("t_seconds", MetricKind::Histogram, "Times.").histogram(&[("of", "x")], &histogram);
+        page.family("n_total", MetricKind::Counter, "A number.").sample(&[], 7);
+        page.family("none", MetricKind::Gauge, "Nothing.");
         assert_eq!(
             page.text(),
             "# HELP t_seconds Times.\n# TYPE t_seconds histogram\n\

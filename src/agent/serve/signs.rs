@@ -17,7 +17,7 @@ use crate::agent::deliver::deliverer::Deliverer;
 use crate::agent::error::Error;
 use crate::agent::sign::{Sign, Summary};
 use crate::control::wire::ConfigStatus;
-use crate::domain::judge::State;
+use crate::domain::judge::WatchState;
 use crate::store::WatchId;
 
 /// The shortest time between two summaries: each counts all watches, and in a burst there is always news.
@@ -46,7 +46,7 @@ pub(crate) struct News {
 impl Signs {
     /// Says that the agent is ready, and sends a summary now and whenever it has changed.
     pub(crate) async fn send_summaries(mut self, mut news: News) {
-        let mut trouble = self.deliverer.store.watch_trouble();
+        let mut write_failures = self.deliverer.store.watch_write_failures();
         let mut sent = self.summary().await.unwrap_or_default();
         (self.tell)(Sign::Summary(sent.clone()));
         (self.tell)(Sign::Ready);
@@ -55,7 +55,7 @@ impl Signs {
                 () = news.checks.notified() => {}
                 Ok(_) | Err(RecvError::Lagged(_)) = news.attempts.recv() => {}
                 Ok(()) = self.config.changed() => {}
-                Ok(()) = trouble.changed() => {}
+                Ok(()) = write_failures.changed() => {}
                 else => return,
             }
             // The summary that is made now covers all attempts that have ended by now.
@@ -76,7 +76,7 @@ impl Signs {
         let known = self.scheduler.look(summary_of).await?;
         Ok(Summary {
             failed,
-            trouble: store.trouble().map(|trouble| trouble.message),
+            write_failure: store.write_failure().map(|failure| failure.message),
             refused: self.config.borrow().error.clone(),
             ..known
         })
@@ -128,11 +128,11 @@ fn summary_of(roster: &Roster) -> Summary {
     let mut summary = Summary::default();
     for watched in roster.live().filter(|watched| watched.watch.enabled) {
         *match watched.record.state() {
-            State::Ok => &mut summary.ok,
-            State::Settling => &mut summary.settling,
-            State::Failing => &mut summary.failing,
-            State::Absent => &mut summary.absent,
-            State::Unknown => &mut summary.unknown,
+            WatchState::Ok => &mut summary.ok,
+            WatchState::Settling => &mut summary.settling,
+            WatchState::Failing => &mut summary.failing,
+            WatchState::Absent => &mut summary.absent,
+            WatchState::Unknown => &mut summary.unknown,
         } += 1;
     }
     let held_off = roster.registries.iter().filter(|registry| registry.gate.held_off().is_some());

@@ -1,6 +1,7 @@
 //! What is known of all watches, from the agent's memory or from the database.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,10 +12,13 @@ use crate::agent::check::roster::Roster;
 use crate::agent::check::watched::{Stage, Watched};
 use crate::agent::clock;
 use crate::config::Config;
-use crate::control::wire::{ConfigStatus, FailedDelivery, HeldOff, Owed, Problem, RegistryStatus, Status, WatchStatus};
-use crate::domain::judge::{Record, State};
-use crate::domain::{Digest, Watch};
-use crate::store::{self, DeliveryRow, OwedCounts, Reader, WatchRow};
+use crate::control::wire::{
+    ConfigStatus, FailedDelivery, HeldOff, RegistryStatus, Status, StatusSource, StoreProblem, WatchStatus,
+};
+use crate::domain::delivery::OwedCounts;
+use crate::domain::judge::{Record, WatchState};
+use crate::domain::{Watch, WatchKey};
+use crate::store::{self, DeliveryRow, Reader, WatchRow};
 
 /// What a running agent has in memory: all but what hooks are owed.
 pub(crate) struct InMemory {
@@ -38,7 +42,7 @@ pub(crate) fn of_agent(roster: &Roster) -> InMemory {
             && watched.due.is_none()
         {
             status.next_check = Some(from_now(pause));
-            status.state = State::Failing.as_str().to_owned();
+            status.state = WatchState::Failing;
             status.error = Some(held_off(watched, cause));
         }
         (watched.id, status)
@@ -50,10 +54,7 @@ pub(crate) fn of_agent(roster: &Roster) -> InMemory {
         let held = registry.gate.held_off().filter(|_| registry.gate.is_closed(now));
         RegistryStatus {
             registry: registry.host.clone(),
-            held_off: held.map(|(cause, until)| HeldOff {
-                kind: cause.as_str().to_owned(),
-                until: from_now(until.saturating_duration_since(now)),
-            }),
+            held_off: held.map(|(kind, until)| HeldOff { kind, until: from_now(until.saturating_duration_since(now)) }),
             under_way: usage.under_way,
             waiting: registry.queue.len(),
             concurrency: usage.limits.concurrency,
@@ -84,13 +85,10 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
         Err(store::Error::Missing(_)) => (Vec::new(), None, Vec::new(), 0),
         Err(error) => return Err(error),
     };
-    let by_key: std::collections::HashMap<_, _> =
-        rows.iter().map(|row| ((row.name.as_str(), row.reference.as_str(), row.platform.clone()), row)).collect();
-    let one = |watch: &std::sync::Arc<Watch>| {
-        let key = &watch.key;
-        let row = by_key.get(&(&*key.name, key.reference.as_str(), key.platform.as_ref().map(ToString::to_string)));
-        let Some(row) = row else { return of_record(watch, &Record::default()) };
-        WatchStatus { paused: row.paused, owed: row.owed.into(), ..of_record(watch, &row.record) }
+    let by_key: HashMap<&WatchKey, &WatchRow> = rows.iter().map(|row| (&row.key, row)).collect();
+    let one = |watch: &Arc<Watch>| {
+        let Some(row) = by_key.get(&watch.key) else { return of_record(watch, &Record::default()) };
+        WatchStatus { paused: row.paused, owed: row.owed, ..of_record(watch, &row.record) }
     };
     let watches: Vec<_> = config.watches.values().map(one).collect();
     let last_checked = watches.iter().filter_map(|watch| watch.last_checked).max();
@@ -110,7 +108,7 @@ pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
 /// What is known without an agent, before anything is read.
 fn nobodys() -> Status {
     Status {
-        source: "database".into(),
+        source: StatusSource::Database,
         as_of: None,
         config: None,
         store: None,
@@ -122,36 +120,26 @@ fn nobodys() -> Status {
 }
 
 fn of_row(row: WatchRow) -> WatchStatus {
-    let mut status = of_anything(&row.record);
-    status.watch = row.name;
-    status.image = row.reference;
-    status.platform = row.platform;
-    status.paused = row.paused;
-    status.owed = row.owed.into();
-    status
+    WatchStatus { paused: row.paused, owed: row.owed, ..of_key(&row.key, &row.record) }
 }
 
 fn of_record(watch: &Watch, record: &Record) -> WatchStatus {
     WatchStatus {
-        watch: watch.name().to_owned(),
-        image: watch.key.reference.to_string(),
-        platform: watch.key.platform.as_ref().map(ToString::to_string),
         enabled: watch.enabled,
         due: record.last_checked.filter(|_| watch.enabled).map(|last| watch.next_due(last)),
-        ..of_anything(record)
+        ..of_key(&watch.key, record)
     }
 }
 
-fn of_anything(record: &Record) -> WatchStatus {
+fn of_key(key: &WatchKey, record: &Record) -> WatchStatus {
     let sighting = record.standing.as_ref().map(|standing| &standing.sighting);
-    let trouble = record.trouble.as_ref();
     WatchStatus {
-        watch: String::new(),
-        image: String::new(),
-        platform: None,
-        digest: record.digest().map(Digest::to_string),
-        index_digest: sighting.and_then(|sighting| sighting.index_digest.as_ref()).map(Digest::to_string),
-        state: record.state().as_str().to_owned(),
+        watch: key.name.to_string(),
+        image: key.question.reference(),
+        platform: key.question.platform.as_ref().map(ToString::to_string),
+        digest: record.digest().cloned(),
+        index_digest: sighting.and_then(|sighting| sighting.index_digest.clone()),
+        state: record.state(),
         paused: false,
         enabled: true,
         last_checked: record.last_checked,
@@ -159,12 +147,9 @@ fn of_anything(record: &Record) -> WatchStatus {
         last_changed: record.last_changed(),
         next_check: None,
         due: None,
-        consecutive_failures: trouble.map_or(0, |trouble| trouble.failures.count),
-        error: trouble.map(|trouble| Problem {
-            kind: trouble.failure.kind.as_str().to_owned(),
-            message: trouble.failure.message.clone(),
-        }),
-        owed: Owed::default(),
+        consecutive_failures: record.failing.as_ref().map_or(0, |failing| failing.streak.count),
+        error: record.failing.as_ref().map(|failing| failing.latest.clone()),
+        owed: OwedCounts::default(),
     }
 }
 
@@ -175,22 +160,22 @@ pub(crate) async fn complete(
     store: &store::Store,
 ) -> Result<Status, store::Error> {
     let InMemory { mut watches, registries } = known;
-    let owed: std::collections::HashMap<_, _> = store.owed().await?.into_iter().collect();
+    let owed = store.owed().await?;
     let paused: HashSet<_> = store.paused().await?.into_iter().collect();
     for (id, status) in &mut watches {
         status.paused = paused.contains(id);
-        status.owed = owed.get(id).copied().unwrap_or_default().into();
+        status.owed = owed.get(id).copied().unwrap_or_default();
         // One that was never checked is due since the agent has known it.
         status.due = status.due.or(status.enabled.then_some(config.loaded));
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
-    let trouble = store.trouble().map(|trouble| Problem { kind: trouble.kind.to_owned(), message: trouble.message });
+    let problem = store.write_failure().map(|why| StoreProblem { kind: why.kind.to_owned(), message: why.message });
     let failed = store.failed_deliveries().await?.into_iter().map(FailedDelivery::from).collect();
     Ok(Status {
-        source: "agent".into(),
+        source: StatusSource::Agent,
         as_of: Some(clock::now()),
         config: Some(config),
-        store: trouble,
+        store: problem,
         watches,
         failed,
         left_over: store.left_over().await?,
@@ -205,14 +190,8 @@ pub fn last_line(output: &str) -> Option<&str> {
 
 impl From<DeliveryRow> for FailedDelivery {
     fn from(row: DeliveryRow) -> Self {
-        let DeliveryRow { id, watch, hook, change, attempts, exit_code, error, ended, output, .. } = row;
+        let DeliveryRow { id, watch, hook, change, attempts, code, error, ended, output, .. } = row;
         let last_line = output.as_deref().and_then(last_line).map(str::to_owned);
-        Self { id, watch, hook, change, attempts, exit_code, error, last_line, ended }
-    }
-}
-
-impl From<OwedCounts> for Owed {
-    fn from(counts: OwedCounts) -> Self {
-        Self { pending: counts.pending, running: counts.running, failed: counts.failed, held: counts.held }
+        Self { id, watch, hook, change, attempts, code, error, last_line, ended }
     }
 }

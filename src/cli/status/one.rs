@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::{Failure, text};
 use super::{failed_delivery, is_of, owed, trouble};
 use crate::agent::status::last_line;
-use crate::control::wire::{RegistryStatus, Status, WatchStatus};
+use crate::control::wire::{RegistryStatus, Status, StatusSource, WatchStatus};
 use crate::domain::Watch;
 use crate::store::{self, AttemptRow, ChangeRow, Filter, Reader};
 
@@ -41,8 +41,8 @@ fn facts(watch: &WatchStatus, status: &Status, configured: Option<&Watch>, now: 
     let mut fact = |name: &'static str, value: Option<String>| facts.extend(value.map(|value| (name, value)));
     let ago = |at: Timestamp| format!("{} ({})", text::distance(Some(at), now), text::local(at));
     fact("platform", watch.platform.clone());
-    fact("digest", Some(watch.digest.clone().unwrap_or_else(|| "none yet".into())));
-    fact("of index", watch.index_digest.clone());
+    fact("digest", Some(watch.digest.as_ref().map_or_else(|| "none yet".into(), ToString::to_string)));
+    fact("of index", watch.index_digest.as_ref().map(ToString::to_string));
     fact("changed", watch.last_changed.map(ago));
     fact("last check", watch.last_checked.map(ago));
     fact("last ok", watch.last_ok.map(ago));
@@ -57,7 +57,7 @@ fn facts(watch: &WatchStatus, status: &Status, configured: Option<&Watch>, now: 
         fact("registry", Some(gate(registry, now)));
     }
     let paused = if watch.paused { ", paused: its hooks are held until `taghook resume`" } else { "" };
-    let state = if watch.enabled { text::outcome(&watch.state) } else { "disabled".into() };
+    let state = if watch.enabled { text::outcome(watch.state.as_str()) } else { "disabled".into() };
     let mut all = text::wrapped(&format!("{}: {state}{paused}", watch.watch), 2);
     for (name, value) in facts {
         all += &text::wrapped(&format!("  {name:<11} {value}"), 14);
@@ -81,10 +81,10 @@ fn next(watch: &WatchStatus, status: &Status, configured: Option<&Watch>, now: T
     }
     let times: Vec<_> =
         times.iter().map(|at| format!("{} ({})", text::distance(Some(*at), now), text::local(*at))).collect();
-    match status.source.as_str() {
-        "agent" => times.join(", "),
-        _ if times.is_empty() => "no agent runs".into(),
-        _ => format!("no agent runs; due by its schedule {}", times.join(", ")),
+    match status.source {
+        StatusSource::Agent => times.join(", "),
+        StatusSource::Database if times.is_empty() => "no agent runs".into(),
+        StatusSource::Database => format!("no agent runs; due by its schedule {}", times.join(", ")),
     }
 }
 
@@ -106,8 +106,8 @@ fn changes(changes: &[ChangeRow], now: Timestamp) -> String {
         return "no changes yet\n".into();
     }
     let row = |change: &ChangeRow| {
-        let (from, to) = (text::digest(change.from.as_deref()), text::digest(change.to.as_deref()));
-        vec![text::distance(Some(change.at), now), text::outcome(&change.change), from, to]
+        let (from, to) = (text::digest(change.from.as_ref()), text::digest(change.to.as_ref()));
+        vec![text::distance(Some(change.at), now), text::outcome(change.change.as_str()), from, to]
     };
     let head = ["LAST CHANGES", "CHANGE", "FROM", "TO"];
     text::fitted(&head, changes.iter().map(row).collect(), &text::Fit::default())

@@ -54,20 +54,20 @@ fn a_config_means_what_it_says() {
     assert_eq!(config.shutdown_grace, Duration::from_secs(5));
 
     let (web, api) = (&config.watches["web"], &config.watches["api"]);
-    assert_eq!(web.key.reference.as_str(), "ghcr.io/acme/web:stable");
+    assert_eq!(web.key.question.reference(), "ghcr.io/acme/web:stable");
     assert_eq!((web.schedule.to_string().as_str(), web.enabled), ("*/5 * * * *", true));
     assert_eq!(web.policy.settle, Duration::from_secs(3600));
     assert_eq!(web.hooks.iter().map(|hook| &**hook).collect::<Vec<_>>(), ["b"]);
-    assert_eq!(api.key.platform.as_ref().map(ToString::to_string).as_deref(), Some("linux/arm64"));
+    assert_eq!(api.key.question.platform.as_ref().map(ToString::to_string).as_deref(), Some("linux/arm64"));
     assert_eq!((api.schedule.interval(), api.enabled), (Some(Duration::from_secs(420)), false));
     assert_eq!(api.policy.settle, Duration::ZERO);
     assert_eq!(api.hooks.len(), 2);
 
     let (a, b) = (&config.hooks["a"], &config.hooks["b"]);
-    assert_eq!(a.command.argv, ["/bin/echo", "x"]);
-    assert_eq!(a.command.cwd.as_deref(), Some(folder.0.path().join("work").as_path()));
+    assert_eq!(command(a).argv, ["/bin/echo", "x"]);
+    assert_eq!(command(a).cwd.as_deref(), Some(folder.0.path().join("work").as_path()));
     assert_eq!((a.retry.attempts, a.concurrency), (2, 3));
-    assert_eq!(b.command.argv, ["/bin/sh", "-c", "echo $X"]);
+    assert_eq!(command(b).argv, ["/bin/sh", "-c", "echo $X"]);
     assert_eq!(b.on.iter().collect::<Vec<_>>(), defaults::ON);
 
     let ghcr = &config.registries["ghcr.io"];
@@ -224,4 +224,9 @@ fn loads_or_renders(text: &str) {
             let _ = (faults.render(true), faults.to_string());
         }
     }
+}
+
+fn command(hook: &crate::config::Hook) -> &crate::hook::Command {
+    let crate::hook::Action::Command(command) = &hook.action;
+    command
 }

@@ -1,6 +1,7 @@
 //! The rules of DESIGN section 1 that concern one check, and properties of any sequence of checks.
 
 use super::*;
+use crate::domain::Tag;
 
 const POLICY: Policy =
     Policy { settle: Duration::ZERO, confirm_after: Duration::from_secs(60), absent_after: Duration::from_secs(600) };
@@ -11,6 +12,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn present(name: &str) -> Answer {
     Answer::Present(Sighting {
+        tag: Tag::parse("stable").unwrap(),
         digest: Digest::sha256(name.as_bytes()),
         index_digest: None,
         media_type: "application/vnd.oci.image.manifest.v1+json".into(),
@@ -18,7 +20,7 @@ fn present(name: &str) -> Answer {
 }
 
 fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, message: "the registry is in trouble".into() }
+    Failure { kind, message: "the registry is in failing".into() }
 }
 
 /// A watch that is checked again and again, the last verdict kept.
@@ -83,7 +85,7 @@ fn a_failed_check_knows_nothing() {
         let before = checks.record.standing.clone();
         assert_eq!(checks.sees(n as i64, Err(*kind)).0, "failed");
         assert_eq!(checks.record.standing, before);
-        assert_eq!(checks.record.state(), State::Failing);
+        assert_eq!(checks.record.state(), WatchState::Failing);
     }
 }
 
@@ -106,7 +108,7 @@ fn rate_limits_are_never_told_as_failing() {
     for n in 1..100 {
         assert_eq!(checks.sees(n * 60, Err(FailureKind::RateLimited)), ("failed", vec![]));
     }
-    assert_eq!(checks.record.trouble.as_ref().unwrap().failures.count, 99);
+    assert_eq!(checks.record.failing.as_ref().unwrap().streak.count, 99);
 }
 
 #[test]
@@ -114,12 +116,12 @@ fn absence_must_repeat_before_it_is_a_removal() {
     let mut checks = Checks::new(POLICY);
     checks.finds(0, "a");
     assert_eq!(checks.sees(10, Ok(Answer::Absent)), ("failed", vec![]));
-    assert_eq!(checks.record.trouble.as_ref().unwrap().failure.kind, FailureKind::NotFound);
+    assert_eq!(checks.record.failing.as_ref().unwrap().latest.kind, FailureKind::NotFound);
     assert_eq!(checks.sees(20, Ok(Answer::Absent)), ("failed", vec![]));
     assert_eq!(checks.sees(609, Ok(Answer::Absent)), ("failed", vec![]));
     assert_eq!(checks.sees(610, Ok(Answer::Absent)), ("absent", vec!["removed"]));
     assert_eq!(checks.sees(620, Ok(Answer::Absent)), ("absent", vec![]));
-    assert_eq!(checks.record.state(), State::Absent);
+    assert_eq!(checks.record.state(), WatchState::Absent);
     assert_eq!(checks.finds(630, "a"), ("restored", vec!["restored"]));
 }
 
@@ -142,7 +144,7 @@ fn a_digest_that_vanishes_with_its_absent_tag_has_not_held() {
     }
     assert_eq!(checks.finds(1000, "b"), ("settling", vec![]));
     assert_eq!(checks.sees(1010, Ok(Answer::Absent)), ("absent", vec![]));
-    assert_eq!(checks.record.state(), State::Absent);
+    assert_eq!(checks.record.state(), WatchState::Absent);
     assert_eq!(checks.finds(1101, "b"), ("settling", vec![]));
     assert_eq!(checks.finds(1201, "b"), ("moved", vec!["restored", "moved"]));
 }
@@ -199,6 +201,7 @@ fn a_clock_that_was_set_back_keeps_no_candidate_waiting() {
 #[test]
 fn a_move_of_another_platform_is_recorded_quietly() {
     let sighting = |index: &str| Sighting {
+        tag: Tag::parse("stable").unwrap(),
         digest: Digest::sha256(b"child"),
         index_digest: Some(Digest::sha256(index.as_bytes())),
         media_type: "m".into(),
@@ -218,7 +221,7 @@ mod properties {
         prop_oneof![
             6 => proptest::sample::select(vec!["a", "b", "c"]).prop_map(|name| Ok(present(name))),
             2 => Just(Ok(Answer::Absent)),
-            2 => proptest::sample::select(FailureKind::ALL).prop_map(Err),
+            2 => proptest::sample::select(FailureKind::ALL.to_vec()).prop_map(Err),
         ]
     }
 
@@ -229,7 +232,7 @@ mod properties {
             settle in 0u64..1000,
         ) {
             let policy = Policy { settle: Duration::from_secs(settle), ..POLICY };
-            let (mut record, mut now, mut standing) = (Record::default(), 0, None::<Digest>);
+            let (mut record, mut now, mut standing) = (Record::default(), 0, None::<Choice>);
             let (mut failing, mut gone) = (false, false);
             for (pause, seen) in steps {
                 now += pause;
@@ -248,13 +251,13 @@ mod properties {
                         prop_assert_eq!(&change.from, &standing);
                     }
                     if let (Some(to), ChangeKind::First | ChangeKind::Moved) = (&change.to, change.kind) {
-                        let found = matches!(&seen, Ok(Answer::Present(sighting)) if sighting.digest == *to);
+                        let found = matches!(&seen, Ok(Answer::Present(sighting)) if sighting.choice() == *to);
                         prop_assert!(found, "a digest was accepted that this check did not see");
                         standing = Some(to.clone());
                     }
                 }
-                prop_assert_eq!(verdict.record.digest().cloned(), standing.clone());
-                prop_assert_eq!(verdict.record.trouble.is_some(), verdict.outcome == Outcome::Failed);
+                prop_assert_eq!(verdict.record.choice(), standing.clone());
+                prop_assert_eq!(verdict.record.failing.is_some(), verdict.outcome == CheckOutcome::Failed);
                 prop_assert!(verdict.record.recent.len() <= RECENT);
                 prop_assert!(verdict.changes.is_empty() || verdict.persist == Persist::Now);
                 prop_assert!(verdict.recheck.is_none_or(|due| due > at(now)));

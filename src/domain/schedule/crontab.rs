@@ -8,7 +8,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil};
 
-use super::{Invalid, fields};
+use super::{InvalidSchedule, fields};
 
 /// A cron expression of five fields, or one of the nicknames.
 pub(super) struct Crontab {
@@ -29,8 +29,9 @@ impl Crontab {
         &self.zone
     }
 
-    pub(super) fn parse(text: &str, zone: &TimeZone) -> Result<Self, Invalid> {
-        let wrong = |wrong: fields::Wrong| Invalid { reason: format!("{text:?}: {}", wrong.reason), at: wrong.at };
+    pub(super) fn parse(text: &str, zone: &TimeZone) -> Result<Self, InvalidSchedule> {
+        let wrong =
+            |wrong: fields::Wrong| InvalidSchedule { reason: format!("{text:?}: {}", wrong.reason), at: wrong.at };
         let is_fixed = if !text.starts_with('@') {
             fields::check(text).map_err(wrong)?;
             text.split_whitespace().take(2).all(|field| !field.starts_with('*'))
@@ -41,13 +42,13 @@ impl Crontab {
                 Some(interval) => format!("{text:?} is not a schedule; write \"{}\"", interval.trim()),
                 None => format!("{text:?} is not a schedule; known names are {}", NICKNAMES.join(", ")),
             };
-            return Err(Invalid::whole(text, reason));
+            return Err(InvalidSchedule::whole(text, reason));
         };
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         // What passes our check and not croner's are its own extensions, in places where it does not take them.
         let cron = parser.parse(text).map_err(|_| {
             let reason = "is not a cron expression; it has L, W, # or ? where they have no meaning";
-            Invalid::whole(text, format!("{text:?} {reason}"))
+            InvalidSchedule::whole(text, format!("{text:?} {reason}"))
         })?;
         let crontab = Self { cron: Box::new(cron), zone: zone.clone(), is_fixed };
         match crontab.next(Timestamp::UNIX_EPOCH) {

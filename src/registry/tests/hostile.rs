@@ -6,12 +6,12 @@ use super::*;
 /// A check at a registry whose answers to this method (`*`: to any) are changed; to `GET`, where `HEAD` is not known.
 async fn told(method: &'static str, change: impl Fn(Reply) -> Reply + Send + 'static) -> Result<Answer, Error> {
     let options = Options { timeout: Duration::from_secs(2), ..plain() };
-    let (registry, client, reference, _) = registry(&options);
+    let (registry, client, question, _) = registry(&options);
     registry.rule(move |seen, reply| match seen.method == method || method == "*" {
         true => change(reply),
         false => Reply::status(405),
     });
-    client.check(&reference, None, None).await.result
+    client.check(&question, None).await.result
 }
 
 fn failed(result: Result<Answer, Error>) -> FailureKind {
@@ -28,23 +28,23 @@ fn chunk() -> Vec<u8> {
 
 #[tokio::test]
 async fn a_body_without_end_is_not_read_to_the_end() {
-    let (registry, client, reference, _) = registry(&plain());
+    let (registry, client, question, _) = registry(&plain());
     registry.rule(|seen, reply| match seen.method.as_str() {
         "HEAD" => reply.without("docker-content-digest"),
         _ => reply.manner(Manner::Endless(CHUNKED.into(), chunk())),
     });
-    assert_eq!(kind(client.check(&reference, None, None).await), FailureKind::NoDigest);
+    assert_eq!(kind(client.check(&question, None).await), FailureKind::NoDigest);
 }
 
 #[tokio::test]
 async fn a_token_answer_without_end_is_no_token() {
-    let (registry, client, reference, _) = registry(&plain());
+    let (registry, client, question, _) = registry(&plain());
     registry.wants_bearer(Bearer::default());
     registry.rule(|seen, reply| match seen.path.as_str() {
         "/token" => reply.manner(Manner::Endless(CHUNKED.into(), chunk())),
         _ => reply,
     });
-    assert_eq!(kind(client.check(&reference, None, None).await), FailureKind::Protocol);
+    assert_eq!(kind(client.check(&question, None).await), FailureKind::Protocol);
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn headers_that_are_no_text_tell_nothing() {
 
 #[tokio::test]
 async fn of_several_digests_none_is_believed_unless_they_agree() {
-    let (registry, client, reference, expected) = registry(&plain());
+    let (registry, client, question, expected) = registry(&plain());
     let other = scripted::sha256(b"other");
     for first in [true, false] {
         registry.no_rules();
@@ -152,27 +152,27 @@ async fn of_several_digests_none_is_believed_unless_they_agree() {
             reply.headers.insert(at, ("docker-content-digest".to_owned(), other.clone()));
             reply
         });
-        assert_eq!(digest(&client, &reference).await, expected, "the bytes decide");
+        assert_eq!(digest(&client, &question).await, expected, "the bytes decide");
         assert_eq!(registry.log().last().unwrap().method, "GET");
     }
-    let (registry, client, reference, expected) = self::registry(&plain());
+    let (registry, client, question, expected) = self::registry(&plain());
     let same = expected.to_string();
     registry.rule(move |_, reply| reply.with("docker-content-digest", &same));
-    assert_eq!(digest(&client, &reference).await, expected);
+    assert_eq!(digest(&client, &question).await, expected);
     assert_eq!(registry.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn a_digest_of_another_algorithm_is_neither_what_is_known_nor_what_was_asked_for() {
-    let (registry, client, reference, expected) = registry(&plain());
-    let known = present(client.check(&reference, None, None).await);
+    let (registry, client, question, expected) = registry(&plain());
+    let known = present(client.check(&question, None).await);
     for other in [format!("sha512:{}", "ab".repeat(64)), expected.to_string().replace("sha256:", "sha256+x:")] {
         registry.no_rules();
         let told = other.clone();
         registry.rule(move |_, reply| reply.replacing("docker-content-digest", &told));
-        let seen = present(client.check(&reference, None, Some(&known)).await);
+        let seen = present(client.check(&question, Some(&known)).await);
         assert_ne!(seen.digest, known.digest, "{other}");
-        assert_eq!(kind(client.resolve(&reference, &expected).await), FailureKind::BadDigest, "{other}");
+        assert_eq!(kind(client.resolve(&question.repository, &expected).await), FailureKind::BadDigest, "{other}");
     }
 }
 
@@ -187,20 +187,20 @@ async fn other_statuses_are_no_answer() {
 #[tokio::test]
 async fn a_body_after_head_spoils_no_later_question() {
     // As broken proxies send it. It may arrive after the connection was taken for the next question.
-    let (registry, client, reference, expected) = registry(&plain());
+    let (registry, client, question, expected) = registry(&plain());
     let mut spoilt = std::collections::HashSet::new();
     registry.rule(move |seen, reply| match spoilt.insert(seen.connection) {
         true => reply,
         false => reply.manner(Manner::Raw(b"<html>what belongs to the answer before</html>\r\n\r\n".to_vec())),
     });
     for _ in 0..3 {
-        assert_eq!(digest(&client, &reference).await, expected);
+        assert_eq!(digest(&client, &question).await, expected);
     }
 }
 
 #[tokio::test]
 async fn an_answer_that_nobody_asked_for_answers_no_later_question() {
-    let (registry, client, reference, expected) = registry(&plain());
+    let (registry, client, question, expected) = registry(&plain());
     let answer = |digest: &str| {
         format!(
             "HTTP/1.1 200 OK\r\ncontent-type: {}\r\ndocker-content-digest: {digest}\r\ncontent-length: 2\r\n\r\n",
@@ -214,7 +214,7 @@ async fn an_answer_that_nobody_asked_for_answers_no_later_question() {
         _ => reply,
     });
     for _ in 0..3 {
-        assert_eq!(digest(&client, &reference).await, expected);
+        assert_eq!(digest(&client, &question).await, expected);
     }
     assert_eq!(registry.log().last().unwrap().connection, 1);
 }

@@ -1,44 +1,47 @@
 //! What is forgotten, what never is, and that the file stays bounded.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::domain::backoff::Backoff;
-use crate::domain::delivery::{Ending, Retry};
+use crate::domain::delivery::{Ending, Outcome, RetryPolicy};
 use crate::domain::judge::{Record, judge};
 use crate::domain::watch::Policy;
-use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Reference, Sighting, WatchKey};
-use crate::store::{Ended, Room, Subscription};
+use crate::domain::{Answer, ChangeKind, Digest, Failure, FailureKind, Question, Sighting, Tag, WatchKey};
+use crate::store::{Room, Subscription};
 
-const RETRY: Retry =
-    Retry { attempts: 1, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
+const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 1, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
 
 /// Watches whose tags move in step, with one hook each.
 struct Tags {
     store: Store,
     watches: Vec<(WatchId, Record)>,
     now: Timestamp,
-    fed: Arc<[Subscription]>,
     output: String,
 }
 
 impl Tags {
     async fn new(store: Store, count: usize) -> Self {
         let key = |number| {
-            let reference = Reference::parse(&format!("ghcr.io/acme/app{number}:stable")).unwrap();
-            WatchKey { name: format!("app{number}").into(), reference, platform: None }
+            let question = Question::parse(&format!("ghcr.io/acme/app{number}:stable"), None).unwrap();
+            WatchKey { name: format!("app{number}").into(), question }
         };
         let watches = store.open_watches((0..count).map(key).collect()).await.unwrap();
-        let on = ChangeKind::ALL.into_iter().collect();
-        let fed = Arc::new([Subscription { hook: "deploy".into(), on }]);
-        Self { store, watches, now: Timestamp::from_second(1_800_000_000).unwrap(), fed, output: "x\n".repeat(100) }
+        let kinds = ChangeKind::ALL.into_iter().collect();
+        let all = watches.iter().map(|(watch, _)| Subscription { watch: *watch, hook: "deploy".into(), kinds });
+        store.replace_subscriptions(all.collect()).await.unwrap();
+        Self { store, watches, now: Timestamp::from_second(1_800_000_000).unwrap(), output: "x\n".repeat(100) }
     }
 
     /// All tags move; with an ending, all hooks run.
     async fn move_all(&mut self, to: &str, ending: Option<Ending>) {
         self.now += SignedDuration::from_hours(1);
         let digest = Digest::sha256(to.as_bytes());
-        let answer = Answer::Present(Sighting { digest, index_digest: None, media_type: "m".into() });
+        let answer = Answer::Present(Sighting {
+            tag: Tag::parse("stable").unwrap(),
+            digest,
+            index_digest: None,
+            media_type: "m".into(),
+        });
         self.see(Ok(&answer)).await;
         if let Some(ending) = ending {
             self.deliver(ending).await;
@@ -50,7 +53,7 @@ impl Tags {
         let commits = self.watches.iter_mut().map(|(id, record)| {
             let verdict = judge(record, answer, &policy, self.now);
             *record = verdict.record.clone();
-            self.store.commit(*id, verdict.record, verdict.changes, self.fed.clone())
+            self.store.commit(*id, verdict.record, verdict.changes)
         });
         futures_util::future::try_join_all(commits).await.unwrap();
     }
@@ -59,8 +62,8 @@ impl Tags {
         let room = |_: &str| Some(Room { free: usize::MAX, longest_pause: Duration::from_secs(86_400) });
         let claimed = self.store.claim(self.now, room, None).await.unwrap().claimed;
         let ends = claimed.into_iter().map(|claimed| {
-            let ended = Ended { ending, exit_code: Some(0), error: None, output: self.output.clone() };
-            self.store.finish(claimed.id, ended, RETRY, self.now, 1.0)
+            let outcome = Outcome { ending, code: Some(0), error: None, output: self.output.clone() };
+            self.store.finish(claimed.id, outcome, RETRY, self.now, 1.0)
         });
         futures_util::future::try_join_all(ends).await.unwrap();
     }
@@ -187,8 +190,8 @@ async fn plant(tags: &Tags, moves: i64) {
     let plant = move |connection: &Connection| {
         connection.execute(
             "WITH RECURSIVE hour(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM hour WHERE n < ?1)
-             INSERT INTO changes (watch, kind, from_digest, to_digest, media_type, at)
-             SELECT id, 'moved', 'sha256:' || hex(randomblob(32)), 'sha256:' || hex(randomblob(32)), 'm',
+             INSERT INTO changes (watch, kind, lane, cause, from_tag, from_digest, to_tag, to_digest, media_type, at)
+             SELECT id, 'moved', 'content', 'registry', 'stable', 'sha256:' || hex(randomblob(32)), 'stable', 'sha256:' || hex(randomblob(32)), 'm',
                     ?2 - (?1 - n) * 3600000 FROM hour, watches",
             params![moves, now],
         )?;

@@ -5,6 +5,7 @@ CREATE TABLE watches (
     reference    TEXT NOT NULL,
     platform     TEXT NOT NULL,
     paused       INTEGER NOT NULL DEFAULT 0,
+    tag          TEXT,
     digest       TEXT,
     index_digest TEXT,
     media_type   TEXT,
@@ -12,15 +13,27 @@ CREATE TABLE watches (
     absent_since INTEGER,
     last_checked INTEGER,
     last_ok      INTEGER,
-    memory       TEXT NOT NULL DEFAULT '{}', -- JSON: candidate, recent, missing, trouble
+    memory       TEXT NOT NULL DEFAULT '{}', -- JSON: candidate, recent, missing, failing
     UNIQUE (name, reference, platform)
 ) STRICT;
+
+-- Which hooks hear of which changes of a watch, as the config was when it was last read.
+CREATE TABLE subscriptions (
+    watch INTEGER NOT NULL REFERENCES watches,
+    hook  TEXT NOT NULL,
+    kinds TEXT NOT NULL, -- words with commas between them
+    PRIMARY KEY (watch, hook)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE changes (
     id           INTEGER PRIMARY KEY,
     watch        INTEGER NOT NULL REFERENCES watches,
     kind         TEXT NOT NULL,
+    lane         TEXT NOT NULL,
+    cause        TEXT NOT NULL,
+    from_tag     TEXT,
     from_digest  TEXT,
+    to_tag       TEXT,
     to_digest    TEXT,
     index_digest TEXT,
     media_type   TEXT,
@@ -28,6 +41,8 @@ CREATE TABLE changes (
 ) STRICT;
 CREATE INDEX changes_of_watch ON changes (watch);
 
+-- A pending delivery whose watch and hook have no subscription is held: the config does not name that hook for that watch
+-- at the moment.
 CREATE TABLE deliveries (
     number         INTEGER PRIMARY KEY, -- in the order in which they were owed
     id             TEXT NOT NULL UNIQUE,
@@ -35,15 +50,15 @@ CREATE TABLE deliveries (
     hook           TEXT NOT NULL,
     change         INTEGER NOT NULL REFERENCES changes,
     lane           TEXT NOT NULL,
-    target         TEXT NOT NULL, -- a digest, or absent, failing, well
-    from_digest    TEXT,          -- of the latest attempt; before the first, the change's
+    target         TEXT NOT NULL, -- TAG@DIGEST, or absent, failing, well
+    from_tag       TEXT,          -- of the latest attempt; before the first, the change's
+    from_digest    TEXT,
     state          TEXT NOT NULL,
-    held           INTEGER NOT NULL DEFAULT 0, -- its watch does not feed its hook at the moment
     due            INTEGER,       -- while pending
     attempts       INTEGER NOT NULL DEFAULT 0,
     deferrals      INTEGER NOT NULL DEFAULT 0,
     deferred_since INTEGER,
-    exit_code      INTEGER,
+    code           INTEGER,       -- of the latest attempt, as error and ended
     error          TEXT,
     ended          INTEGER
 ) STRICT;
@@ -65,18 +80,24 @@ CREATE TABLE cursors (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE attempts (
-    delivery  INTEGER NOT NULL REFERENCES deliveries,
-    attempt   INTEGER NOT NULL,
-    started   INTEGER NOT NULL,
-    ended     INTEGER,
-    exit_code INTEGER,
-    error     TEXT,
-    output    TEXT,
+    delivery INTEGER NOT NULL REFERENCES deliveries,
+    attempt  INTEGER NOT NULL,
+    started  INTEGER NOT NULL,
+    ended    INTEGER,
+    code     INTEGER, -- a command's exit status
+    error    TEXT,
+    output   TEXT,
     PRIMARY KEY (delivery, attempt)
 ) STRICT, WITHOUT ROWID;
 
 -- One row: when the agent was last known to be alive.
 CREATE TABLE heartbeat (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    at INTEGER NOT NULL
+) STRICT;
+
+-- One row: when the past was last cut down to what the config keeps.
+CREATE TABLE expiry (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     at INTEGER NOT NULL
 ) STRICT;

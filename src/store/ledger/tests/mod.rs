@@ -6,14 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::domain::backoff::Backoff;
-use crate::domain::delivery::{Ending, Retry};
+use crate::domain::delivery::{Ending, Outcome, RetryPolicy};
 use crate::domain::judge::judge;
 use crate::domain::watch::Policy;
-use crate::domain::{Answer, ChangeKind, Reference, Sighting, WatchKey};
-use crate::store::{Claimed, Ended, Keep, Retention, Room};
+use crate::domain::{Answer, Choice, Digest, Question, Sighting, Tag, WatchKey};
+use crate::store::{Claimed, Keep, Retention, Room, Subscription};
 
-const RETRY: Retry =
-    Retry { attempts: 2, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
+const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 2, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
 
 mod model;
 
@@ -28,11 +28,13 @@ struct Ledger {
 impl Ledger {
     async fn new(on: &[ChangeKind]) -> Self {
         let store = Store::in_memory().unwrap();
-        let reference = Reference::parse("ghcr.io/acme/web:stable").unwrap();
-        let key = WatchKey { name: "web".into(), reference, platform: None };
+        let question = Question::parse("ghcr.io/acme/web:stable", None).unwrap();
+        let key = WatchKey { name: "web".into(), question };
         let (watch, record) = store.open_watches(vec![key]).await.unwrap().remove(0);
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        Self { store, watch, record, now, on: on.to_vec() }
+        let mut ledger = Self { store, watch, record, now, on: Vec::new() };
+        ledger.feeds(on).await;
+        ledger
     }
 
     /// One check, ten seconds after the last thing that happened; `""` is a 404.
@@ -41,6 +43,7 @@ impl Ledger {
         let answer = match name {
             "" => Answer::Absent,
             name => Answer::Present(Sighting {
+                tag: Tag::parse("stable").unwrap(),
                 digest: Digest::sha256(name.as_bytes()),
                 index_digest: None,
                 media_type: "m".into(),
@@ -49,13 +52,7 @@ impl Ledger {
         let policy = Policy { confirm_after: Duration::ZERO, absent_after: Duration::ZERO, ..Policy::default() };
         let verdict = judge(&self.record, Ok(&answer), &policy, self.now);
         self.record = verdict.record.clone();
-        self.store.commit(self.watch, verdict.record, verdict.changes, self.subscriptions()).await.unwrap().len()
-    }
-
-    fn subscriptions(&self) -> Arc<[Subscription]> {
-        let on: ChangeSet = self.on.iter().copied().collect();
-        let fed = on.iter().next().map(|_| Subscription { hook: "deploy".into(), on });
-        fed.into_iter().collect()
+        self.store.commit(self.watch, verdict.record, verdict.changes).await.unwrap().len()
     }
 
     async fn fails(&mut self) {
@@ -63,7 +60,7 @@ impl Ledger {
         let failure = crate::domain::Failure { kind: crate::domain::FailureKind::Server, message: "broken".into() };
         let verdict = judge(&self.record, Err(&failure), &Policy::default(), self.now);
         self.record = verdict.record.clone();
-        self.store.commit(self.watch, verdict.record, verdict.changes, self.subscriptions()).await.unwrap();
+        self.store.commit(self.watch, verdict.record, verdict.changes).await.unwrap();
     }
 
     async fn claims(&mut self) -> Option<Claimed> {
@@ -76,15 +73,17 @@ impl Ledger {
 
     async fn ends(&mut self, claimed: &Claimed, ending: Ending) -> &'static str {
         self.now += SignedDuration::from_secs(1);
-        let ended = Ended { ending, exit_code: None, error: None, output: String::new() };
-        self.store.finish(claimed.id.clone(), ended, RETRY, self.now, 1.0).await.unwrap().as_str()
+        let outcome = Outcome { ending, code: None, error: None, output: String::new() };
+        self.store.finish(claimed.id.clone(), outcome, RETRY, self.now, 1.0).await.unwrap().state.as_str()
     }
 
     /// As a start with another config would.
     async fn feeds(&mut self, on: &[ChangeKind]) {
         self.on = on.to_vec();
-        let hooks = if on.is_empty() { Vec::new() } else { vec!["deploy".into()] };
-        self.store.hold([(self.watch, hooks.into())].into()).await.unwrap();
+        let kinds: ChangeSet = on.iter().copied().collect();
+        let subscription = Subscription { watch: self.watch, hook: "deploy".into(), kinds };
+        let subscriptions = if on.is_empty() { Vec::new() } else { vec![subscription] };
+        self.store.replace_subscriptions(subscriptions).await.unwrap();
     }
 
     /// Forgets all that neither the count nor the age keeps.
@@ -110,7 +109,11 @@ impl Ledger {
 }
 
 fn route(claimed: &Claimed) -> (Option<Digest>, Option<Digest>) {
-    (claimed.from.clone(), claimed.to.clone())
+    (to_digest(&claimed.from), to_digest(&claimed.to))
+}
+
+fn to_digest(choice: &Option<Choice>) -> Option<Digest> {
+    choice.as_ref().map(|choice| choice.digest.clone())
 }
 
 fn digest(name: &str) -> Option<Digest> {
@@ -243,7 +246,7 @@ async fn removal_and_return_are_told_to_those_who_asked() {
     ledger.ends(&removed, Ending::Succeeded).await;
     ledger.sees("a").await;
     let restored = ledger.claims().await.unwrap();
-    assert_eq!((restored.kind, restored.to.clone()), (ChangeKind::Restored, digest("a")));
+    assert_eq!((restored.kind, to_digest(&restored.to)), (ChangeKind::Restored, digest("a")));
 }
 
 #[tokio::test]
@@ -267,7 +270,7 @@ async fn a_hook_that_subscribes_otherwise_is_still_owed_the_newest_of_what_it_wa
     let mut ledger = Ledger::new(MOVED).await;
     ledger.sees("a").await;
     ledger.sees("b").await;
-    ledger.on = vec![ChangeKind::Removed];
+    ledger.feeds(&[ChangeKind::Removed]).await;
     ledger.sees("c").await;
     assert_eq!(route(&ledger.claims().await.unwrap()), (digest("a"), digest("c")));
 }
@@ -319,9 +322,9 @@ async fn a_record_is_read_as_it_was_written() {
     for name in ["a", "b", "a", ""] {
         ledger.sees(name).await;
     }
-    let reference = Reference::parse("ghcr.io/acme/web:stable").unwrap();
-    let key = WatchKey { name: "web".into(), reference, platform: None };
+    let question = Question::parse("ghcr.io/acme/web:stable", None).unwrap();
+    let key = WatchKey { name: "web".into(), question };
     let (watch, record) = ledger.store.open_watches(vec![key]).await.unwrap().remove(0);
     assert_eq!((watch, &record), (ledger.watch, &ledger.record));
-    assert!(record.trouble.is_some() && record.recent.len() == 1 && record.missing.is_some());
+    assert!(record.failing.is_some() && record.recent.len() == 1 && record.missing.is_some());
 }

@@ -89,14 +89,14 @@ impl Model {
                     let state = self.ledger.ends(&claimed, ending).await;
                     if ending == Ending::Succeeded {
                         prop_assert_eq!(state, "succeeded");
-                        self.reached = Some(claimed.to);
+                        self.reached = Some(to_digest(&claimed.to));
                     }
                 }
             }
             Step::Crashes => {
                 for cut in self.ledger.store.running().await.unwrap() {
-                    let ended = Ended { ending: Ending::Cut, exit_code: None, error: None, output: String::new() };
-                    self.ledger.store.finish(cut.id, ended, RETRY, self.ledger.now, 1.0).await.unwrap();
+                    let outcome = Outcome { ending: Ending::Cut, code: None, error: None, output: String::new() };
+                    self.ledger.store.finish(cut.id, outcome, RETRY, self.ledger.now, 1.0).await.unwrap();
                 }
                 self.running = None;
             }
@@ -110,7 +110,7 @@ impl Model {
     async fn check(&self, claimed: &Claimed) -> Result<(), TestCaseError> {
         prop_assert!(!self.ledger.on.is_empty(), "a run for a watch that does not feed the hook");
         let newest = self.newest.clone().map(|(_, kind, to)| (kind, to));
-        prop_assert_eq!(Some((claimed.kind, claimed.to.clone())), newest, "a run that is not for the newest");
+        prop_assert_eq!(Some((claimed.kind, to_digest(&claimed.to))), newest, "a run that is not for the newest");
         prop_assert!(claimed.kind == ChangeKind::Restored || claimed.from != claimed.to);
         Ok(())
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio::time::{Instant, sleep};
 
+use crate::hook::message::{DELIVERY, variable};
+
 /// Between SIGTERM and SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(10);
 /// After SIGKILL; what is still there then hangs in the kernel, and nobody can end it.
@@ -39,7 +41,7 @@ fn carriers(deliveries: &[String]) -> Vec<Pid> {
     if deliveries.is_empty() {
         return Vec::new();
     }
-    let marks: Vec<Vec<u8>> = deliveries.iter().map(|id| format!("TAGHOOK_DELIVERY={id}").into_bytes()).collect();
+    let marks: Vec<Vec<u8>> = deliveries.iter().map(|id| format!("{}={id}", variable(DELIVERY)).into_bytes()).collect();
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     processes
         .filter_map(Result::ok)

@@ -8,13 +8,14 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::output::Lines;
-use super::{Command, Output, Stream};
+use super::options::{Command, masked};
+use super::output::{Lines, Output, Stream};
+use crate::domain::delivery::{Ending, Outcome};
 
 /// Exit status by which a hook says "try later", `EX_TEMPFAIL` of sysexits(3).
-pub const TEMPORARY_FAILURE: i32 = 75;
+const TEMPORARY_FAILURE: i32 = 75;
 
 /// Between SIGTERM and SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// It exited with this status.
     Exited(i32),
     /// A signal ended it.
@@ -40,26 +41,32 @@ pub enum End {
     NotStarted(String),
 }
 
-/// What a run came to.
+/// How a run ended, and what it printed.
 #[derive(Debug)]
-pub struct Run {
-    /// How it ended.
-    pub end: End,
-    /// What it printed.
-    pub output: Output,
+pub(in crate::hook) struct CommandRun {
+    pub(super) end: End,
+    pub(super) output: Output,
+}
+
+impl CommandRun {
+    pub(in crate::hook) fn into_outcome(self) -> Outcome {
+        let ending = match self.end {
+            End::Exited(0) => Ending::Succeeded,
+            End::Exited(TEMPORARY_FAILURE) => Ending::Deferred,
+            End::Cut => Ending::Cut,
+            _ => Ending::Failed,
+        };
+        let code = match self.end {
+            End::Exited(code) => Some(code),
+            _ => None,
+        };
+        Outcome { ending, code, error: self.end.error(), output: self.output.text() }
+    }
 }
 
 impl End {
-    /// The exit status, where there is one.
-    pub fn exit_code(&self) -> Option<i32> {
-        match self {
-            Self::Exited(code) => Some(*code),
-            _ => None,
-        }
-    }
-
     /// What went wrong, for people; `None` for exit status 0.
-    pub fn error(&self) -> Option<String> {
+    pub(super) fn error(&self) -> Option<String> {
         match self {
             Self::Exited(0) => None,
             Self::Exited(TEMPORARY_FAILURE) => Some("exit status 75 (try later)".into()),
@@ -76,22 +83,23 @@ impl End {
 ///
 /// `vars` are set beside the command's own environment, `stdin` is given to it, `stop` is when it must end early, and
 /// `line` hears each line that it prints. A command that never reads its input is fine.
-pub async fn run(
+pub(in crate::hook) async fn run(
     command: &Command,
     vars: &[(String, String)],
     stdin: &[u8],
+    timeout: Duration,
     stop: impl Future<Output = ()>,
     line: impl Fn(Stream, &str) + Sync,
-) -> Run {
+) -> CommandRun {
     let captured = Mutex::new(Output::default());
     let end = match start(command, vars).await {
         Ok(mut child) => {
             let pipes = Pipes { stdin, captured: &captured, line: &line };
-            supervise(&mut child, pipes, command.timeout, stop).await
+            supervise(&mut child, pipes, timeout, stop).await
         }
         Err(why) => End::NotStarted(why),
     };
-    Run { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
+    CommandRun { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
 }
 
 /// Starts the command on a thread that may block: its program or directory may lie on a file system that hangs.
@@ -99,7 +107,7 @@ async fn start(command: &Command, vars: &[(String, String)]) -> Result<Child, St
     let (command, vars) = (command.clone(), vars.to_vec());
     let start = move || spawn(&command, &vars).map_err(|error| cannot_start(&command, &error));
     let starting = tokio::task::spawn_blocking(start);
-    match timeout(START_WITHIN, starting).await {
+    match tokio::time::timeout(START_WITHIN, starting).await {
         Ok(started) => started.unwrap_or_else(|error| Err(format!("cannot start it: {error}"))),
         Err(_) => Err("cannot start it: its program or cwd does not answer; is it on a file system that hangs?".into()),
     }
@@ -128,7 +136,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 fn cannot_start(command: &Command, error: &std::io::Error) -> String {
     // A whole command line may stand in the place of the program, and what we say is kept.
-    let program = command.argv.first().map(|program| super::masked(program)).unwrap_or_default();
+    let program = command.argv.first().map(|program| masked(program)).unwrap_or_default();
     if let Some(cwd) = command.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
         return format!("cannot start {program:?}: cwd {:?} is not a directory", cwd.display().to_string());
     }

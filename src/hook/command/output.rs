@@ -28,7 +28,7 @@ impl Stream {
 
 /// Both streams in the order in which they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Output {
+pub(super) struct Output {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     dropped: u64,
@@ -45,12 +45,13 @@ impl Output {
     }
 
     /// Bytes that were not kept.
-    pub fn dropped(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// The text: what is not UTF-8 is replaced, and a line tells how much of the middle is missing.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut bytes = self.head.clone();
         if self.dropped > 0 {
             bytes.extend_from_slice(format!("\n[{} bytes not kept]\n", self.dropped).as_bytes());

@@ -1,0 +1,261 @@
+//! What is read of the past and of what is owed, by the agent and by readers beside it.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::record::{self, COLUMNS, WatchId, question};
+use super::sql::time;
+use super::subscriptions::HELD;
+use super::writer::Store;
+use crate::domain::delivery::{DeliveryState, OwedCounts};
+use crate::domain::judge::Record;
+use crate::domain::words::words;
+use crate::domain::{ChangeKind, Digest, WatchKey};
+
+/// The state of a watch.
+#[derive(Debug, Clone)]
+pub struct WatchRow {
+    pub key: WatchKey,
+    pub paused: bool,
+    pub record: Record,
+    pub owed: OwedCounts,
+}
+
+/// One change, as `history` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChangeRow {
+    pub id: i64,
+    pub watch: String,
+    pub change: ChangeKind,
+    pub from: Option<Digest>,
+    pub to: Option<Digest>,
+    pub at: Timestamp,
+    /// The watch's reference then.
+    #[serde(skip)]
+    pub image: String,
+}
+
+words! {
+    /// Why a pending or failed delivery is held.
+    pub enum HeldBecause {
+        Paused = "paused",
+        /// The config does not name its hook for its watch at the moment.
+        NotFed = "not_fed",
+    }
+}
+
+/// One delivery, as `deliveries` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryRow {
+    pub id: String,
+    pub watch: String,
+    pub hook: String,
+    pub change: ChangeKind,
+    /// Where its run starts from.
+    pub from: Option<Digest>,
+    pub to: Option<Digest>,
+    pub state: DeliveryState,
+    /// Starts so far.
+    pub attempts: u32,
+    /// While pending.
+    pub due: Option<Timestamp>,
+    /// Of the latest attempt, as `error` and `ended`.
+    #[serde(rename = "exit_code")]
+    pub code: Option<i32>,
+    pub error: Option<String>,
+    #[serde(skip)]
+    pub ended: Option<Timestamp>,
+    pub held: Option<HeldBecause>,
+    /// What the latest attempt printed, where it was asked for.
+    #[serde(skip)]
+    pub output: Option<String>,
+}
+
+/// One attempt, as `log` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptRow {
+    pub delivery: String,
+    pub watch: String,
+    pub hook: String,
+    pub change: ChangeKind,
+    /// 1 for the first start.
+    pub attempt: u32,
+    pub started: Timestamp,
+    /// `None` while it runs.
+    pub ended: Option<Timestamp>,
+    #[serde(rename = "exit_code")]
+    pub code: Option<i32>,
+    pub error: Option<String>,
+    /// As far as it is kept.
+    pub output: Option<String>,
+}
+
+impl Store {
+    /// What the hooks of each watch are owed; watches that owe nothing are left out.
+    pub async fn owed(&self) -> Result<HashMap<WatchId, OwedCounts>, Error> {
+        self.read(owed_by_watch).await
+    }
+
+    /// What each hook is owed; hooks that are owed nothing are left out.
+    pub async fn owed_by_hook(&self) -> Result<Vec<(String, OwedCounts)>, Error> {
+        self.read(|connection| owed_by(connection, "hook", |row| row.get(0))).await
+    }
+
+    /// How many deliveries were given up and are not held.
+    pub async fn given_up(&self) -> Result<u64, Error> {
+        self.read(|connection| {
+            let sql = format!("SELECT count(*) FROM deliveries d WHERE state = 'failed' AND NOT ({HELD})");
+            Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        })
+        .await
+    }
+
+    /// How many pending or failed deliveries are left over from an earlier config.
+    pub async fn left_over(&self) -> Result<u64, Error> {
+        self.read(left_over).await
+    }
+
+    /// What was given up and is not held, the latest first, with the end of what it printed.
+    pub async fn failed_deliveries(&self) -> Result<Vec<DeliveryRow>, Error> {
+        self.read(failed).await
+    }
+
+    /// The deliveries with these ids, with what their latest attempts printed.
+    pub async fn deliveries(&self, ids: Vec<String>) -> Result<Vec<DeliveryRow>, Error> {
+        self.read(move |connection| deliveries(connection, &ids)).await
+    }
+
+    /// Deliveries of a watch that are pending or running.
+    pub async fn open_deliveries(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, Error> {
+        self.read(move |connection| {
+            let sql = select_delivery(
+                "d.number IN (
+                 SELECT number FROM deliveries INDEXED BY deliveries_pending WHERE watch = ?1 AND state = 'pending'
+                 UNION ALL
+                 SELECT number FROM deliveries INDEXED BY deliveries_running WHERE watch = ?1 AND state = 'running')
+                 ORDER BY d.number",
+            );
+            let mut query = connection.prepare_cached(&sql)?;
+            let rows = query.query_map([watch.0], delivery)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+/// Selects what [`delivery`] reads.
+pub(super) fn select_delivery(condition: &str) -> String {
+    format!(
+        "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due, d.code, d.error,
+         d.ended, w.paused, {HELD}
+         FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change WHERE {condition}"
+    )
+}
+
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    let (state, is_paused, is_held) = (row.get(6)?, row.get(12)?, row.get(13)?);
+    let held = match state {
+        DeliveryState::Pending | DeliveryState::Failed if is_held => Some(HeldBecause::NotFed),
+        DeliveryState::Pending if is_paused => Some(HeldBecause::Paused),
+        _ => None,
+    };
+    Ok(DeliveryRow {
+        id: row.get(0)?,
+        watch: row.get(1)?,
+        hook: row.get(2)?,
+        change: row.get(3)?,
+        from: row.get(4)?,
+        to: row.get(5)?,
+        state,
+        attempts: row.get(7)?,
+        due: time(row, 8)?,
+        code: row.get(9)?,
+        error: row.get(10)?,
+        ended: time(row, 11)?,
+        held,
+        output: None,
+    })
+}
+
+/// The output of the latest attempt of the delivery with an id.
+const LATEST_OUTPUT: &str = "FROM attempts a JOIN deliveries d ON d.number = a.delivery AND d.attempts = a.attempt
+    WHERE d.id = ?1";
+
+/// The deliveries with these ids, with what their latest attempts printed.
+pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<DeliveryRow>, Error> {
+    let mut query = connection.prepare_cached(&select_delivery("d.id = ?1"))?;
+    let mut printed = connection.prepare_cached(&format!("SELECT a.output {LATEST_OUTPUT}"))?;
+    let one = |id: &String| {
+        let output = printed.query_row([id], |row| row.get(0)).optional()?.flatten();
+        Ok(DeliveryRow { output, ..query.query_row([id], delivery)? })
+    };
+    ids.iter().map(one).collect()
+}
+
+pub(super) fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error> {
+    let sql = select_delivery(&format!("d.state = 'failed' AND NOT ({HELD}) ORDER BY d.number DESC"));
+    let mut query = connection.prepare_cached(&sql)?;
+    let rows = query.query_map([], delivery)?.collect::<Result<Vec<_>, _>>()?;
+    let mut printed = connection.prepare_cached(&format!("SELECT substr(a.output, -500) {LATEST_OUTPUT}"))?;
+    let one = |row: DeliveryRow| {
+        let output = printed.query_row([&row.id], |row| row.get(0)).optional()?.flatten();
+        Ok(DeliveryRow { output, ..row })
+    };
+    rows.into_iter().map(one).collect()
+}
+
+pub(super) fn left_over(connection: &Connection) -> Result<u64, Error> {
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM deliveries d WHERE state = 'pending' AND {HELD})
+         + (SELECT count(*) FROM deliveries d WHERE state = 'failed' AND {HELD})"
+    );
+    Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+}
+
+/// Every watch that was ever checked, by name; an earlier reference or platform of a name has a row of its own.
+pub(super) fn watches(connection: &Connection) -> Result<Vec<WatchRow>, Error> {
+    let owed = owed_by_watch(connection)?;
+    let mut query = connection
+        .prepare(&format!("SELECT {COLUMNS}, id, name, reference, platform, paused FROM watches ORDER BY name, id"))?;
+    let mut rows = query.query([])?;
+    let mut watches = Vec::new();
+    while let Some(row) = rows.next()? {
+        watches.push(WatchRow {
+            key: WatchKey { name: row.get::<_, String>(10)?.into(), question: question(row, 11)? },
+            paused: row.get(13)?,
+            record: record::read(row)?,
+            owed: owed.get(&WatchId(row.get(9)?)).copied().unwrap_or_default(),
+        });
+    }
+    Ok(watches)
+}
+
+fn owed_by_watch(connection: &Connection) -> Result<HashMap<WatchId, OwedCounts>, Error> {
+    Ok(owed_by(connection, "watch", |row| Ok(WatchId(row.get(0)?)))?.into_iter().collect())
+}
+
+/// What is not done, counted by a column.
+fn owed_by<T>(
+    connection: &Connection,
+    column: &str,
+    key: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<(T, OwedCounts)>, Error> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT o.{column}, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed'),
+             sum(state = 'pending' AND (held OR w.paused)) FROM (
+             SELECT watch, hook, state, {HELD} AS held FROM deliveries d WHERE state = 'pending'
+             UNION ALL SELECT watch, hook, state, 0 FROM deliveries WHERE state = 'running'
+             UNION ALL SELECT watch, hook, state, 0 FROM deliveries d WHERE state = 'failed' AND NOT ({HELD})
+         ) o JOIN watches w ON w.id = o.watch GROUP BY o.{column}",
+    ))?;
+    let rows = query.query_map([], |row| {
+        let count = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
+        let owed = OwedCounts { pending: count(1)?, running: count(2)?, failed: count(3)?, held: count(4)? };
+        Ok((key(row)?, owed))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,178 @@
+//! Retrying by hand: a watch and hook is owed the newest digest again, in a new delivery.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::error::Error;
+use super::record::WatchId;
+use super::rows::{NewDelivery, cursor, insert, next, put_state};
+use super::sql::choice;
+use super::subscriptions::HELD;
+use super::writer::Store;
+use crate::domain::delivery::{DeliveryState, Event, Target};
+use crate::domain::{Choice, Lane};
+
+/// A delivery that was made to try an earlier one again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retried {
+    /// The new delivery.
+    pub id: String,
+    pub watch: String,
+    pub hook: String,
+}
+
+/// Why a delivery cannot be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RetryRefused {
+    /// There is none of this id.
+    #[error("there is no delivery {0:?}; `taghook deliveries` lists them")]
+    Unknown(String),
+    /// The end of an id that several have.
+    #[error("more than one delivery ends in {0:?}; give more of its id")]
+    Ambiguous(String),
+    /// It is owed already.
+    #[error("delivery {id} is {state} already")]
+    Owed { id: String, state: DeliveryState },
+    /// A newer one has taken its place.
+    #[error("delivery {id} is no longer the newest of its watch and hook; that is {newest}, which is {state}")]
+    Outdated {
+        id: String,
+        newest: String,
+        /// Of the newest one.
+        state: DeliveryState,
+    },
+    /// Its watch does not subscribe its hook any more.
+    #[error(
+        "delivery {id} is of hook {hook:?} and watch {watch:?} as an earlier config had them; put them back into the \
+         config, or give up what they are owed with `taghook prune`"
+    )]
+    Leftover { id: String, watch: String, hook: String },
+    /// It was taken back, because the tag returned before anything was tried.
+    #[error(
+        "delivery {0} was taken back: the tag had returned to where the hook stands, so there is nothing to tell it"
+    )]
+    TakenBack(String),
+}
+
+impl Store {
+    /// Owes the newest digest again to the watch and hook of each of these deliveries (whole ids, or their ends): all of
+    /// them, or none and the reason.
+    pub async fn retry(&self, ids: Vec<String>, now: Timestamp) -> Result<Result<Vec<Retried>, RetryRefused>, Error> {
+        self.write(move |connection| {
+            let mut found = Vec::new();
+            for id in &ids {
+                match find_newest(connection, id)? {
+                    Ok(delivery) => found.push(delivery),
+                    Err(refused) => return Ok(Err(refused)),
+                }
+            }
+            found.sort_by_key(|delivery| delivery.number);
+            found.dedup_by_key(|delivery| delivery.number);
+            let again = found.into_iter().map(|delivery| owe_again(connection, delivery, now));
+            again.collect::<Result<_, _>>().map(Ok)
+        })
+        .await
+    }
+
+    /// The ids of all deliveries that were given up and are not held.
+    pub async fn failed(&self) -> Result<Vec<String>, Error> {
+        self.read(|connection| {
+            let sql = format!("SELECT id FROM deliveries d WHERE state = 'failed' AND NOT ({HELD}) ORDER BY +number");
+            let mut query = connection.prepare_cached(&sql)?;
+            Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+/// A delivery that somebody wants tried again.
+struct Candidate {
+    number: i64,
+    id: String,
+    watch: WatchId,
+    watch_name: String,
+    hook: String,
+    lane: Lane,
+    change: i64,
+    target: Target,
+    change_from: Option<Choice>,
+    state: DeliveryState,
+    held: bool,
+}
+
+fn select(condition: &str) -> String {
+    format!(
+        "SELECT d.number, d.id, d.watch, w.name, d.hook, d.lane, d.change, d.target, c.from_tag, c.from_digest, d.state,
+         {HELD} FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change WHERE {condition}"
+    )
+}
+
+fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
+    Ok(Candidate {
+        number: row.get(0)?,
+        id: row.get(1)?,
+        watch: WatchId(row.get(2)?),
+        watch_name: row.get(3)?,
+        hook: row.get(4)?,
+        lane: row.get(5)?,
+        change: row.get(6)?,
+        target: row.get(7)?,
+        change_from: choice(row, 8)?,
+        state: row.get(10)?,
+        held: row.get(11)?,
+    })
+}
+
+/// The number of the delivery with this id, or with an id that ends so.
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Result<i64, RetryRefused>, Error> {
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let mut query = connection.prepare("SELECT number FROM deliveries WHERE id = ?1 OR id LIKE '%' || ?1 LIMIT 2")?;
+    let rows =
+        if is_id { query.query_map([id], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()? } else { Vec::new() };
+    Ok(match *rows {
+        [number] => Ok(number),
+        [] => Err(RetryRefused::Unknown(id.to_owned())),
+        _ => Err(RetryRefused::Ambiguous(id.to_owned())),
+    })
+}
+
+/// The delivery of this id, if it is the newest of its watch, hook and lane, and may be tried again.
+fn find_newest(connection: &Connection, id: &str) -> Result<Result<Candidate, RetryRefused>, Error> {
+    let asked = match find(connection, id)? {
+        Ok(number) => connection.query_row(&select("d.number = ?1"), [number], candidate)?,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let sql = select("d.watch = ?1 AND d.hook = ?2 AND d.lane = ?3 ORDER BY d.number DESC LIMIT 1");
+    let newest = connection.query_row(&sql, params![asked.watch.0, asked.hook, asked.lane], candidate).optional()?;
+    Ok(match (newest, asked.state) {
+        (Some(newest), _) if newest.number != asked.number => {
+            Err(RetryRefused::Outdated { id: asked.id, newest: newest.id, state: newest.state })
+        }
+        (_, state @ (DeliveryState::Pending | DeliveryState::Running)) => {
+            Err(RetryRefused::Owed { id: asked.id, state })
+        }
+        (_, DeliveryState::Superseded) => Err(RetryRefused::TakenBack(asked.id)),
+        (_, DeliveryState::Failed | DeliveryState::Succeeded) if asked.held => {
+            Err(RetryRefused::Leftover { id: asked.id, watch: asked.watch_name, hook: asked.hook })
+        }
+        (_, DeliveryState::Failed | DeliveryState::Succeeded) => Ok(asked),
+    })
+}
+
+fn owe_again(connection: &Connection, earlier: Candidate, now: Timestamp) -> Result<Retried, Error> {
+    if earlier.state == DeliveryState::Failed {
+        put_state(connection, earlier.number, next(DeliveryState::Failed, Event::Overtaken)?)?;
+    }
+    let cursor = cursor(connection, earlier.watch, &earlier.hook, earlier.lane)?.unwrap_or_default();
+    let new = NewDelivery {
+        watch: earlier.watch,
+        hook: &earlier.hook,
+        change: earlier.change,
+        lane: earlier.lane,
+        target: &earlier.target,
+        from: cursor.origin(&earlier.target, earlier.change_from),
+        due: now,
+    };
+    let id = insert(connection, &new)?;
+    Ok(Retried { id, watch: earlier.watch_name, hook: earlier.hook })
+}
