@@ -1,13 +1,9 @@
-//! What the documents say is so: the README's config and commands, the paths and the layers of ARCHITECTURE.md.
+//! What the documents say is so: the README's config and commands, the paths in ARCHITECTURE.md.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-
-/// The layers from the top down; those of one row are siblings and do not import each other.
-const LAYERS: [&[&str]; 5] =
-    [&["cli"], &["agent"], &["config"], &["registry", "store", "hook", "control"], &["domain"]];
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -110,74 +106,6 @@ fn every_quirk_has_its_tests_and_they_exist() {
     assert_eq!(missing, Vec::<&str>::new());
 }
 
-#[test]
-fn arrows_between_layers_point_down_only() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let rank = |layer: &str| LAYERS.iter().position(|row| row.contains(&layer));
-    let mut arrows = BTreeSet::new();
-    let mut wrong = Vec::new();
-    for layer in folders(&source) {
-        let from = rank(&layer).unwrap_or_else(|| panic!("src/{layer} has no place among the layers"));
-        for path in rust_files(&source.join(&layer)) {
-            for target in imports(&std::fs::read_to_string(&path).unwrap()) {
-                let down = target == layer || rank(&target).is_some_and(|to| from < to);
-                if !down {
-                    wrong.push(format!("{}: crate::{target}", path.display()));
-                }
-                arrows.insert((layer.clone(), target));
-            }
-        }
-    }
-    assert_eq!(wrong, Vec::<String>::new());
-    // The search must find what is there.
-    for (from, to) in [("cli", "agent"), ("agent", "control"), ("config", "hook"), ("store", "domain")] {
-        assert!(arrows.contains(&(from.to_owned(), to.to_owned())), "{from} > {to} was not found: {arrows:?}");
-    }
-}
-
-/// The first words after `crate::`, in `use` and in paths alike, groups included.
-fn imports(source: &str) -> BTreeSet<String> {
-    let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let code = code.join("\n");
-    let mut found = BTreeSet::new();
-    for (at, start) in code.match_indices("crate::") {
-        let rest = &code[at + start.len()..];
-        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-        match rest.strip_prefix('{') {
-            Some(group) => found.extend(top_level(group).iter().map(|part| word(part.trim()))),
-            None => drop(found.insert(word(rest))),
-        }
-    }
-    found.retain(|name| !name.is_empty());
-    found
-}
-
-/// The parts of a `{…}` group, up to its closing brace; its opening brace is already gone.
-fn top_level(group: &str) -> Vec<&str> {
-    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
-    for (at, character) in group.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' if depth == 0 => {
-                parts.push(&group[start..at]);
-                break;
-            }
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&group[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts
-}
-
-fn folders(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir());
-    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
-}
-
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let (mut files, mut left) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(dir) = left.pop() {
@@ -191,10 +119,4 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
         }
     }
     files
-}
-
-#[test]
-fn groups_and_paths_are_found_among_the_imports() {
-    let source = "use crate::{hook, registry::{A, B}};\n// crate::nothing\nfn f() { crate::config::nearest() }\n";
-    assert_eq!(imports(source).into_iter().collect::<Vec<_>>(), ["config", "hook", "registry"]);
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 /// A platform in its normal form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is `linux/arm/v7`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Platform(Arc<Parts>);
+pub struct Platform(Arc<PlatformParts>);
 
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Parts {
+struct PlatformParts {
     os: String,
     architecture: String,
     variant: Option<String>,
@@ -32,8 +32,8 @@ impl Platform {
             return Err(InvalidPlatform(text.to_owned()));
         }
         match parts[..] {
-            [os, architecture] => Ok(Self(Arc::new(Parts::normal(os, architecture, None)))),
-            [os, architecture, variant] => Ok(Self(Arc::new(Parts::normal(os, architecture, Some(variant))))),
+            [os, architecture] => Ok(Self(Arc::new(PlatformParts::normal(os, architecture, None)))),
+            [os, architecture, variant] => Ok(Self(Arc::new(PlatformParts::normal(os, architecture, Some(variant))))),
             _ => Err(InvalidPlatform(text.to_owned())),
         }
     }
@@ -42,7 +42,7 @@ impl Platform {
     ///
     /// A v7 host also runs v6 and v5; an amd64 host of level v3 also runs v2 and v1.
     pub fn distance(&self, os: &str, architecture: &str, variant: Option<&str>) -> Option<u8> {
-        let child = Parts::normal(os, architecture, variant.filter(|v| !v.is_empty()));
+        let child = PlatformParts::normal(os, architecture, variant.filter(|v| !v.is_empty()));
         let own = &*self.0;
         if (&child.os, &child.architecture) != (&own.os, &own.architecture) {
             return None;
@@ -59,7 +59,7 @@ impl Platform {
     }
 }
 
-impl Parts {
+impl PlatformParts {
     fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let (os, architecture) = (os.to_ascii_lowercase(), architecture.to_ascii_lowercase());
         let variant = variant.map(str::to_ascii_lowercase);
@@ -80,7 +80,7 @@ impl Parts {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { os, architecture, variant } = &*self.0;
+        let PlatformParts { os, architecture, variant } = &*self.0;
         write!(f, "{os}/{architecture}")?;
         match variant.as_deref() {
             None => Ok(()),

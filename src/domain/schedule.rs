@@ -4,7 +4,6 @@
 //! restart neither forgets nor repeats one. The next due time is always in the future.
 
 use std::fmt;
-use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,6 +14,9 @@ use crontab::Crontab;
 
 mod crontab;
 mod fields;
+mod invalid;
+
+pub use invalid::InvalidSchedule;
 
 /// An interval or a cron expression.
 pub struct Schedule {
@@ -25,23 +27,6 @@ pub struct Schedule {
 enum ScheduleKind {
     Every(Duration),
     Cron(Crontab),
-}
-
-/// Why a text is not a schedule or a duration, and the bytes of it that are meant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct InvalidSchedule {
-    /// The fault and its remedy.
-    pub reason: String,
-    /// The offending part of what was written.
-    pub at: Range<usize>,
-}
-
-impl InvalidSchedule {
-    /// All of `text` is meant.
-    fn whole(text: &str, reason: String) -> Self {
-        Self { reason, at: 0..text.len() }
-    }
 }
 
 /// Intervals shorter than this are an attack, longer ones a mistake.

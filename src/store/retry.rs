@@ -86,7 +86,7 @@ impl Store {
 }
 
 /// A delivery that somebody wants tried again.
-struct Candidate {
+struct RetryCandidate {
     number: i64,
     id: String,
     watch: WatchId,
@@ -107,8 +107,8 @@ fn select(condition: &str) -> String {
     )
 }
 
-fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
-    Ok(Candidate {
+fn candidate(row: &Row<'_>) -> rusqlite::Result<RetryCandidate> {
+    Ok(RetryCandidate {
         number: row.get(0)?,
         id: row.get(1)?,
         watch: WatchId(row.get(2)?),
@@ -137,7 +137,7 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Result<i64, Retr
 }
 
 /// The delivery of this id, if it is the newest of its watch, hook and lane, and may be tried again.
-fn find_newest(connection: &Connection, id: &str) -> Result<Result<Candidate, RetryRefused>, Error> {
+fn find_newest(connection: &Connection, id: &str) -> Result<Result<RetryCandidate, RetryRefused>, Error> {
     let asked = match find(connection, id)? {
         Ok(number) => connection.query_row(&select("d.number = ?1"), [number], candidate)?,
         Err(refused) => return Ok(Err(refused)),
@@ -159,7 +159,7 @@ fn find_newest(connection: &Connection, id: &str) -> Result<Result<Candidate, Re
     })
 }
 
-fn owe_again(connection: &Connection, earlier: Candidate, now: Timestamp) -> Result<Retried, Error> {
+fn owe_again(connection: &Connection, earlier: RetryCandidate, now: Timestamp) -> Result<Retried, Error> {
     if earlier.state == DeliveryState::Failed {
         put_state(connection, earlier.number, next(DeliveryState::Failed, Event::Overtaken)?)?;
     }

@@ -25,7 +25,7 @@ impl Scheduler {
         let turn = part(self.beats)..part(self.beats + 1);
         self.beats = (self.beats + 1) % BULK;
         let (indices, records) = self.take_unsaved(turn);
-        let store = self.books.store.clone();
+        let store = self.context.store.clone();
         self.writes.spawn(async move {
             match store.save(Some(clock::now()), records).await {
                 Ok(()) => Vec::new(),

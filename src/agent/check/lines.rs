@@ -1,12 +1,12 @@
 //! The result line sent to whoever requested a check.
 
-use super::question::Checked;
+use super::question::CheckResult;
 use super::watched::Watched;
 use crate::control::wire::CheckLine;
 use crate::domain::judge::CheckOutcome;
 use crate::domain::{Failure, FailureKind, Watch};
 
-pub(crate) fn line(watch: &Watch, checked: &Checked) -> CheckLine {
+pub(crate) fn line(watch: &Watch, checked: &CheckResult) -> CheckLine {
     CheckLine {
         watch: Some(watch.name().to_owned()),
         image: watch.key.question.reference(),

@@ -24,16 +24,16 @@ use crate::store::{Owed, Store, WatchId};
 ///
 /// It sees nothing of the loop that polls it.
 pub(crate) struct GroupCheck {
-    pub(crate) books: Arc<Books>,
+    pub(crate) context: Arc<CheckContext>,
     pub(crate) client: Result<Arc<Client>, registry::Error>,
     pub(crate) question: Question,
-    pub(crate) checks: Vec<Check>,
+    pub(crate) checks: Vec<WatchCheck>,
 }
 
 /// What became of a question.
-pub(crate) struct Answered {
+pub(crate) struct GroupResult {
     /// In the order of the question's checks.
-    pub(crate) checked: Vec<Checked>,
+    pub(crate) checked: Vec<CheckResult>,
     /// Requests made, for the gate's rate.
     pub(crate) requests: u32,
     /// What was learnt of the registry, for its gate.
@@ -41,7 +41,7 @@ pub(crate) struct Answered {
 }
 
 /// One watch's part in it.
-pub(crate) struct Check {
+pub(crate) struct WatchCheck {
     pub(crate) id: WatchId,
     pub(crate) watch: Arc<Watch>,
     pub(crate) record: Record,
@@ -49,14 +49,14 @@ pub(crate) struct Check {
 }
 
 /// Where what a check has found is written down, and who is to be told: the same for all checks.
-pub(crate) struct Books {
+pub(crate) struct CheckContext {
     pub(crate) store: Store,
     /// Who still asks when this is true gives up, once polled; who commits goes on to the end.
     pub(crate) stopping: AtomicBool,
 }
 
 /// What a registry said of an image, and whether a new digest resolves by itself, once somebody had to know that.
-struct Asked {
+struct Reply {
     seen: Result<Answer, Failure>,
     /// When it said so: all judge by the same time.
     at: Timestamp,
@@ -66,7 +66,7 @@ struct Asked {
 }
 
 /// What a check came to.
-pub(crate) struct Checked {
+pub(crate) struct CheckResult {
     /// What is remembered from now on.
     pub(crate) record: Record,
     pub(crate) outcome: CheckOutcome,
@@ -92,25 +92,25 @@ pub(crate) struct Checked {
 impl GroupCheck {
     /// [`GroupCheck::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it, and
     /// the loop does not hear of it.
-    pub(crate) async fn run_guarded(&self) -> Option<Answered> {
+    pub(crate) async fn run_guarded(&self) -> Option<GroupResult> {
         if let Ok(answered) = AssertUnwindSafe(self.run()).catch_unwind().await {
             return answered;
         }
         let seen = Err(bug());
-        let asked = Asked { seen, at: clock::now(), resolves: None, requests: 0, report: Report::Answered };
+        let asked = Reply { seen, at: clock::now(), resolves: None, requests: 0, report: Report::Answered };
         let concluded = AssertUnwindSafe(self.conclude(&asked, Duration::ZERO)).catch_unwind().await;
         // Where not even the failure can be judged, nothing is remembered.
-        let unjudged = || self.checks.iter().map(Check::unjudged).collect();
-        Some(concluded.unwrap_or_else(|_| Answered { checked: unjudged(), requests: 0, report: Report::Answered }))
+        let unjudged = || self.checks.iter().map(WatchCheck::unjudged).collect();
+        Some(concluded.unwrap_or_else(|_| GroupResult { checked: unjudged(), requests: 0, report: Report::Answered }))
     }
 
     /// `None`: it gave up because checks must end, and nothing has changed.
-    async fn run(&self) -> Option<Answered> {
+    async fn run(&self) -> Option<GroupResult> {
         let began = Instant::now();
         let asked = {
             let mut asking = pin!(self.ask());
             let asked = poll_fn(|context| match asking.as_mut().poll(context) {
-                Poll::Pending if self.books.stopping.load(Relaxed) => Poll::Ready(None),
+                Poll::Pending if self.context.stopping.load(Relaxed) => Poll::Ready(None),
                 asked => asked.map(Some),
             });
             asked.await?
@@ -119,7 +119,7 @@ impl GroupCheck {
     }
 
     /// Asks the registry, and once more where the answer must be verified.
-    async fn ask(&self) -> Asked {
+    async fn ask(&self) -> Reply {
         let client = match &self.client {
             Ok(client) => client,
             Err(error) => return self.asked(Err(error.clone()), 0),
@@ -129,7 +129,7 @@ impl GroupCheck {
         let found = client.check(&self.question, known).await;
         failpoint::step("check: answered");
         let mut asked = self.asked(found.result, found.requests);
-        let to_verify = |check: &Check| check.judge(&asked.seen, asked.at).to_verify().cloned();
+        let to_verify = |check: &WatchCheck| check.judge(&asked.seen, asked.at).to_verify().cloned();
         if let Some(digest) = &self.checks.iter().find_map(to_verify) {
             debug!(digest = digest.as_str(), "another digest: does it resolve by itself?");
             let resolved = Box::pin(client.resolve(&self.question.repository, digest)).await;
@@ -143,24 +143,24 @@ impl GroupCheck {
         asked
     }
 
-    fn asked(&self, result: Result<Answer, registry::Error>, requests: u32) -> Asked {
+    fn asked(&self, result: Result<Answer, registry::Error>, requests: u32) -> Reply {
         let report = report(result.as_ref().err(), &self.question.repository);
         let seen = result.map_err(|error| Failure::from(&error));
-        Asked { seen, at: clock::now(), resolves: None, requests, report }
+        Reply { seen, at: clock::now(), resolves: None, requests, report }
     }
 
-    async fn conclude(&self, asked: &Asked, elapsed: Duration) -> Answered {
+    async fn conclude(&self, asked: &Reply, elapsed: Duration) -> GroupResult {
         let mut checked = Vec::with_capacity(self.checks.len());
         for check in &self.checks {
-            checked.push(check.conclude(&self.books, asked, elapsed).await);
+            checked.push(check.conclude(&self.context, asked, elapsed).await);
         }
-        Answered { checked, requests: asked.requests, report: asked.report }
+        GroupResult { checked, requests: asked.requests, report: asked.report }
     }
 }
 
-impl Check {
+impl WatchCheck {
     /// Commits what was found out, and tells it.
-    async fn conclude(&self, books: &Books, asked: &Asked, elapsed: Duration) -> Checked {
+    async fn conclude(&self, context: &CheckContext, asked: &Reply, elapsed: Duration) -> CheckResult {
         failpoint::bug(self.watch.name());
         let mut verdict = self.judge(&asked.seen, asked.at);
         let mut seen = asked.seen.as_ref().ok();
@@ -176,13 +176,13 @@ impl Check {
             _ => self.record.digest().cloned(),
         };
         let previous = self.record.digest().filter(|_| verdict.outcome == CheckOutcome::Moved).cloned();
-        let (owed, saved) = self.commit(books, &mut verdict).await;
+        let (owed, saved) = self.commit(context, &mut verdict).await;
         self.log(&verdict, elapsed);
         if self.dry_run {
-            self.log_what_would_be_owed(books, &verdict).await;
+            self.log_what_would_be_owed(context, &verdict).await;
         }
         let failure = verdict.record.failing.as_ref().filter(|_| verdict.outcome == CheckOutcome::Failed);
-        Checked {
+        CheckResult {
             outcome: verdict.outcome,
             dry_run: self.dry_run,
             digest: found,
@@ -199,8 +199,8 @@ impl Check {
     }
 
     /// A failure that changes nothing.
-    fn unjudged(&self) -> Checked {
-        Checked {
+    fn unjudged(&self) -> CheckResult {
+        CheckResult {
             record: self.record.clone(),
             outcome: CheckOutcome::Failed,
             dry_run: self.dry_run,
@@ -221,13 +221,13 @@ impl Check {
     }
 
     /// Commits what must not be lost. What cannot be committed has not happened: the next check finds it again.
-    async fn commit(&self, books: &Books, verdict: &mut Verdict) -> (Vec<Owed>, bool) {
+    async fn commit(&self, context: &CheckContext, verdict: &mut Verdict) -> (Vec<Owed>, bool) {
         if self.dry_run || verdict.persist < Persist::Now {
             return (Vec::new(), false);
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
         failpoint::step("check: judged");
-        match Box::pin(books.store.commit(self.id, record, changes)).await {
+        match Box::pin(context.store.commit(self.id, record, changes)).await {
             Ok(owed) => {
                 failpoint::step("check: committed");
                 (owed, true)
@@ -248,8 +248,8 @@ impl Check {
     }
 
     /// Judged by the change alone: a hook whose cursor stands elsewhere than the record is told of its own way.
-    async fn log_what_would_be_owed(&self, books: &Books, verdict: &Verdict) {
-        for subscription in books.store.subscriptions(self.id).await.unwrap_or_default() {
+    async fn log_what_would_be_owed(&self, context: &CheckContext, verdict: &Verdict) {
+        for subscription in context.store.subscriptions(self.id).await.unwrap_or_default() {
             let (hook, kinds) = (&*subscription.hook, subscription.kinds);
             let news = Lane::ALL.into_iter().filter_map(|lane| news(&verdict.changes, kinds, lane));
             let mut news = news.filter_map(|index| verdict.changes.get(index)).peekable();

@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 use super::due::next_due;
 use super::handle::SchedulerRequest;
 use super::lines::{held_off_line, line};
-use super::question::{Answered, Books, Check, Checked, GroupCheck};
+use super::question::{CheckContext, CheckResult, GroupCheck, GroupResult, WatchCheck};
 use super::roster::Roster;
 use super::watched::{CheckDone, Stage, Waiter};
 use crate::agent::clock::{self, Clock};
@@ -40,17 +40,17 @@ pub(crate) struct LastAlive(pub(crate) Option<Timestamp>);
 type Served = (usize, Vec<Waiter>);
 
 /// A check that has ended: the registry that was asked, the watches it was for, the permit, and what was learnt.
-type Ended = (usize, Vec<Served>, Permit, Option<Answered>);
+type FinishedCheck = (usize, Vec<Served>, Permit, Option<GroupResult>);
 
 /// The state of the loop.
 pub(crate) struct Scheduler {
     pub(super) roster: Roster,
     pub(super) due: BTreeSet<(Timestamp, usize)>,
-    pub(super) books: Arc<Books>,
+    pub(super) context: Arc<CheckContext>,
     /// The config that the watches are of.
     pub(super) adopted: Arc<Config>,
     /// Not tasks of their own: what one has used is still warm for the next one, and 20,000 a second cost less.
-    pub(super) checks: FuturesUnordered<BoxFuture<'static, Ended>>,
+    pub(super) checks: FuturesUnordered<BoxFuture<'static, FinishedCheck>>,
     pub(super) writes: JoinSet<Vec<usize>>,
     /// Watches whose records must be written with the next heartbeat; some may have been written since.
     pub(super) soon: Vec<usize>,
@@ -79,7 +79,7 @@ impl Scheduler {
         let mut this = Self {
             roster: Roster::with_capacity(records.len()),
             due: BTreeSet::new(),
-            books: Arc::new(Books { store, stopping: AtomicBool::new(false) }),
+            context: Arc::new(CheckContext { store, stopping: AtomicBool::new(false) }),
             adopted: adopted.clone(),
             checks: FuturesUnordered::new(),
             writes: JoinSet::new(),
@@ -127,7 +127,7 @@ impl Scheduler {
     /// Ends what is under way, and writes what is not on disk.
     async fn end(mut self) {
         // Whoever still asks a registry gives up; whoever commits goes on to the end, or memory would be behind.
-        self.books.stopping.store(true, Relaxed);
+        self.context.stopping.store(true, Relaxed);
         // Each is polled once more.
         let checks = std::mem::take(&mut self.checks);
         self.checks.extend(checks);
@@ -142,7 +142,7 @@ impl Scheduler {
         if records.is_empty() && !self.is_scheduled() {
             return;
         }
-        if let Err(error) = self.books.store.save(self.is_scheduled().then(clock::now), records).await {
+        if let Err(error) = self.context.store.save(self.is_scheduled().then(clock::now), records).await {
             error!(kind = error.kind(), "cannot write the last checks: {error}");
         }
     }
@@ -185,7 +185,7 @@ impl Scheduler {
     }
 
     pub(super) fn start_queued(&mut self, registry: usize, now: Instant) {
-        if self.books.stopping.load(Relaxed) {
+        if self.context.stopping.load(Relaxed) {
             return;
         }
         loop {
@@ -207,7 +207,7 @@ impl Scheduler {
             }
             let key = self.roster.watches[index].watch.key.clone();
             let check = GroupCheck {
-                books: self.books.clone(),
+                context: self.context.clone(),
                 client: self.roster.registries.get_mut(registry).client(),
                 question: key.question,
                 checks: served.iter().map(|(index, _)| self.begin(*index)).collect(),
@@ -226,11 +226,11 @@ impl Scheduler {
     }
 
     /// Takes a watch out of the queue and to its check.
-    fn begin(&mut self, index: usize) -> Check {
+    fn begin(&mut self, index: usize) -> WatchCheck {
         let watched = &mut self.roster.watches[index];
         let dry = !std::mem::take(&mut watched.wanted);
         watched.stage = Stage::Checking { dry };
-        Check { id: watched.id, watch: watched.watch.clone(), record: watched.record.clone(), dry_run: dry }
+        WatchCheck { id: watched.id, watch: watched.watch.clone(), record: watched.record.clone(), dry_run: dry }
     }
 
     fn next_wake(&self) -> Instant {
@@ -242,13 +242,13 @@ impl Scheduler {
         wakes.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 
-    fn checked(&mut self, (registry, served, permit, answered): Ended) {
+    fn checked(&mut self, (registry, served, permit, answered): FinishedCheck) {
         for (index, _) in &served {
             self.roster.watches[*index].stage = Stage::Idle;
         }
         // They gave up because we stop, and nothing is known.
         let Some(answered) = answered else { return };
-        let Answered { checked, requests, report } = answered;
+        let GroupResult { checked, requests, report } = answered;
         for (served, checked) in served.into_iter().zip(checked) {
             self.conclude(served, checked);
         }
@@ -259,7 +259,7 @@ impl Scheduler {
     }
 
     /// Remembers what a check came to, tells those who wait for it, and sees to the next one.
-    fn conclude(&mut self, (index, waiters): Served, mut checked: Checked) {
+    fn conclude(&mut self, (index, waiters): Served, mut checked: CheckResult) {
         let watched = &mut self.roster.watches[index];
         if !checked.dry_run {
             if watched.record.state() != checked.record.state() {
@@ -292,7 +292,7 @@ impl Scheduler {
 
     /// Sees to the next check of a watch: at once if someone asked meanwhile, when the gate opens if a limit sent it
     /// away, else when it is due.
-    fn come_back(&mut self, index: usize, checked: &Checked) {
+    fn come_back(&mut self, index: usize, checked: &CheckResult) {
         let is_scheduled = self.is_scheduled();
         let watched = &mut self.roster.watches[index];
         let is_scheduled = is_scheduled && watched.watch.enabled && !watched.retired;

@@ -24,11 +24,11 @@ use crate::hook;
 use crate::store::{Claimed, Claims, Finished, Room, Store, WatchId};
 
 /// After an error of the store.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+const STORE_RETRY: Duration = Duration::from_secs(10);
 /// While the end of an attempt cannot be recorded.
-const RECORD: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+const RECORD_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 /// So often a one-shot check tries to: whoever waits for it is not kept waiting for room on a disk.
-const ONCE: u32 = 3;
+const ONE_SHOT_RECORD_TRIES: u32 = 3;
 /// The longest sleep: a clock that was set must be noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -64,11 +64,11 @@ impl Deliverer {
                 Ok((claimed, wake)) => {
                     for (hook, claimed) in claimed {
                         *busy.entry(hook.name.clone()).or_default() += 1;
-                        let place = Place { hook: hook.name.clone(), free: free.clone() };
+                        let slot = ConcurrencySlot { hook: hook.name.clone(), free: free.clone() };
                         let this = self.clone();
                         runs.spawn(async move {
-                            // A panic is a bug; it must not keep the hook's place. The delivery counts as cut.
-                            let attempt = AssertUnwindSafe(this.attempt(&hook, claimed, Some(place), u32::MAX));
+                            // A panic is a bug; it must not keep the hook's slot. The delivery counts as cut.
+                            let attempt = AssertUnwindSafe(this.attempt(&hook, claimed, Some(slot), u32::MAX));
                             if attempt.catch_unwind().await.is_err() {
                                 error!(hook = &*hook.name, "taghook has a bug here: a delivery panicked");
                             }
@@ -78,7 +78,7 @@ impl Deliverer {
                 }
                 Err(why) => {
                     error!(kind = why.kind(), "hooks are held: {why}");
-                    TRY_AGAIN
+                    STORE_RETRY
                 }
             };
             // After the claim, because the claim is what must go on.
@@ -160,7 +160,7 @@ impl Deliverer {
             let room = move |hook: &str| hooks.hooks.get(hook).map(|hook| room(hook, 1));
             let claims = self.take(clock::now(), room, Some(id.clone())).await?;
             for (hook, claimed) in with_hooks(&config, claims.claimed) {
-                self.attempt(&hook, claimed, None, ONCE).await;
+                self.attempt(&hook, claimed, None, ONE_SHOT_RECORD_TRIES).await;
             }
         }
         Ok(())
@@ -172,7 +172,7 @@ impl Deliverer {
     }
 
     /// Runs a claimed delivery's command and records its end, for which it tries so often.
-    async fn attempt(&self, hook: &Hook, claimed: Claimed, place: Option<Place>, tries: u32) {
+    async fn attempt(&self, hook: &Hook, claimed: Claimed, slot: Option<ConcurrencySlot>, tries: u32) {
         let (name, delivery, attempt) = (claimed.watch_name.as_str(), claimed.id.as_str(), claimed.attempt);
         let change = claimed.kind.as_str();
         info!(watch = name, hook = &*hook.name, change, delivery, attempt, "hook started");
@@ -195,10 +195,10 @@ impl Deliverer {
         self.attempts.send_modify(|attempts| {
             attempts.entry(hook.name.clone()).or_insert_with(AttemptTally::new).count(ending, took);
         });
-        // The end is on its way to the store before the place is free, so that what takes the place goes into the same
+        // The end is on its way to the store before the slot is free, so that what takes the slot goes into the same
         // commit, or a later one.
         let recorded = self.record(hook, &claimed, outcome, tries);
-        let (finished, ()) = futures_util::future::join(recorded, async { drop(place) }).await;
+        let (finished, ()) = futures_util::future::join(recorded, async { drop(slot) }).await;
         failpoint::step("delivery: recorded");
         let elapsed = began.elapsed();
         match (error, ending, finished) {
@@ -234,7 +234,7 @@ impl Deliverer {
                 break;
             }
             tokio::select! {
-                () = sleep(RECORD.pause(failed - 1, chance)) => {}
+                () = sleep(RECORD_BACKOFF.pause(failed - 1, chance)) => {}
                 _ = cut.wait_for(|cut| *cut) => break,
             }
         }
@@ -273,12 +273,12 @@ impl Deliverer {
 type Busy = HashMap<Arc<str>, usize>;
 
 /// A run's part of its hook's `concurrency`, given back when it is dropped.
-struct Place {
+struct ConcurrencySlot {
     hook: Arc<str>,
     free: mpsc::UnboundedSender<Arc<str>>,
 }
 
-impl Drop for Place {
+impl Drop for ConcurrencySlot {
     fn drop(&mut self) {
         // Nobody listens any more while we stop.
         let _ = self.free.send(self.hook.clone());
@@ -293,7 +293,7 @@ fn leave(busy: &mut Busy, hook: &str) {
 }
 
 /// For the deliveries of a hook that is not configured at the moment: they stay owed.
-const HELD: RetryPolicy = RetryPolicy { attempts: u32::MAX, backoff: Backoff { first: TRY_AGAIN, max: TRY_AGAIN } };
+const HELD: RetryPolicy = RetryPolicy { attempts: u32::MAX, backoff: Backoff { first: STORE_RETRY, max: STORE_RETRY } };
 
 fn with_hooks(config: &Config, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {
     claimed.into_iter().filter_map(|c| Some((config.hooks.get(c.hook.as_str())?.clone(), c))).collect()

@@ -8,7 +8,8 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil};
 
-use super::{InvalidSchedule, fields};
+use super::fields;
+use super::invalid::InvalidSchedule;
 
 /// A cron expression of five fields, or one of the nicknames.
 pub(super) struct Crontab {

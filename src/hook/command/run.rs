@@ -43,13 +43,13 @@ pub(super) enum End {
 
 /// How a run ended, and what it printed.
 #[derive(Debug)]
-pub(in crate::hook) struct CommandRun {
+pub(crate) struct CommandRun {
     pub(super) end: End,
     pub(super) output: Output,
 }
 
 impl CommandRun {
-    pub(in crate::hook) fn into_outcome(self) -> Outcome {
+    pub(crate) fn into_outcome(self) -> Outcome {
         let ending = match self.end {
             End::Exited(0) => Ending::Succeeded,
             End::Exited(TEMPORARY_FAILURE) => Ending::Deferred,
@@ -83,7 +83,7 @@ impl End {
 ///
 /// `vars` are set beside the command's own environment, `stdin` is given to it, `stop` is when it must end early, and
 /// `line` hears each line that it prints. A command that never reads its input is fine.
-pub(in crate::hook) async fn run(
+pub(crate) async fn run(
     command: &Command,
     vars: &[(String, String)],
     stdin: &[u8],
