@@ -1,19 +1,19 @@
-//! Notices that the wall clock was set, or that the machine was suspended.
+//! The wall clock, and whether it was set or the machine was suspended.
 
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Less is the drift that NTP mends.
+/// Smaller differences are NTP slewing the clock.
 const SET: Duration = Duration::from_secs(5);
 
-/// The time now, as exact as it is stored: what is told from memory and from the database is the same.
+/// The time now, in whole milliseconds as it is stored, so that memory and database agree.
 pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// The wall clock beside the monotonic one.
+/// The wall clock beside the monotonic clock.
 pub(crate) struct Clock {
     wall: Timestamp,
     monotonic: Instant,
@@ -24,7 +24,7 @@ impl Clock {
         Self { wall: Timestamp::now(), monotonic: Instant::now() }
     }
 
-    /// How far the wall clock has been set since the last call, forward or back, if it was.
+    /// How far the wall clock was set since the last call, forward or back, if it was.
     pub(crate) fn was_set(&mut self) -> Option<SignedDuration> {
         let now = Self::new();
         let wall = now.wall.duration_since(self.wall);

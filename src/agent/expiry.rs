@@ -1,4 +1,4 @@
-//! Once a day, the past is cut down to what the config keeps.
+//! Once a day, the past is cut down to what `[retention]` keeps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,12 @@ use super::clock;
 use crate::config::Config;
 use crate::store::{Error, Retention, Store};
 
-/// How often.
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
 
-/// After an error of the store.
+/// How long to wait after an error of the store; also the longest sleep, so that a clock that was set does not matter long.
 const TRY_AGAIN: Duration = Duration::from_secs(3600);
 
-/// Forgets daily; ends never.
+/// Forgets daily. Never returns.
 pub(crate) async fn serve(store: Store, config: watch::Receiver<Arc<Config>>) {
     loop {
         let retention = config.borrow().retention;
@@ -28,15 +27,14 @@ pub(crate) async fn serve(store: Store, config: watch::Receiver<Arc<Config>>) {
                 TRY_AGAIN
             }
         };
-        // A clock that was set must not put it off for long.
         tokio::time::sleep(pause.clamp(Duration::from_secs(1), TRY_AGAIN)).await;
     }
 }
 
-/// Forgets if a day has passed since the last time; tells when it is due again.
+/// Forgets if a day has passed since the last time. Returns when it is due again.
 pub(crate) async fn forget(store: &Store, retention: Retention) -> Result<Timestamp, Error> {
     let now = clock::now();
-    // A time in the future was written by a clock that has since been set back.
+    // A time in the future was written before the clock was set back.
     if let Some(last) = store.last_expiry().await?.filter(|last| *last <= now && now.duration_since(*last) < EVERY) {
         return Ok(last + EVERY);
     }

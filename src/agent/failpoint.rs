@@ -1,11 +1,11 @@
-//! Where tests break the agent.
+//! Failpoints: where tests break the agent.
 //!
-//! - The crash test ends it, between each pair of steps of a check, of a delivery, of a start and of a stop:
-//!   `TAGHOOK_FAILPOINT=STEP:COUNT` kills the process, as kill -9 does, when it gets to that step for the COUNT-th time.
-//! - The tests of the watchdog have one of its parts stand still: `TAGHOOK_STALL=PART:FILE`, while there is that file.
-//! - A bug in the checks of one watch: `TAGHOOK_PANIC=WATCH`.
+//! - `TAGHOOK_FAILPOINT=STEP:COUNT` kills the process, as kill -9 does, when it reaches that step for the COUNT-th time. The
+//!   crash test does so between each pair of steps of a check, a delivery, a start and a stop.
+//! - `TAGHOOK_STALL=PART:FILE` makes a part stand still while that file exists, for the watchdog's tests.
+//! - `TAGHOOK_PANIC=WATCH` puts a bug into the checks of one watch.
 //!
-//! Only with the cargo feature `failpoints`; without it, all of them are nothing.
+//! They exist only with the cargo feature `failpoints`. Without it they are empty.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -19,13 +19,13 @@ use tracing::info;
 /// A step to die at.
 struct Failpoint {
     step: String,
-    /// So often it is got to, the last time included.
+    /// How many times the step is still to be reached, the last one included.
     left: AtomicU32,
 }
 
 static FAILPOINT: OnceLock<Option<Failpoint>> = OnceLock::new();
 
-/// Gets to a step; `tests/crash` finds its name here, and fails if it never died there.
+/// Marks a step. `tests/crash` finds its name in the source, and fails if the agent never died there.
 pub(crate) fn step(name: &str) {
     if !cfg!(feature = "failpoints") {
         return;

@@ -1,7 +1,7 @@
-//! The one place that wires: the two straight lines *check* and *deliver*, which meet in one transaction of the store, and
-//! the doors through which the outside asks.
+//! The one place that wires. Two straight lines, *check* and *deliver*, meet in one transaction of the store; the doors in
+//! `serve` let the outside ask.
 //!
-//! The scheduler owns the watches and the gates, the deliverer the runs; they share nothing but the store and a bell.
+//! The scheduler owns the watches and the gates, the deliverer owns the runs. They share nothing but the store and a bell.
 
 mod check;
 mod clock;

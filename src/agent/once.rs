@@ -1,4 +1,4 @@
-//! `taghook check` without an agent: check, give each due delivery of these watches one attempt, end.
+//! `taghook check` without an agent: check, give each due delivery of these watches one attempt, exit.
 
 use tokio::sync::oneshot;
 use tracing::error;
@@ -15,7 +15,7 @@ use crate::control::wire::{CheckLine, CheckRequest};
 use crate::domain::delivery::DeliveryState;
 use crate::store::Lock;
 
-/// Checks once; each result is handed on as it comes. `stop` ends it early: running hooks are cut, what is owed stays owed.
+/// Checks once; `line` hears each result as it comes. `stop` ends it early: running hooks are ended, and stay owed.
 pub async fn check_once(
     config: Config,
     request: CheckRequest,
@@ -42,7 +42,7 @@ pub async fn check_once(
         tokio::select! {
             result = &mut checks => result,
             () = &mut stop => {
-                // The end of the loop ends the checks, the cut ends the running hook; both are then recorded.
+                // Dropping this ends the scheduler, and the cut ends the running hook. Both are recorded.
                 cut.send_replace(true);
                 drop(ended.take());
                 checks.await.and(Err(Error::Interrupted))
@@ -79,14 +79,14 @@ async fn check_all(
     let dry_run = request.dry_run;
     let Checks { expected, mut results } = scheduler.check(request).await?;
     for _ in 0..expected {
-        // It ends early only when we are told to stop.
+        // The results end early only at `stop`.
         let Some(one) = results.recv().await else { break };
         line(if dry_run { one.line } else { deliver(deliverer, one).await? });
     }
     Ok(())
 }
 
-/// Gives each due delivery of a watch one attempt, and tells what became of it.
+/// Gives each due delivery of a watch one attempt. Returns the line with what became of them.
 async fn deliver(deliverer: &Deliverer, done: CheckDone) -> Result<CheckLine, Error> {
     let open = deliverer.store.open_deliveries(done.id).await?;
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();

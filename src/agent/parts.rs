@@ -15,7 +15,7 @@ use crate::domain::judge::Record;
 use crate::domain::{Watch, WatchKey};
 use crate::store::{self, Reader, Store, Subscription, WatchId};
 
-/// How long `run` waits for a one-shot command to end.
+/// How long to wait for another command to release the state.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Held deliveries that are named in the log; more are counted.
@@ -24,26 +24,25 @@ const NAMED: usize = 10;
 /// Capacity of the attempt-ended broadcast. A receiver that lags re-reads everything.
 const UNREAD_ENDS: usize = 1024;
 
-/// For whom the parts are made.
+/// What the parts are made for.
 #[derive(Clone, Copy)]
 pub(crate) enum Mode {
-    /// On schedule, until stopped.
+    /// Checks on schedule until it is stopped.
     Agent,
-    /// Once.
+    /// Checks once.
     Once,
-    /// Once, leaving no trace.
+    /// Checks once and leaves no trace.
     Dry,
 }
 
-/// What the agent and a one-shot check are both made of.
 pub(crate) struct Parts {
     pub(crate) scheduler: Scheduler,
     pub(crate) deliverer: Deliverer,
-    /// What all go by.
+    /// The config that is in force.
     pub(crate) config: watch::Sender<Arc<Config>>,
     /// Set to true at the beginning of a stop.
     pub(crate) stopping: watch::Sender<bool>,
-    /// Set to true when running hooks must end.
+    /// Set to true when running hooks must be ended.
     pub(crate) cut: watch::Sender<bool>,
 }
 
@@ -92,7 +91,7 @@ impl Parts {
     }
 }
 
-/// Replaces the subscriptions by those of a config, whose watches have these rows. Logs what is held from now on.
+/// Replaces the subscriptions by those of a config, given the rows of its watches, and logs what is held now.
 pub(crate) async fn subscribe<'a>(
     store: &Store,
     config: &Config,
@@ -115,7 +114,7 @@ pub(crate) async fn subscribe<'a>(
     Ok(())
 }
 
-/// What is known of these watches, read without leaving a trace.
+/// The records of these watches, read without leaving a trace.
 pub(crate) fn known(config: &Config, keys: &[WatchKey]) -> Result<Vec<Record>, Error> {
     let rows = match Reader::open(&config.state) {
         Ok(reader) => reader.watches()?,

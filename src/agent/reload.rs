@@ -1,4 +1,4 @@
-//! Another config, while the agent runs: all of it, or nothing.
+//! Switching to another config while the agent runs: to all of it, or not at all.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::store::{self, Store, WatchId};
 /// How long reading the files may take: they may lie on a disk that hangs.
 const READ: Duration = Duration::from_secs(60);
 
-/// Why the agent goes on by the config that it had.
+/// Why the agent keeps its earlier config.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error("{0}")]
@@ -59,16 +59,16 @@ pub(crate) struct Reloader {
     /// Rung when something new may be due.
     pub(crate) bell: Arc<Notify>,
     pub(crate) tell: fn(Sign),
-    /// One reload at a time.
+    /// Lets one reload run at a time.
     pub(crate) turn: Mutex<()>,
 }
 
 impl Reloader {
-    /// Reloads whenever `hangup` is rung. Never returns.
+    /// Reloads whenever `hangup` is rung (SIGHUP). Never returns.
     pub(crate) async fn serve_hangups(&self, hangup: Arc<Notify>) {
         loop {
             hangup.notified().await;
-            // What it comes to is in the log.
+            // The result is in the log.
             let _ = self.reload().await;
         }
     }
@@ -79,7 +79,7 @@ impl Reloader {
         (self.tell)(Sign::Reloading);
         let done = self.try_reload().await;
         self.note(&done);
-        // Also where it failed: the earlier config goes on. Before the answer, so that whoever asked finds us ready.
+        // Also after a failure, since the earlier config stays in force. And before the answer, so that the caller finds the agent ready.
         (self.tell)(Sign::Ready);
         Ok(done?)
     }
@@ -120,7 +120,7 @@ impl Reloader {
         rows.extend(opened.iter().map(|(key, (id, _))| (key.clone(), *id)));
         let ids = config.watches.values().filter_map(|watch| Some((watch, *rows.get(&watch.key)?)));
         subscribe(&self.store, &config, ids).await?;
-        // From here on nothing can fail that would leave us between two configs.
+        // From here on nothing can fail that would leave the agent between two configs.
         self.config.send_replace(config.clone());
         let ConfigChanges { added, changed, removed, hooks } = self.scheduler.adopt(config.clone(), opened).await?;
         self.bell.notify_one();
@@ -139,7 +139,7 @@ impl Reloader {
     }
 }
 
-/// For a status line: the first fault, and how many there are.
+/// For a status line: the first fault, and how many more there are.
 fn one_line(why: &ReloadError) -> String {
     let ReloadError::Faults(faults) = why else { return why.to_string() };
     let mut faults = faults.iter();

@@ -23,27 +23,25 @@ use crate::config::Config;
 use crate::control::wire::ConfigStatus;
 use crate::store::{self, Lock, Store};
 
-/// What a stop may take beyond the grace of the hooks: to end the last of them, and to write what is not on disk.
+/// Added to the grace of the hooks in what systemd is told that a stop may take: to kill the last hook and to save records.
 const TO_END: Duration = Duration::from_secs(30);
 
-/// How often it is made sure that the state is still there: what is written into a removed file is lost.
+/// How often to check that the state directory is still ours. What is written to a deleted file is lost.
 const LOOK_AFTER_STATE: Duration = Duration::from_secs(60);
 
-/// What an agent tells the world, and is told by it.
+/// How an agent is connected to its supervisor, systemd as a rule.
 pub struct World<Stop, Hurry> {
-    /// Hears its signs.
     pub tell: fn(Sign),
     /// How often [`Sign::Alive`] is expected, if it is.
     pub alive: Option<Duration>,
-    /// Rung when the config shall be read again.
+    /// Rung when the config is to be read again.
     pub reload: Arc<Notify>,
-    /// When it shall end.
     pub stop: Stop,
-    /// Waited for only after `stop`: running hooks are cut before their grace is over.
+    /// Polled only after `stop`: ends running hooks before their grace is over.
     pub hurry: Hurry,
 }
 
-/// Runs the agent on `config`, which was read from `path`, until it is told to stop.
+/// Runs the agent until `stop`. `path` is where `config` was read from.
 pub async fn run(
     path: PathBuf,
     config: Config,
@@ -76,7 +74,7 @@ pub async fn run(
     tell(Sign::Stopping(current.borrow().shutdown_grace + TO_END));
     info!("stopping");
     failpoint::step("stop: asked");
-    // From now on others wait for us to end, instead of asking a socket that does not answer any more.
+    // From now on, others wait for us to end instead of connecting to a socket that no longer answers.
     let _ = lock.name(None);
     running.end(hurry).await;
     failpoint::step("stop: drained");
@@ -84,7 +82,7 @@ pub async fn run(
         error!(kind = error.kind(), "{error}");
     }
     failpoint::step("stop: written back");
-    // Where another has taken our place, the socket is theirs.
+    // If another agent has replaced the state, the socket is theirs.
     if lock.is_in_place() {
         let _ = std::fs::remove_file(&socket);
     }
@@ -99,7 +97,7 @@ struct Supervisor {
     watchdog: Option<Duration>,
 }
 
-/// Where an agent can be asked.
+/// Where the agent listens.
 struct Doors {
     socket: UnixListener,
     /// For the routes that change nothing.
@@ -121,12 +119,12 @@ impl Doors {
 
 /// The tasks of a running agent.
 struct Running {
-    /// The scheduler and the deliverer: neither ends before it is told to.
+    /// The scheduler and the deliverer. Neither ends before it is told to.
     lines: JoinSet<()>,
-    /// The doors, what reloads, what forgets, the signs of life: ended without ceremony.
+    /// Routes, hang-ups, expiry, signs: aborted at a stop.
     helpers: JoinSet<()>,
     stopping: watch::Sender<bool>,
-    /// Set to true when running hooks must end.
+    /// Set to true when running hooks must be ended.
     cut: watch::Sender<bool>,
 }
 
@@ -172,7 +170,7 @@ impl Running {
         Self { lines, helpers, stopping, cut }
     }
 
-    /// Runs until `stop`, or until a part that must not end has ended or the state is gone.
+    /// Runs until `stop`, until a line ends by itself (a bug), or until the state directory is gone.
     async fn until(&mut self, stop: impl Future<Output = ()>, store: &Store, lock: &Lock) -> Result<(), Error> {
         let lost = async {
             while lock.is_in_place() {
@@ -187,7 +185,7 @@ impl Running {
         }
     }
 
-    /// Ends all in order: hooks have their grace, unless there is a hurry.
+    /// Stops the lines. Running hooks get their grace, unless there is a `hurry`.
     async fn end(&mut self, hurry: impl Future<Output = ()>) {
         self.stopping.send_replace(true);
         self.helpers.shutdown().await;
@@ -205,13 +203,13 @@ impl Running {
     }
 }
 
-/// Where an agent on this config listens.
+/// Where an agent with this config listens.
 fn socket_path(config: &Config) -> PathBuf {
     let runtime = || std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
     config.socket.clone().unwrap_or_else(|| runtime().unwrap_or_else(|| config.state.clone()).join("control.sock"))
 }
 
-/// The socket of the agent that works on a state, if one says that it does.
+/// The socket of the agent that works on a state, if one has named it.
 pub fn socket_of(state: &Path) -> Option<PathBuf> {
     store::owner(state).and_then(|owner| owner.socket)
 }

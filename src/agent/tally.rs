@@ -1,5 +1,4 @@
-//! Counts of what checks and attempts came to since the start. Each belongs to the part that makes it; the metrics page
-//! reads copies.
+//! Counts of checks and attempts since the start. Each belongs to the part that makes it; the metrics page reads copies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,13 +11,13 @@ use crate::domain::judge::CheckOutcome;
 const CHECK_BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 const ATTEMPT_BOUNDS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0];
 
-/// What the checks at one registry have come to.
+/// What the checks at one registry came to.
 #[derive(Clone)]
 pub(crate) struct CheckTally {
     pub(crate) outcomes: BTreeMap<CheckOutcome, u64>,
     pub(crate) failures: BTreeMap<FailureKind, u64>,
     pub(crate) durations: Histogram,
-    /// Requests, those for tokens and after redirects among them.
+    /// Including those for tokens and after redirects.
     pub(crate) requests: u64,
     held_off: Duration,
     held_off_since: Option<Instant>,
@@ -38,7 +37,7 @@ impl CheckTally {
         self.durations.observe(elapsed);
     }
 
-    /// Whether the registry is held off from now on.
+    /// Notes whether the registry is held off from now on.
     pub(crate) fn note_hold(&mut self, is_held: bool, now: Instant) {
         if is_held {
             self.held_off_since.get_or_insert(now);
@@ -52,7 +51,7 @@ impl CheckTally {
     }
 }
 
-/// What the attempts of one hook have come to.
+/// What the attempts of one hook came to.
 #[derive(Clone)]
 pub(crate) struct AttemptTally {
     pub(crate) results: BTreeMap<Ending, u64>,
@@ -70,14 +69,14 @@ impl AttemptTally {
     }
 }
 
-/// The attempts of all hooks since the start.
+/// The attempts of each hook.
 pub(crate) type Attempts = BTreeMap<Arc<str>, AttemptTally>;
 
 /// How long things took, in seconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram {
     pub(crate) bounds: &'static [f64],
-    /// One more than bounds.
+    /// One more than there are bounds: the last counts what is longer than all.
     pub(crate) counts: Box<[u64]>,
     pub(crate) sum: f64,
 }

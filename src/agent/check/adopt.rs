@@ -1,6 +1,6 @@
-//! Another config, while the loop runs.
+//! Switching to another config while the scheduler runs.
 //!
-//! *Invariant:* what is the same in both configs is not touched: its due time, its place in a queue, its check, its
+//! *Invariant:* what is the same in both configs is not touched: due times, places in queues, checks under way, and a
 //! registry's connections and back-off go on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,7 +20,7 @@ use crate::domain::{Watch, WatchKey};
 use crate::store::WatchId;
 
 impl Scheduler {
-    /// Goes on by this config; `opened`: the rows and records of the watches that are not in the roster.
+    /// Switches to this config. `opened`: the rows and records of watches that are not in the roster yet.
     pub(crate) fn adopt(
         &mut self,
         config: Arc<Config>,
@@ -33,7 +33,7 @@ impl Scheduler {
         let places: HashMap<WatchKey, usize> =
             self.roster.watches.iter().enumerate().map(|(index, watched)| (watched.watch.key.clone(), index)).collect();
         let before = std::mem::take(&mut self.roster.by_name);
-        // Those that were known come first: what is new may take the places of those that are gone for good.
+        // Known watches first, so that new ones may take the places of those that are gone for good.
         for (watch, index) in config.watches.values().filter_map(|watch| Some((watch, *places.get(&watch.key)?))) {
             let has_changed = self.change(index, watch) || watch.hooks.iter().any(|hook| altered.contains(hook));
             let is_new = !before.contains_key(&watch.key.name);
@@ -43,9 +43,9 @@ impl Scheduler {
         }
         let mut free = self.free_places();
         for watch in config.watches.values() {
-            // Without a row nothing could be recorded; whoever calls has opened one for each.
+            // The caller has opened a row for each; without one nothing could be recorded.
             let Some((id, record)) = opened.remove(&watch.key) else { continue };
-            // Another image under the same name is another watch to us, and an edit to people.
+            // To us, another image under the same name is another watch; to people, it is an edit.
             let is_new = !before.contains_key(&watch.key.name);
             changes.added += usize::from(is_new);
             changes.changed += usize::from(!is_new);
@@ -66,8 +66,8 @@ impl Scheduler {
         changes
     }
 
-    /// What fails at registries that are reached otherwise now is due at once: its trouble is probably what the edit is
-    /// about.
+    /// Makes failing watches due at once whose registries are reached in another way now: the edit was probably made to
+    /// fix them.
     fn try_again_at(&mut self, registries: &BTreeMap<usize, bool>) {
         let now = clock::now();
         let live: Vec<usize> = self.roster.by_name.values().copied().collect();
@@ -75,7 +75,7 @@ impl Scheduler {
             let watched = &mut self.roster.watches[index];
             let is_otherwise = registries.get(&watched.registry).is_some_and(|otherwise| *otherwise);
             if is_otherwise && watched.stage == (Stage::Checking { dry: false }) {
-                // It is being asked in the way that was; what that comes to may say nothing about the new one.
+                // A check is under way with the earlier settings, and its result may say nothing about the new ones.
                 watched.wanted = true;
             } else if is_otherwise
                 && watched.record.failing.is_some()
@@ -88,11 +88,11 @@ impl Scheduler {
         }
     }
 
-    /// Takes the places out of `retired` where nothing is under way any more, and those that are in use again.
+    /// Takes free places out of `retired`, and drops those that are in use again.
     fn free_places(&mut self) -> Vec<usize> {
         let watches = &self.roster.watches;
         self.roster.retired.retain(|index| watches[*index].retired);
-        // A record on its way to the disk may come back, so no place is free meanwhile.
+        // A write of records that fails puts them back by index, so no place may change hands meanwhile.
         let can_be = self.writes.is_empty();
         let is_free = |watched: &Watched| {
             can_be && watched.stage == Stage::Idle && watched.waiting.is_empty() && watched.unsaved.is_none()
@@ -100,8 +100,8 @@ impl Scheduler {
         self.roster.retired.extract_if(.., |index| is_free(&watches[*index])).collect()
     }
 
-    /// Adds a watch, at this place if one is `free`. It is due at once if it was never checked, or came due since
-    /// `alive`; else by its schedule.
+    /// Adds a watch, in the `free` place if there is one. It is due at once if it was never checked or came due since
+    /// `alive`, else by its schedule.
     pub(crate) fn add(
         &mut self,
         watch: &Arc<Watch>,
@@ -134,7 +134,7 @@ impl Scheduler {
         self.schedule_again(index, alive);
     }
 
-    /// Whether anything about this watch itself is different now.
+    /// Takes over the new settings of a watch. Returns whether they differ.
     fn change(&mut self, index: usize, watch: &Arc<Watch>) -> bool {
         let watched = &mut self.roster.watches[index];
         let was = std::mem::replace(&mut watched.watch, watch.clone());
@@ -143,14 +143,14 @@ impl Scheduler {
             (was.enabled, &was.schedule, was.jitter) != (watch.enabled, &watch.schedule, watch.jitter);
         let policy_changed = was.policy != watch.policy;
         if returns || schedule_changed || policy_changed && self.roster.watches[index].record.candidate.is_some() {
-            // One that was looked after until now has missed nothing: a new schedule begins now, and is no burst.
+            // A watch that was scheduled until now has missed nothing. Its new schedule begins now, without a burst.
             let was_idle = returns || !was.enabled;
             self.schedule_again(index, (!was_idle).then(clock::now));
         }
         returns || schedule_changed || policy_changed || was.hooks != watch.hooks
     }
 
-    /// Works out anew when a watch is due. One that waits for its gate or is being checked goes on.
+    /// Computes anew when a watch is due, unless it is queued or being checked.
     fn schedule_again(&mut self, index: usize, alive: Option<Timestamp>) {
         self.forget_due(index);
         let is_scheduled = self.is_scheduled();
@@ -164,7 +164,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes a watch out. A check under way goes on to its end: what it finds happened while the watch was there.
+    /// Takes a watch out. A check under way finishes: what it finds happened while the watch was configured.
     fn retire(&mut self, index: usize) {
         self.forget_due(index);
         let watched = &mut self.roster.watches[index];
@@ -180,7 +180,7 @@ impl Scheduler {
     }
 }
 
-/// The hooks that are new, gone, or different.
+/// Hooks that are new, gone, or different.
 fn altered(earlier: &Config, config: &Config) -> HashSet<Arc<str>> {
     let names = earlier.hooks.keys().chain(config.hooks.keys());
     names.filter(|name| earlier.hooks.get(*name) != config.hooks.get(*name)).cloned().collect()

@@ -8,13 +8,14 @@ use crate::domain::Watch;
 use crate::domain::backoff::Backoff;
 use crate::domain::judge::{FailureStreak, Record};
 
-/// A failing watch comes back by this, not a whole cycle later.
+/// Failing watches are checked again by this back-off instead of waiting for a whole interval.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
+
 /// When a watch is first due: at once if it was never checked, or if it came due while no agent was alive.
 pub(crate) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let Some(last) = record.last_checked else { return now };
     if record.candidate.is_some() {
-        // When it must be looked at again is known to the judge alone.
+        // Only the judge knows when a candidate must be looked at again.
         return now;
     }
     let alive = alive.map_or(last, |alive| alive.max(last)).min(now);
@@ -22,7 +23,7 @@ pub(crate) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>
     retry.into_iter().fold(watch.next_due(alive), Timestamp::min).max(now)
 }
 
-/// When a watch is due after a check: by its schedule, or earlier where a check is wanted.
+/// When a watch is due after a check: by its schedule, or earlier if an extra check is wanted.
 pub(crate) fn next_due(
     watch: &Watch,
     record: &Record,

@@ -1,6 +1,7 @@
-//! Once a minute: that the agent is alive, and records that changed without a transaction of their own.
+//! The heartbeat, once a minute: it notes that the agent is alive, and saves records that changed without a transaction of
+//! their own.
 //!
-//! *Invariant:* one commit a minute at any number of watches, and no record is written over a newer one.
+//! *Invariant:* one commit a minute at any number of watches, and no record overwrites a newer one.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -13,12 +14,12 @@ use crate::agent::clock;
 use crate::domain::judge::{Persist, Record};
 use crate::store::WatchId;
 
-/// In so many heartbeats, all records are written once, changed or not: for their last good checks. A part of them with
-/// each, so that no commit is large, and no hook waits for it.
+/// Heartbeats in which every record is saved once, changed or not, for its time of the last good check. Each heartbeat
+/// saves its share, so that no commit is large and no hook waits for one.
 const BULK: usize = 60;
 
 impl Scheduler {
-    /// Notes that we are alive, and writes records that changed without a transaction of their own.
+    /// Notes that the agent is alive, and saves the records that are listed or whose turn it is.
     pub(crate) fn beat(&mut self) {
         self.next_beat = Some(Instant::now() + HEARTBEAT);
         let part = |beat: usize| self.roster.watches.len() * beat / BULK;
@@ -37,7 +38,7 @@ impl Scheduler {
         });
     }
 
-    /// The records that must be written soon, and, of those whose turn it is, all that are not on disk as they are.
+    /// Records that must be written soon and, of the watches in `turn`, all that differ from what is on disk.
     pub(crate) fn take_unsaved(&mut self, turn: Range<usize>) -> (Vec<usize>, Vec<(WatchId, Record)>) {
         let (mut indices, mut records) = (Vec::new(), Vec::new());
         for index in std::mem::take(&mut self.soon).into_iter().chain(turn) {
@@ -45,7 +46,7 @@ impl Scheduler {
             if watched.unsaved.is_none() {
                 continue;
             }
-            // A check under way may have committed a newer record than the one in memory.
+            // A check that is under way may have committed a newer record than this one.
             if matches!(watched.stage, Stage::Checking { .. }) {
                 self.soon.push(index);
                 continue;
@@ -57,7 +58,7 @@ impl Scheduler {
         (indices, records)
     }
 
-    /// What could not be written is written with the next heartbeat.
+    /// Lists records again that could not be written.
     pub(crate) fn written(&mut self, lost: Result<Vec<usize>, tokio::task::JoinError>) {
         for index in lost.unwrap_or_default() {
             self.roster.watches[index].unsaved = Some(Persist::Soon);

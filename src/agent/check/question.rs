@@ -1,4 +1,4 @@
-//! One check: ask, judge, verify, commit.
+//! One check: ask the registry, judge the answer, verify a move, commit what changed.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -20,9 +20,9 @@ use crate::domain::{Answer, ChangeKind, Choice, Digest, Failure, FailureKind, La
 use crate::registry::{self, Client};
 use crate::store::{Owed, Store, WatchId};
 
-/// One question to a registry, and the watches that want its answer: those of the same image that are due together.
+/// One request to a registry, made for every watch that asks the same question and is due at the same time.
 ///
-/// It sees nothing of the loop that polls it.
+/// It cannot see the scheduler, which polls it.
 pub(crate) struct GroupCheck {
     pub(crate) context: Arc<CheckContext>,
     pub(crate) client: Result<Arc<Client>, registry::Error>,
@@ -30,17 +30,17 @@ pub(crate) struct GroupCheck {
     pub(crate) checks: Vec<WatchCheck>,
 }
 
-/// What became of a question.
+/// What a [`GroupCheck`] came to.
 pub(crate) struct GroupResult {
-    /// In the order of the question's checks.
+    /// In the order of `checks`.
     pub(crate) checked: Vec<CheckResult>,
-    /// Requests made, for the gate's rate.
+    /// Requests made, which the gate's token bucket is charged for.
     pub(crate) requests: u32,
-    /// What was learnt of the registry, for its gate.
+    /// What the registry's gate learns from it.
     pub(crate) report: Report,
 }
 
-/// One watch's part in it.
+/// One watch of a group.
 pub(crate) struct WatchCheck {
     pub(crate) id: WatchId,
     pub(crate) watch: Arc<Watch>,
@@ -48,50 +48,50 @@ pub(crate) struct WatchCheck {
     pub(crate) dry_run: bool,
 }
 
-/// Where what a check has found is written down, and who is to be told: the same for all checks.
+/// What all checks share.
 pub(crate) struct CheckContext {
     pub(crate) store: Store,
-    /// Who still asks when this is true gives up, once polled; who commits goes on to the end.
+    /// Set at shutdown: requests in flight are abandoned, commits finish.
     pub(crate) stopping: AtomicBool,
 }
 
-/// What a registry said of an image, and whether a new digest resolves by itself, once somebody had to know that.
+/// What the registry said and, if a watch of the group needed to know, whether the new digest resolves by itself.
 struct Reply {
     seen: Result<Answer, Failure>,
-    /// When it said so: all judge by the same time.
+    /// When the answer came. All watches of the group are judged at this time.
     at: Timestamp,
     resolves: Option<Result<(), Failure>>,
     requests: u32,
     report: Report,
 }
 
-/// What a check came to.
+/// What a check came to, for one watch.
 pub(crate) struct CheckResult {
-    /// What is remembered from now on.
+    /// The record from now on.
     pub(crate) record: Record,
     pub(crate) outcome: CheckOutcome,
-    /// Whether nothing of it counts.
+    /// A dry run changes nothing.
     pub(crate) dry_run: bool,
-    /// What the registry answered, or what is recorded.
+    /// The digest that was found or, if the check failed, the recorded one.
     pub(crate) digest: Option<Digest>,
-    /// The digest before, where it moved.
+    /// The digest before, if the tag moved.
     pub(crate) previous: Option<Digest>,
     pub(crate) failure: Option<Failure>,
-    /// An extra check that is wanted.
+    /// When an extra check is wanted.
     pub(crate) recheck: Option<Timestamp>,
-    /// Whether the record is on disk.
+    /// Whether the record was committed.
     pub(crate) saved: bool,
-    /// If not, how soon it must be.
+    /// If it was not, how soon it must be written.
     pub(crate) unsaved: Option<Persist>,
     pub(crate) owed: Vec<Owed>,
-    /// What was accepted.
+    /// The changes that were accepted.
     pub(crate) changes: Vec<ChangeKind>,
     pub(crate) elapsed: Duration,
 }
 
 impl GroupCheck {
-    /// [`GroupCheck::run`], with a panic (a bug) made a failure of these checks: no permit and no watch is lost by it, and
-    /// the loop does not hear of it.
+    /// Runs the check. A panic, which is a bug, becomes a failure of this group's checks: the permit is given back, no watch
+    /// is lost, and the scheduler goes on.
     pub(crate) async fn run_guarded(&self) -> Option<GroupResult> {
         if let Ok(answered) = AssertUnwindSafe(self.run()).catch_unwind().await {
             return answered;
@@ -99,12 +99,12 @@ impl GroupCheck {
         let seen = Err(bug());
         let asked = Reply { seen, at: clock::now(), resolves: None, requests: 0, report: Report::Answered };
         let concluded = AssertUnwindSafe(self.conclude(&asked, Duration::ZERO)).catch_unwind().await;
-        // Where not even the failure can be judged, nothing is remembered.
+        // If even the failure cannot be judged, the records stay as they are.
         let unjudged = || self.checks.iter().map(WatchCheck::unjudged).collect();
         Some(concluded.unwrap_or_else(|_| GroupResult { checked: unjudged(), requests: 0, report: Report::Answered }))
     }
 
-    /// `None`: it gave up because checks must end, and nothing has changed.
+    /// `None` if the check was abandoned at shutdown; nothing has changed then.
     async fn run(&self) -> Option<GroupResult> {
         let began = Instant::now();
         let asked = {
@@ -118,7 +118,7 @@ impl GroupCheck {
         Some(self.conclude(&asked, began.elapsed()).await)
     }
 
-    /// Asks the registry, and once more where the answer must be verified.
+    /// Asks the registry, and asks again by digest if a move must be verified.
     async fn ask(&self) -> Reply {
         let client = match &self.client {
             Ok(client) => client,
@@ -159,7 +159,7 @@ impl GroupCheck {
 }
 
 impl WatchCheck {
-    /// Commits what was found out, and tells it.
+    /// Judges, commits and logs.
     async fn conclude(&self, context: &CheckContext, asked: &Reply, elapsed: Duration) -> CheckResult {
         failpoint::bug(self.watch.name());
         let mut verdict = self.judge(&asked.seen, asked.at);
@@ -220,7 +220,7 @@ impl WatchCheck {
         judge(&self.record, seen.as_ref(), &self.watch.policy, at)
     }
 
-    /// Commits what must not be lost. What cannot be committed has not happened: the next check finds it again.
+    /// Commits what must not be lost. If that fails, it has not happened, and the next check finds it again.
     async fn commit(&self, context: &CheckContext, verdict: &mut Verdict) -> (Vec<Owed>, bool) {
         if self.dry_run || verdict.persist < Persist::Now {
             return (Vec::new(), false);
@@ -236,7 +236,7 @@ impl WatchCheck {
                 let message = format!("the check could not be recorded: {why}");
                 let failure = Failure { kind: FailureKind::Store, message };
                 *verdict = judge(&self.record, Err(&failure), &self.watch.policy, clock::now());
-                // What cannot be recorded now has not been told, and must still be told later.
+                // `failing` was not committed with this verdict, so it must still be emitted later.
                 verdict.changes.clear();
                 let announced = self.record.failing.as_ref().is_some_and(|failing| failing.announced);
                 if let Some(failing) = &mut verdict.record.failing {
@@ -247,7 +247,7 @@ impl WatchCheck {
         }
     }
 
-    /// Judged by the change alone: a hook whose cursor stands elsewhere than the record is told of its own way.
+    /// By the change alone: a hook whose cursor differs from the record would start its run from its own cursor.
     async fn log_what_would_be_owed(&self, context: &CheckContext, verdict: &Verdict) {
         for subscription in context.store.subscriptions(self.id).await.unwrap_or_default() {
             let (hook, kinds) = (&*subscription.hook, subscription.kinds);
@@ -264,7 +264,7 @@ impl WatchCheck {
         }
     }
 
-    /// One line for what matters, none at `info` for an unchanged tag.
+    /// Logs what matters at `info` or above; an unchanged tag is only worth `debug`.
     fn log(&self, verdict: &Verdict, elapsed: Duration) {
         let watch = self.watch.name();
         debug!(
@@ -315,7 +315,7 @@ fn digest(choice: Option<&Choice>) -> Option<&str> {
     choice.map(|choice| choice.digest.as_str())
 }
 
-/// What an error says of the registry as a whole.
+/// What an error says about the registry as a whole.
 fn report(error: Option<&registry::Error>, repository: &Repository) -> Report {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let Some(error) = error else { return Report::Answered };

@@ -1,4 +1,4 @@
-//! Each registry's client, gate, and the watches that wait for it.
+//! Each registry's client and gate, and the queue of watches that wait for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,23 +10,22 @@ use crate::domain::FailureKind;
 use crate::domain::gate::{Admission, Gate, Limits, Permit};
 use crate::registry::{self, Client};
 
-/// One registry as the loop sees it.
+/// One registry as the scheduler sees it.
 pub(crate) struct Registry {
     pub(crate) host: String,
     options: registry::Options,
     client: Option<Arc<Client>>,
     pub(crate) gate: Gate,
-    /// What was counted.
     pub(crate) tally: CheckTally,
-    /// Watches that are due, in order.
+    /// The indices of watches that are due, in order.
     pub(crate) queue: VecDeque<usize>,
-    /// When its gate opens, where that is noted.
+    /// When its gate opens, if that is in `openings`.
     opening: Option<Instant>,
 }
 
 impl Registry {
-    /// The client, made at its first use. Where it cannot be made (a CA file that cannot be read), that is this check's
-    /// failure and no other registry's; the next check tries again.
+    /// The client, made at its first use. If it cannot be made (an unreadable CA file), this check fails, no other
+    /// registry is affected, and the next check tries again.
     pub(crate) fn client(&mut self) -> Result<Arc<Client>, registry::Error> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
@@ -36,13 +35,13 @@ impl Registry {
         Ok(client)
     }
 
-    /// How many requests it last said were left.
+    /// `RateLimit-Remaining`, as it was last told.
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.client.as_ref()?.remaining()
     }
 }
 
-/// All registries, by index; and when a gate that refused opens.
+/// All registries by index, and the times at which gates open that have refused.
 pub(crate) struct Registries {
     all: Vec<Registry>,
     by_host: HashMap<String, usize>,
@@ -54,8 +53,8 @@ impl Registries {
         Self { all: Vec::new(), by_host: HashMap::new(), openings: BTreeSet::new() }
     }
 
-    /// Goes on by this config: a registry that is reached otherwise gets a new client and is not held off any more.
-    /// Returns those that may be asked harder or otherwise now, and whether otherwise.
+    /// Switches to this config: a registry that is reached in another way gets a new client and is no longer held off.
+    /// Returns the registries whose settings changed, each with whether it is reached in another way.
     pub(crate) fn adopt(&mut self, config: &Config) -> BTreeMap<usize, bool> {
         let mut touched = BTreeMap::new();
         for (index, registry) in self.all.iter_mut().enumerate() {
@@ -102,7 +101,7 @@ impl Registries {
                 Some((watch, permit))
             }
             Admission::At(opens) => {
-                // One opening for each registry, the latest known: it may have moved since it was first noted.
+                // Keep one opening for each registry, the latest: it may have moved since it was first noted.
                 if let Some(noted) = registry.opening.replace(opens) {
                     self.openings.remove(&(noted, index));
                 }
@@ -113,12 +112,12 @@ impl Registries {
         }
     }
 
-    /// Nothing that waits will be checked.
+    /// Drops everything that waits.
     pub(crate) fn clear_queues(&mut self) {
         self.all.iter_mut().for_each(|registry| registry.queue.clear());
     }
 
-    /// When the next gate opens for which watches wait.
+    /// When the first gate opens for which watches wait.
     pub(crate) fn next_opening(&self) -> Option<Instant> {
         self.openings.first().map(|(opens, _)| *opens)
     }
@@ -131,12 +130,11 @@ impl Registries {
         Some(index)
     }
 
-    /// All of them, in no order that matters.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Registry> {
         self.all.iter()
     }
 
-    /// Why a registry's watches wait, and for how long, if it is held off.
+    /// Why a registry is held off, and for how long, if it is.
     pub(crate) fn held_off(&self, index: usize, now: Instant) -> Option<(FailureKind, Duration)> {
         let gate = &self.all[index].gate;
         let held = gate.is_closed(now).then(|| gate.held_off()).flatten();

@@ -1,7 +1,7 @@
-//! The loop: which watch is due, which gate is open, which check has ended, who has asked.
+//! The scheduler: which watch is due, which gate is open, which check has ended, who asks for what.
 //!
-//! One task owns all of this, so nothing is locked. It sleeps until the next due time, the next opening of a gate, or
-//! the heartbeat: no tick, no scan.
+//! One task owns all of it, so nothing is locked. It sleeps until the next due time, the next opening of a gate, or the
+//! heartbeat: no tick, no scan.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,43 +30,42 @@ use crate::domain::gate::{Permit, Report};
 use crate::domain::judge::{Persist, Record};
 use crate::store::{Store, WatchId};
 
-/// How often the agent notes that it is alive; also the longest that the loop sleeps.
+/// How often the agent notes that it is alive. It is also the longest that the scheduler sleeps.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// When an agent was last known to be alive.
+/// When an agent was last known to be alive on this state.
 pub(crate) struct LastAlive(pub(crate) Option<Timestamp>);
 
-/// A watch that is being checked, and those who asked for that before it began.
+/// A watch that is being checked, and those who asked for that check before it began.
 type Served = (usize, Vec<Waiter>);
 
-/// A check that has ended: the registry that was asked, the watches it was for, the permit, and what was learnt.
+/// A check that has ended: registry, watches, permit, and the result (`None` if it was abandoned at shutdown).
 type FinishedCheck = (usize, Vec<Served>, Permit, Option<GroupResult>);
 
-/// The state of the loop.
 pub(crate) struct Scheduler {
     pub(super) roster: Roster,
     pub(super) due: BTreeSet<(Timestamp, usize)>,
     pub(super) context: Arc<CheckContext>,
-    /// The config that the watches are of.
+    /// The config that the roster was built from.
     pub(super) adopted: Arc<Config>,
-    /// Not tasks of their own: what one has used is still warm for the next one, and 20,000 a second cost less.
+    /// Futures polled by this task, not tasks of their own: at 20,000 checks a second that keeps caches warm and saves CPU.
     pub(super) checks: FuturesUnordered<BoxFuture<'static, FinishedCheck>>,
     pub(super) writes: JoinSet<Vec<usize>>,
-    /// Watches whose records must be written with the next heartbeat; some may have been written since.
+    /// Watches whose records the next heartbeat must write. Some may have been written since they were listed.
     pub(super) soon: Vec<usize>,
     /// Rung when deliveries were owed.
     pub(super) bell: Arc<tokio::sync::Notify>,
-    /// Rung when a watch is otherwise than before, or a registry held off or free again.
+    /// Rung when the state of a watch changes, or when a registry is held off or free again.
     pub(crate) news: Arc<tokio::sync::Notify>,
     pub(super) clock: Clock,
-    /// Of the hour.
+    /// Heartbeats since the last hourly write.
     pub(super) beats: usize,
-    /// `None` where nothing is scheduled.
+    /// `None` in a one-shot check, where nothing is scheduled.
     pub(super) next_beat: Option<Instant>,
 }
 
 impl Scheduler {
-    /// Works out when each of the configured watches is due; `records`: what is known of them, in the same order.
+    /// Computes when each configured watch is due. `records` are in the order of the config's watches.
     pub(crate) fn new(
         config: watch::Receiver<Arc<Config>>,
         store: Store,
@@ -97,7 +96,7 @@ impl Scheduler {
         this
     }
 
-    /// Runs until `stop`, or until nobody can ask any more; then ends what is under way and writes what is not on disk.
+    /// Runs until `stop`, or until the last handle is dropped; then finishes what is under way and saves what is not on disk.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<SchedulerRequest>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         loop {
@@ -112,7 +111,7 @@ impl Scheduler {
                 },
                 Some(ended) = self.checks.next() => {
                     self.checked(ended);
-                    // All that have ended by now, with one look at what is due.
+                    // Take all that have ended by now before looking at what is due.
                     while let Some(Some(ended)) = self.checks.next().now_or_never() {
                         self.checked(ended);
                     }
@@ -124,11 +123,11 @@ impl Scheduler {
         self.end().await;
     }
 
-    /// Ends what is under way, and writes what is not on disk.
+    /// Finishes what is under way, and saves what is not on disk.
     async fn end(mut self) {
-        // Whoever still asks a registry gives up; whoever commits goes on to the end, or memory would be behind.
+        // Requests are abandoned. Commits finish, or the records in memory would be older than those on disk.
         self.context.stopping.store(true, Relaxed);
-        // Each is polled once more.
+        // Pushing them anew makes each be polled once more, so that each sees the flag.
         let checks = std::mem::take(&mut self.checks);
         self.checks.extend(checks);
         self.roster.registries.clear_queues();
@@ -147,7 +146,7 @@ impl Scheduler {
         }
     }
 
-    /// Moves what is due to its registry's queue, and starts what the gates let through.
+    /// Moves due watches to the queues of their registries, and starts what the gates admit.
     fn start_due(&mut self) {
         let now = Instant::now();
         if let Some(offset) = self.clock.was_set() {
@@ -173,7 +172,7 @@ impl Scheduler {
         }
     }
 
-    /// Queues a watch at its registry, which is returned, unless it is queued or being checked already.
+    /// Puts a watch into its registry's queue, unless it is queued or being checked already. Returns the registry.
     fn enqueue(&mut self, index: usize) -> Option<usize> {
         let watched = &mut self.roster.watches[index];
         if watched.stage != Stage::Idle {
@@ -189,8 +188,8 @@ impl Scheduler {
             return;
         }
         loop {
-            // Those that a twin has taken along, or a reload has taken out, have left the queue in all but name; and
-            // their place may be another watch's by now, that waits elsewhere.
+            // A twin's check may have taken a watch along, or a reload may have removed it, without taking it out of the
+            // queue. Its index may even belong to another watch by now, which waits at another registry.
             let (queue, watches) = (&mut self.roster.registries.get_mut(registry).queue, &self.roster.watches);
             while queue.front().is_some_and(|index| !watches[*index].waits_at(registry)) {
                 queue.pop_front();
@@ -220,12 +219,12 @@ impl Scheduler {
         }
     }
 
-    /// A watch and those who wait for its check, which begins.
+    /// A watch whose check begins, and those who wait for it.
     fn serve(&mut self, index: usize) -> Served {
         (index, std::mem::take(&mut self.roster.watches[index].waiting))
     }
 
-    /// Takes a watch out of the queue and to its check.
+    /// Marks a watch as being checked.
     fn begin(&mut self, index: usize) -> WatchCheck {
         let watched = &mut self.roster.watches[index];
         let dry = !std::mem::take(&mut watched.wanted);
@@ -246,19 +245,19 @@ impl Scheduler {
         for (index, _) in &served {
             self.roster.watches[*index].stage = Stage::Idle;
         }
-        // They gave up because we stop, and nothing is known.
+        // Abandoned at shutdown.
         let Some(answered) = answered else { return };
         let GroupResult { checked, requests, report } = answered;
         for (served, checked) in served.into_iter().zip(checked) {
             self.conclude(served, checked);
         }
-        // Only now, so that who asked meanwhile is told, too, if the gate closes.
+        // Last, so that whoever asked in the meantime is told if the gate closes.
         let now = Instant::now();
         self.release(registry, permit, requests, report, now);
         self.start_queued(registry, now);
     }
 
-    /// Remembers what a check came to, tells those who wait for it, and sees to the next one.
+    /// Stores the result of a check, tells those who wait for it, and plans the next one.
     fn conclude(&mut self, (index, waiters): Served, mut checked: CheckResult) {
         let watched = &mut self.roster.watches[index];
         if !checked.dry_run {
@@ -280,7 +279,7 @@ impl Scheduler {
             }
         }
         for waiter in waiters {
-            // Who asked may have gone.
+            // The receiver may be gone.
             let _ = waiter.reply.send(CheckDone { id: watched.id, line: line(&watched.watch, &checked) });
         }
         if !checked.owed.is_empty() {
@@ -290,7 +289,7 @@ impl Scheduler {
         self.come_back(index, &checked);
     }
 
-    /// Sees to the next check of a watch: at once if someone asked meanwhile, when the gate opens if a limit sent it
+    /// Plans the next check of a watch: now if somebody asked in the meantime, when the gate opens if a rate limit sent it
     /// away, else when it is due.
     fn come_back(&mut self, index: usize, checked: &CheckResult) {
         let is_scheduled = self.is_scheduled();
@@ -326,7 +325,7 @@ impl Scheduler {
         self.refuse_queued(index, cause);
     }
 
-    /// Nobody waits at a closed gate: those who asked are told, and what is due by itself stays queued.
+    /// Nobody is kept waiting at a closed gate: those who asked are told, and what came due by itself stays queued.
     fn refuse_queued(&mut self, registry: usize, cause: FailureKind) {
         let scheduled = self.is_scheduled();
         let queue = std::mem::take(&mut self.roster.registries.get_mut(registry).queue);
@@ -361,7 +360,7 @@ impl Scheduler {
                 for index in found.unwrap_or_default() {
                     touched.extend(self.check_now(index, waiter.clone()));
                 }
-                // Not before all are queued: some may share a question.
+                // Start them only when all are queued: some may share a request.
                 for registry in touched {
                     self.start_queued(registry, Instant::now());
                 }
@@ -369,8 +368,8 @@ impl Scheduler {
         }
     }
 
-    /// Brings a check forward. One that is under way does not count: it may have asked before whatever is looked for
-    /// has happened. A closed gate is not bypassed. The registry whose queue has grown is told.
+    /// Brings a check forward. A check that is under way does not count, because it may have asked the registry too early.
+    /// A closed gate is not bypassed. Returns the registry whose queue has grown.
     fn check_now(&mut self, index: usize, waiter: Waiter) -> Option<usize> {
         let watched = &mut self.roster.watches[index];
         if watched.stage != (Stage::Checking { dry: false })
@@ -394,7 +393,7 @@ impl Scheduler {
         self.next_beat.is_some()
     }
 
-    /// After the clock was set: nothing is due later than its schedule says from now on, nor waits longer than it did.
+    /// After the clock was set: no watch is due later than its schedule says now, and none waits longer than before.
     fn reschedule(&mut self, offset: SignedDuration) {
         let now = clock::now();
         let moved = |due: Timestamp| due.min(due.checked_add(offset).unwrap_or(due));
@@ -405,7 +404,7 @@ impl Scheduler {
             self.roster.watches[*index].due = Some(*due);
         }
         warn!(?offset, "the clock was set; due times follow it");
-        // Runs that wait have due times, too.
+        // Due times of deliveries are wall-clock times, too.
         self.bell.notify_one();
     }
 }

@@ -1,6 +1,6 @@
-//! Delivers: claims what is due, runs hooks, records how they end.
+//! The deliverer: claims deliveries that are due, runs their hooks, and records how the attempts end.
 //!
-//! *Invariant:* a delivery is marked running, on disk, before its command starts; no transaction is open while it runs.
+//! *Invariant:* a delivery is marked running, on disk, before its hook starts. No transaction is open while it runs.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -23,36 +23,36 @@ use crate::domain::delivery::{Ending, Outcome, RetryPolicy};
 use crate::hook;
 use crate::store::{Claimed, Claims, Finished, Room, Store, WatchId};
 
-/// After an error of the store.
+/// How long to wait after an error of the store.
 const STORE_RETRY: Duration = Duration::from_secs(10);
-/// While the end of an attempt cannot be recorded.
+/// The pauses while the end of an attempt cannot be recorded.
 const RECORD_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
-/// So often a one-shot check tries to: whoever waits for it is not kept waiting for room on a disk.
+/// How often a one-shot check tries to record the end of an attempt: a person waits for it, perhaps on a full disk.
 const ONE_SHOT_RECORD_TRIES: u32 = 3;
-/// The longest sleep: a clock that was set must be noticed.
+/// The longest sleep, so that a clock that was set is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// Runs hooks; shared by the agent's loop and by one-shot commands.
+/// Runs hooks, for the agent and for one-shot checks.
 #[derive(Clone)]
 pub(crate) struct Deliverer {
     pub(crate) store: Store,
     pub(crate) config: watch::Receiver<Arc<Config>>,
     /// Rung when something new may be due.
     pub(crate) bell: Arc<Notify>,
-    /// Names the watch of each attempt that has ended, for those who wait for one.
+    /// Broadcasts the watch of each attempt that has ended.
     pub(crate) ended: broadcast::Sender<WatchId>,
-    /// What attempts have come to.
+    /// Counts of attempts, for metrics.
     pub(crate) attempts: Arc<watch::Sender<Attempts>>,
-    /// Counts the rounds of the loop, for [`Deliverer::ping`].
+    /// Counts the turns of the loop, for [`Deliverer::ping`].
     pub(crate) rounds: Arc<watch::Sender<u64>>,
     /// Turns true when the agent begins to stop.
     pub(crate) stopping: watch::Receiver<bool>,
-    /// Turns true when running hooks must end.
+    /// Turns true when running hooks must be ended.
     pub(crate) cut: watch::Receiver<bool>,
 }
 
 impl Deliverer {
-    /// Delivers until the agent stops, then lets what runs go on for its grace, and cuts what is left.
+    /// Delivers until the agent stops. Running hooks then get `shutdown_grace`, and what is left of them is ended.
     pub(crate) async fn serve(self, cut: watch::Sender<bool>) {
         let mut runs = JoinSet::new();
         let mut busy = Busy::new();
@@ -67,7 +67,7 @@ impl Deliverer {
                         let slot = ConcurrencySlot { hook: hook.name.clone(), free: free.clone() };
                         let this = self.clone();
                         runs.spawn(async move {
-                            // A panic is a bug; it must not keep the hook's slot. The delivery counts as cut.
+                            // A panic is a bug, and must not keep the hook's slot. The delivery counts as cut.
                             let attempt = AssertUnwindSafe(this.attempt(&hook, claimed, Some(slot), u32::MAX));
                             if attempt.catch_unwind().await.is_err() {
                                 error!(hook = &*hook.name, "taghook has a bug here: a delivery panicked");
@@ -81,7 +81,7 @@ impl Deliverer {
                     STORE_RETRY
                 }
             };
-            // After the claim, because the claim is what must go on.
+            // Only after the claim, because claiming is what a ping proves.
             self.rounds.send_modify(|rounds| *rounds += 1);
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -108,19 +108,19 @@ impl Deliverer {
         }
     }
 
-    /// Returns once the loop has come round, with a claim.
+    /// Returns once the loop has claimed again.
     pub(crate) async fn ping(&self) {
         let mut rounds = self.rounds.subscribe();
         self.bell.notify_one();
         let _ = rounds.changed().await;
     }
 
-    /// The config of the moment. What belongs together must go by one and the same.
+    /// The config that is in force. Read it once for what must agree, such as a claim and the start that follows.
     pub(crate) fn config(&self) -> Arc<Config> {
         self.config.borrow().clone()
     }
 
-    /// What may start now, and how long to sleep if nothing rings.
+    /// Claims what may start now. Returns it with how long to sleep if nothing rings.
     async fn claim(&self, busy: &Busy) -> Result<(Vec<(Arc<Hook>, Claimed)>, Duration), crate::store::Error> {
         let (now, config, busy) = (clock::now(), self.config(), busy.clone());
         let hooks = config.clone();
@@ -149,7 +149,7 @@ impl Deliverer {
         Ok(claims)
     }
 
-    /// Gives each of these deliveries one attempt, one after another, as far as it is due.
+    /// Gives each of these deliveries one attempt, one after another, if it is due.
     pub(crate) async fn attempt_once(&self, ids: &[String]) -> Result<(), crate::store::Error> {
         for id in ids {
             if *self.cut.borrow() {
@@ -166,12 +166,12 @@ impl Deliverer {
         Ok(())
     }
 
-    /// No run takes longer, its graces included.
+    /// No run takes longer than this, graces included.
     pub(crate) fn longest_run(&self) -> Duration {
         self.config().hooks.values().map(|hook| hook.timeout).max().unwrap_or_default() + LONGEST_SLEEP
     }
 
-    /// Runs a claimed delivery's command and records its end, for which it tries so often.
+    /// Runs the hook of a claimed delivery and records the outcome, with this many tries.
     async fn attempt(&self, hook: &Hook, claimed: Claimed, slot: Option<ConcurrencySlot>, tries: u32) {
         let (name, delivery, attempt) = (claimed.watch_name.as_str(), claimed.id.as_str(), claimed.attempt);
         let change = claimed.kind.as_str();
@@ -183,7 +183,7 @@ impl Deliverer {
         };
         let mut cut = self.cut.clone();
         let stop = async move {
-            // Nobody asks for this before there is a process to stop.
+            // The hook polls this only when there is a process to stop.
             failpoint::step("delivery: started");
             if cut.wait_for(|cut| *cut).await.is_err() {
                 std::future::pending::<()>().await;
@@ -195,8 +195,8 @@ impl Deliverer {
         self.attempts.send_modify(|attempts| {
             attempts.entry(hook.name.clone()).or_insert_with(AttemptTally::new).count(ending, took);
         });
-        // The end is on its way to the store before the slot is free, so that what takes the slot goes into the same
-        // commit, or a later one.
+        // The outcome is on its way to the store before the slot is free, so whatever takes the slot is committed
+        // together with it or later.
         let recorded = self.record(hook, &claimed, outcome, tries);
         let (finished, ()) = futures_util::future::join(recorded, async { drop(slot) }).await;
         failpoint::step("delivery: recorded");
@@ -214,13 +214,13 @@ impl Deliverer {
                 warn!(watch = name, hook = &*hook.name, delivery, attempt, state, "hook failed: {error}");
             }
         }
-        // Nobody may be waiting.
+        // Perhaps nobody listens.
         let _ = self.ended.send(claimed.watch);
         self.bell.notify_one();
     }
 
-    /// Records the end of an attempt. Until that is done the delivery counts as running and nothing newer of its watch
-    /// and hook may start, so the agent tries for as long as it runs; the next start finds it cut.
+    /// Records the outcome of an attempt. Until then the delivery counts as running, and nothing newer of its watch and hook
+    /// may start. So the agent tries for as long as it runs; after that, the next start finds the attempt cut.
     async fn record(&self, hook: &Hook, claimed: &Claimed, outcome: Outcome, tries: u32) -> Option<Finished> {
         let mut cut = self.cut.clone();
         for failed in 1..=tries {
@@ -241,7 +241,7 @@ impl Deliverer {
         None
     }
 
-    /// Makes deliveries that an earlier agent left running due again; their commands, if they still run, are ended first.
+    /// Makes deliveries due again that an earlier agent left running. Processes of theirs that survived are ended first.
     pub(crate) async fn recover(&self) -> Result<(), crate::store::Error> {
         let cut = self.store.running().await?;
         if cut.is_empty() {
@@ -269,10 +269,10 @@ impl Deliverer {
     }
 }
 
-/// How many runs each hook has; hooks that have none are left out.
+/// How many runs each hook has. Hooks without a run are left out.
 type Busy = HashMap<Arc<str>, usize>;
 
-/// A run's part of its hook's `concurrency`, given back when it is dropped.
+/// A run's share of its hook's `concurrency`, given back when it is dropped.
 struct ConcurrencySlot {
     hook: Arc<str>,
     free: mpsc::UnboundedSender<Arc<str>>,
@@ -280,7 +280,7 @@ struct ConcurrencySlot {
 
 impl Drop for ConcurrencySlot {
     fn drop(&mut self) {
-        // Nobody listens any more while we stop.
+        // At shutdown, nobody listens any more.
         let _ = self.free.send(self.hook.clone());
     }
 }
@@ -292,7 +292,7 @@ fn leave(busy: &mut Busy, hook: &str) {
     }
 }
 
-/// For the deliveries of a hook that is not configured at the moment: they stay owed.
+/// For deliveries of a hook that is not configured at the moment: they stay owed.
 const HELD: RetryPolicy = RetryPolicy { attempts: u32::MAX, backoff: Backoff { first: STORE_RETRY, max: STORE_RETRY } };
 
 fn with_hooks(config: &Config, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {

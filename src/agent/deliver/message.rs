@@ -1,4 +1,4 @@
-//! What a hook is told of its delivery. A new value is a row here.
+//! What a hook is told of its delivery. A new value is a new row here.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::domain::{Choice, Digest, Select, Tag};
 use crate::hook::{self, Message};
 use crate::store::Claimed;
 
-/// All values are validated or made by us, so a hook may use them without quoting worries.
+/// Every value is validated or made by us, so that a hook may use it without quoting.
 pub(crate) fn message(claimed: &Claimed) -> Message {
     let question = &claimed.question;
     let digest = |choice: &Option<Choice>| choice.as_ref().map(|choice| choice.digest.clone());

@@ -1,7 +1,6 @@
 //! One run of a hook with a sample change, of which nothing is recorded.
 //!
-//! The change goes through a ledger as any other does, but through one in memory: the hook is told exactly what it would
-//! be told in earnest.
+//! The sample goes through a ledger in memory, so that the hook is told exactly what a real delivery would tell it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,27 +20,25 @@ use crate::store::{Claimed, Room, Store, Subscription};
 /// What a hook is tried with.
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
-    /// The hook's name.
     pub hook: String,
-    /// The watch's; `None`: the one that feeds the hook, or a made-up one.
+    /// `None`: the watch that feeds the hook, or a made-up one.
     pub watch: Option<String>,
-    /// What happened; `None`: `moved`, or the first that the hook subscribes to.
+    /// `None`: `moved`, or the first kind that the hook subscribes to.
     pub change: Option<ChangeKind>,
 }
 
 /// A run that is about to start.
 #[derive(Debug)]
 pub struct Trial {
-    /// The hook.
     pub hook: Arc<Hook>,
-    /// What it is told.
+    /// What the hook is told.
     pub told: Claimed,
-    /// Whether the digests are those of the watch; else made up.
+    /// Whether the digests are those of the watch, not made up.
     pub is_real: bool,
 }
 
 impl Trial {
-    /// Makes up what is not known.
+    /// Chooses the watch and the change, and makes up what is not known.
     pub async fn new(config: &Config, sample: &Sample) -> Result<Self, Error> {
         let names = || config.hooks.keys().map(|name| &**name);
         let hook = config.hooks.get(sample.hook.as_str());
@@ -54,7 +51,7 @@ impl Trial {
         Ok(Self { hook: hook.clone(), told, is_real: record.standing.is_some() })
     }
 
-    /// Runs the hook, under its own limits, to its end or to `stop`; each line that it prints is handed on.
+    /// Runs the hook within its own limits, to its end or to `stop`. `line` hears each line that it prints.
     pub async fn run(&self, stop: impl Future<Output = ()>, line: impl Fn(Stream, &str) + Sync) -> (Outcome, Duration) {
         let began = Instant::now();
         let outcome = hook::run(&self.hook.action, &message(&self.told), self.hook.timeout, stop, line).await;
@@ -62,11 +59,11 @@ impl Trial {
     }
 }
 
-/// So many watches of a hook are named.
+/// Watches of a hook that an error names; more are only counted.
 const NAMED: usize = 5;
 
-/// The watch that was named; else the one that feeds the hook; else a made-up one. Of several none is guessed: the hook
-/// does in earnest what it does.
+/// The watch that was named, else the only one that feeds the hook, else a made-up one. Among several it does not guess,
+/// because the hook really does what it does.
 fn key(config: &Config, hook: &Hook, sample: &Sample) -> Result<WatchKey, Error> {
     if let Some(name) = &sample.watch {
         let names = || config.watches.keys().map(|name| &**name);
@@ -90,7 +87,7 @@ fn key(config: &Config, hook: &Hook, sample: &Sample) -> Result<WatchKey, Error>
     Ok(WatchKey { name: "sample".into(), question })
 }
 
-/// Owes the hook a sample, in a ledger that nothing outlives, and claims it.
+/// Owes the hook a sample, in a ledger in memory, and claims it.
 async fn claim(key: WatchKey, record: &Record, kind: ChangeKind, hook: &Hook) -> Result<Claimed, Error> {
     let store = Store::in_memory()?;
     let Select::Tag(tag) = key.question.select.clone();

@@ -1,4 +1,4 @@
-//! Checks that somebody asked for, and waits for: each result is told once the hooks of its watch have been tried.
+//! Checks that somebody asked for and waits for. Each result is sent once the hooks of its watch have been tried.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::store::{DeliveryRow, Error, Store, WatchId};
 /// Lines of a failed hook's output that are shown with its failure. The journal and the state have all of it.
 const LAST_LINES: usize = 5;
 
-/// Results that may wait for a slow reader; beyond it, the checks' followers wait, never the checks.
+/// Results that may wait for a slow reader. Beyond it, only their own followers wait, never the checks.
 const UNREAD: usize = 64;
 
 /// A part of the answer to a check.
@@ -31,7 +31,7 @@ pub(crate) enum CheckEvent {
     End,
 }
 
-/// Follows checks to their end. It stops early only when the agent does.
+/// Follows checks to their end, or until the agent stops.
 pub(crate) fn follow(checks: Checks, deliverer: Deliverer, dry_run: bool) -> mpsc::Receiver<CheckEvent> {
     let (events, receiver) = mpsc::channel(UNREAD);
     tokio::spawn(async move {
@@ -44,8 +44,8 @@ pub(crate) fn follow(checks: Checks, deliverer: Deliverer, dry_run: bool) -> mps
     receiver
 }
 
-/// Each watch waits for its own hooks, so that a slow one delays nobody else's line; and looks only when an attempt of its
-/// own has ended, or thousands would look at each end of an attempt.
+/// Each watch waits for its own hooks, so that a slow hook delays no other line. It looks at the store only when an attempt
+/// of its own has ended: with thousands of watches, looking at each end would be quadratic.
 async fn follow_all(mut checks: Checks, deliverer: Deliverer, dry_run: bool, events: mpsc::Sender<CheckEvent>) {
     let (mut waiting, mut bells) = (JoinSet::new(), HashMap::<WatchId, Arc<Notify>>::new());
     let (mut ended, mut left) = (deliverer.ended.subscribe(), checks.expected);
@@ -68,11 +68,11 @@ async fn follow_all(mut checks: Checks, deliverer: Deliverer, dry_run: bool, eve
                 has_ended = true;
                 match watch {
                     Ok(watch) => bells.get(&watch).into_iter().for_each(|bell| bell.notify_one()),
-                    // Some were missed.
+                    // The broadcast lagged, so some were missed.
                     Err(_) => bells.values().for_each(|bell| bell.notify_one()),
                 }
             }
-            // Something ends within the longest timeout, or nothing will. Meanwhile a watch may have been paused.
+            // An attempt ends within the longest timeout, or none will. Meanwhile a watch may have been paused.
             _ = patience.tick() => match std::mem::take(&mut has_ended) || left > 0 {
                 true => bells.values().for_each(|bell| bell.notify_one()),
                 false => drop(give_up.send_replace(true)),
@@ -82,7 +82,7 @@ async fn follow_all(mut checks: Checks, deliverer: Deliverer, dry_run: bool, eve
     let _ = events.send(CheckEvent::End).await;
 }
 
-/// Until when a watch's hooks are waited for.
+/// How long a watch's hooks are waited for.
 struct Wait {
     /// Rung when an attempt for this watch has ended.
     ended: Arc<Notify>,
@@ -90,7 +90,7 @@ struct Wait {
     give_up: watch::Receiver<bool>,
 }
 
-/// Waits until what a watch's hooks are owed has been tried once, as far as it may be tried now.
+/// Waits until what a watch's hooks are owed has been tried once, if it may be tried now.
 async fn with_deliveries(store: &Store, done: CheckDone, wait: Wait) -> CheckLine {
     match tried(store, done.id, wait).await {
         Ok(deliveries) => CheckLine { deliveries, ..done.line },

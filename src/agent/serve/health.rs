@@ -1,4 +1,4 @@
-//! What is wrong, the worst first: for `taghook health`, the control socket and probes.
+//! Whether all is well, and if not, what is wrong, the worst first: for `taghook health`, the socket and probes.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,10 +11,10 @@ use crate::domain::judge::WatchState;
 use crate::domain::{Failure, Watch};
 use crate::store::WriteFailure;
 
-/// A check may come so much later than it was due: it may wait for its registry's gate, behind others.
+/// A check counts as late only after this long: it may have to wait for its registry's gate.
 const LATE: SignedDuration = SignedDuration::from_mins(10);
 
-/// Reasons that a probe is told; more are counted.
+/// Reasons that a probe lists; more are counted.
 const REASONS: usize = 10;
 
 /// One thing that is wrong.
@@ -22,25 +22,20 @@ const REASONS: usize = 10;
 pub enum Finding<'a> {
     /// No agent runs, so nothing is checked.
     NoAgent,
-    /// Nothing can be recorded, so no hook is run.
+    /// Nothing can be recorded, so no hook runs.
     Held(&'a StoreProblem),
     /// A delivery was given up.
     Failed(&'a FailedDelivery),
     /// The checks of a watch fail.
     Failing(&'a WatchStatus),
-    /// A check was due long ago, and has not been made.
-    Stale {
-        /// Whose.
-        watch: &'a WatchStatus,
-        /// When it was due.
-        due: Timestamp,
-    },
-    /// An edit of the config is not in force, and why.
+    /// A check that was due long ago has not been made.
+    Stale { watch: &'a WatchStatus, due: Timestamp },
+    /// An edit of the config was refused, and why.
     Refused(&'a ConfigStatus, &'a str),
 }
 
-/// The worst first: nothing is checked, nothing can be recorded, hooks were given up, checks fail, a check is late, the
-/// config is not what the agent goes by.
+/// Everything that is wrong, the worst first: nothing is checked, nothing can be recorded, deliveries were given up, checks
+/// fail, a check is late, an edit of the config was refused.
 pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
     let no_agent = status.source != StatusSource::Agent;
     let enabled = || status.watches.iter().filter(|watch| watch.enabled);
@@ -55,7 +50,7 @@ pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
     all
 }
 
-/// Whether the checks are as fresh as the schedules say, and can be recorded; if not, why not.
+/// Whether the checks are as fresh as the schedules demand, and can be recorded; if not, why not.
 pub(crate) fn current(
     watches: &[WatchView],
     write_failure: Option<WriteFailure>,
@@ -67,7 +62,7 @@ pub(crate) fn current(
     for WatchView { watch, last_checked, .. } in watches {
         let due = match last_checked {
             Some(last) => overdue(watch, *last, now),
-            // It was due as soon as it was known.
+            // It has been due since the config was loaded.
             None => is_late(loaded, now).then_some(loaded),
         };
         reasons.extend(due.map(|due| format!("{}: its check was due at {due}", watch.name())));
@@ -83,7 +78,7 @@ pub(crate) fn current(
 
 /// When the check after the one at `last` was due, if that is long ago.
 fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    // To ask a cron expression costs more than to see that it cannot matter.
+    // Evaluating a cron expression is dear; this comparison shows cheaply that it cannot matter.
     is_late(last, now).then(|| watch.next_due(last)).filter(|due| is_late(*due, now))
 }
 
@@ -92,7 +87,7 @@ fn is_late(due: Timestamp, now: Timestamp) -> bool {
     now.duration_since(due) > LATE
 }
 
-/// All findings as they are told in JSON, each with its `message`.
+/// The findings as JSON, each with its `message`.
 pub fn report<'a>(status: &Status, findings: &[Finding<'a>], message: impl Fn(&Finding<'a>) -> String) -> Health {
     let problems = findings.iter().map(|finding| finding.problem(message(finding))).collect();
     let watches = status.watches.iter().filter(|watch| watch.enabled).count();
@@ -110,7 +105,7 @@ impl Finding<'_> {
         }
     }
 
-    /// What it is, for programs that hand it on.
+    /// The finding in words, for programs that pass it on.
     pub(crate) fn message(&self) -> String {
         match self {
             Self::NoAgent => "no agent answers, so nothing is checked".to_owned(),

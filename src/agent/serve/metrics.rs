@@ -1,7 +1,7 @@
-//! What is counted, and the page that monitoring reads.
+//! The metrics page.
 //!
-//! Each count belongs to the part that makes it: those of checks to the loop, those of attempts to the deliverer. A
-//! scrape takes copies, and writes the page where it keeps nobody waiting. All label values are bounded by the config.
+//! A scrape takes copies of the counts and renders the page off the scheduler's task. All label values are bounded by the
+//! config.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::domain::delivery::OwedCounts;
 use crate::domain::judge::WatchState;
 use crate::store::WriteFailure;
 
-/// One registry, as it is at a scrape.
+/// One registry at the time of a scrape.
 pub(crate) struct RegistryNow {
     host: String,
     tally: CheckTally,
@@ -23,7 +23,7 @@ pub(crate) struct RegistryNow {
     remaining: Option<u64>,
 }
 
-/// All that is on the page.
+/// Everything that is on the page.
 pub(crate) struct Scraped {
     pub(crate) registries: Vec<RegistryNow>,
     pub(crate) changes: BTreeMap<ChangeKind, u64>,
@@ -163,7 +163,7 @@ impl Scraped {
     }
 }
 
-/// As Prometheus wants points in time.
+/// Seconds since 1970, as Prometheus wants points in time.
 fn seconds(at: jiff::Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
 }

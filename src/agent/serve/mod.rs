@@ -1,4 +1,4 @@
-//! The doors: what is asked of a running agent, and how it stands.
+//! The doors: what can be asked of a running agent, and what it tells its supervisor.
 
 pub(super) mod checks;
 pub mod health;

@@ -1,16 +1,15 @@
 //! Prometheus' text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 //!
-//! *Invariant:* every family is there from the first scrape on, also while it has no samples.
+//! *Invariant:* every family is on the page from the first scrape on, even while it has no samples.
 
 use std::fmt::{Display, Write};
 
 use crate::agent::tally::Histogram;
 
-/// A page of metrics.
 #[derive(Default)]
 pub(crate) struct Page(String);
 
-/// What a family is.
+/// The type of a family.
 #[derive(Clone, Copy)]
 pub(crate) enum MetricKind {
     Counter,
@@ -18,12 +17,12 @@ pub(crate) enum MetricKind {
     Histogram,
 }
 
-/// The name of a label, and its value. Names of watches, hooks and registries are validated, and all others are our own
-/// words, so none needs to be escaped.
+/// A label's name and value. Names of watches, hooks and registries are validated, and all other values are our own words, so
+/// nothing needs escaping.
 type Label<'a> = (&'static str, &'a str);
 
 impl Page {
-    /// Begins a family; its samples follow.
+    /// Begins a family. Its samples follow.
     pub(crate) fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> Family<'_> {
         let word = match kind {
             MetricKind::Counter => "counter",

@@ -1,4 +1,4 @@
-//! What is known of all watches, from the agent's memory or from the database.
+//! The status of all watches, from the agent's memory or from the database.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use crate::domain::judge::{Record, WatchState};
 use crate::domain::{Watch, WatchKey};
 use crate::store::{self, DeliveryRow, Reader, WatchRow};
 
-/// What a running agent has in memory: all but what hooks are owed.
+/// What a running agent has in memory: everything but what hooks are owed.
 pub(crate) struct InMemory {
     watches: Vec<(store::WatchId, WatchStatus)>,
     registries: Vec<RegistryStatus>,
 }
 
-/// Looks at the loop.
+/// Reads the roster.
 pub(crate) fn of_agent(roster: &Roster) -> InMemory {
     let now = Instant::now();
     let one = |watched: &Watched| {
         let mut status = of_record(&watched.watch, &watched.record);
         if watched.watch.enabled {
-            // While it is asked for just now, the next check is the one after that.
+            // While it is being checked, the next check is the one after this.
             status.next_check = Some(watched.due.unwrap_or_else(|| watched.watch.next_due(clock::now())));
         }
         if watched.watch.enabled && watched.wanted && watched.stage == Stage::Queued {
@@ -65,7 +65,7 @@ pub(crate) fn of_agent(roster: &Roster) -> InMemory {
     InMemory { watches, registries: roster.registries.iter().map(registry).collect() }
 }
 
-/// When the gate may let one through of those that wait for it: its rate tells, unless it is held off.
+/// When the gate will admit the next one of those that wait: the token bucket tells, unless the registry is held off.
 fn opening(registry: &Registry, now: Instant) -> Timestamp {
     let usage = registry.gate.usage(now);
     let missing = (1.0 - usage.allowance).max(0.0);
@@ -77,11 +77,11 @@ fn from_now(pause: Duration) -> Timestamp {
     now.checked_add(SignedDuration::from_secs(pause.as_secs().cast_signed())).unwrap_or(now)
 }
 
-/// What the database knows of the configured watches.
+/// The configured watches, as the database knows them.
 pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     let (rows, as_of, failed, left_over) = match Reader::open(&config.state) {
         Ok(reader) => (reader.watches()?, reader.last_heartbeat()?, reader.failed()?, reader.left_over()?),
-        // Nothing was ever checked: that is known, too.
+        // Nothing was ever checked, and that is an answer, too.
         Err(store::Error::Missing(_)) => (Vec::new(), None, Vec::new(), 0),
         Err(error) => return Err(error),
     };
@@ -96,7 +96,7 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     Ok(Status { as_of: as_of.max(last_checked), watches, failed, left_over, ..nobodys() })
 }
 
-/// What the database of a state directory knows, whatever the config says now.
+/// All watches that a state directory knows, whatever the config says now.
 pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
     let reader = Reader::open(dir)?;
     let watches = reader.watches()?.into_iter().map(of_row).collect();
@@ -105,7 +105,7 @@ pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
     Ok(Status { as_of, watches, failed, left_over, ..nobodys() })
 }
 
-/// What is known without an agent, before anything is read.
+/// A status without an agent and without any watch.
 fn nobodys() -> Status {
     Status {
         source: StatusSource::Database,
@@ -153,7 +153,7 @@ fn of_key(key: &WatchKey, record: &Record) -> WatchStatus {
     }
 }
 
-/// Completes the agent's knowledge by what hooks are owed.
+/// Adds what hooks are owed.
 pub(crate) async fn complete(
     known: InMemory,
     config: ConfigStatus,
@@ -165,7 +165,7 @@ pub(crate) async fn complete(
     for (id, status) in &mut watches {
         status.paused = paused.contains(id);
         status.owed = owed.get(id).copied().unwrap_or_default();
-        // One that was never checked is due since the agent has known it.
+        // A watch that was never checked is due since the config was loaded.
         status.due = status.due.or(status.enabled.then_some(config.loaded));
     }
     let watches = watches.into_iter().map(|(_, status)| status).collect();
@@ -183,7 +183,7 @@ pub(crate) async fn complete(
     })
 }
 
-/// The last line of an output that says something: mostly it is the reason.
+/// The last line of an output that is not blank: it usually has the reason.
 pub fn last_line(output: &str) -> Option<&str> {
     output.lines().rev().map(str::trim).find(|line| !line.is_empty())
 }
