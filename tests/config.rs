@@ -43,7 +43,7 @@ fn faults_of_all_files_are_told_at_once_and_counted() {
 
     let said = sandbox.run(&["config", "check"]).expect(2);
 
-    for word in ["config.toml:3:13", "conf.d/a.toml:2:9", "write image = \"nginx\"", "\"/nowhere/x\" does not exist"] {
+    for word in ["config.toml:3:13", "conf.d/a.toml:2:9", "this is not TOML: ", "\"/nowhere/x\" does not exist"] {
         assert!(said.stderr.contains(word), "{word:?} is missing: {}", said.stderr);
     }
     assert!(said.stderr.ends_with("config.toml: 3 errors, 1 warning\n"), "{}", said.stderr);
@@ -60,7 +60,7 @@ fn faults_of_all_files_are_told_at_once_and_counted() {
     assert_eq!(places, expected);
     assert_eq!(faults[1]["first_defined"]["line"], 1);
     assert!(faults[2]["file"].as_str().unwrap().ends_with("conf.d/a.toml"));
-    assert_eq!(faults[2]["remedy"], "write image = \"nginx\"");
+    assert!(faults[2]["remedy"].as_str().unwrap().contains("text stands in quotes"), "{}", faults[2]);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn of_a_command_only_the_program_is_shown() {
 }
 
 /// Configs with a fault in a line that holds a secret.
-const SECRET_LINES: [&str; 7] = [
+const SECRET_LINES: [&str; 18] = [
     "[hook.h]\ncommand = 'x'\nenv = { WEBHOOK = 'https://hooks.example/hunter2', P = 7 }\n",
     "[hook.h]\ncomand = 'curl https://hooks.example/hunter2'\n",
     "[hook.h]\ncommand = ['no-such-program', '-p', 'hunter2']\n",
@@ -148,6 +148,17 @@ const SECRET_LINES: [&str; 7] = [
     "[hook.h]\ncommand = curl -u hunter2\n",
     "[hook.h]\ncommand = 'curl -u hunter2\n",
     "[hook.h]\ncommand = 'x'\npass_env = ['TOKEN=hunter2']\n",
+    "[hook.h.env]\nimage = 'hunter2'\nB = 7\n",
+    "[hook.h]\ncommand = 'x'\ntimeout = '0s' # hunter2\n",
+    "hook.h = { command = 'curl hunter2', timeout = '0s' }\n",
+    "[watch.w]\nimage = 'https://u:hunter2@h/p?q'\n",
+    "[watch.w]\nimage = 'u:hunter2@h/p'\n",
+    "[registry.h]\nendpoint = 'https://u:hu/hunter2@h/p'\n",
+    "[registry.h]\npassword = hunter2==\n",
+    "[registry.\"u:hunter2@h\"]\nrate = 7\n",
+    "[wtach.w]\nimage = 'hunter2'\n",
+    "[hook.h]\nenv = { A = \"\nhunter2 = 'x'\n\" }\n",
+    "[defaults]\nschedule = \"\"\"5m\n[hook.h]\ncommand = 'hunter2'\n",
 ];
 
 #[test]
@@ -157,6 +168,7 @@ fn no_fault_shows_a_secret() {
         sandbox.write_whole_config(config);
         for args in [&["config", "check"][..], &["config", "check", "--json"], &["config", "show"], &["reload"]] {
             let said = sandbox.run(args);
+            assert!(args[0] == "reload" || format!("{said:?}").contains("config.toml"), "{config}: {said:?}");
             assert!(!format!("{said:?}").contains("hunter2"), "{config}: {said:?}");
         }
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use crate::config::{self, Effective, Fault, Level, Origin, Table};
+use crate::config::{self, Effective, Fault, Level, Origin, ShownTable};
 
 use super::{Failure, text};
 
@@ -48,7 +48,7 @@ fn check(path: &Path, is_json: bool) -> Result<ExitCode, Failure> {
     let loaded = config::load(path);
     let (faults, counts) = match &loaded {
         Ok(loaded) => (loaded.warnings.as_slice(), Some((loaded.config.watches.len(), loaded.config.hooks.len()))),
-        Err(faults) => (faults.as_slice(), None),
+        Err(faults) => (&faults[..], None),
     };
     if is_json {
         let faults: Vec<Value> = faults.iter().map(fault_json).collect();
@@ -132,7 +132,7 @@ fn origin(origin: &Origin) -> String {
 
 /// The tables by kind and name; for each key its value, and from where.
 fn show_json(shown: &Effective) -> Value {
-    let settings = |table: &Table| -> Map<String, Value> {
+    let settings = |table: &ShownTable| -> Map<String, Value> {
         table.meaningful().map(|setting| (setting.key.to_owned(), json!(setting))).collect()
     };
     let mut all = Map::new();

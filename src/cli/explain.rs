@@ -120,7 +120,7 @@ fn recorded(known: &WatchStatus, config: &Config) -> Vec<(&'static str, Value)> 
     more("last_ok", known.last_ok.map(|at| at.to_string()));
     more("error", known.error.as_ref().map(|error| format!("{}: {}", error.kind, error.message)));
     more("schedule", watch.map(|watch| watch.schedule.to_string()));
-    more("settle", settle.map(config::written));
+    more("settle", settle.map(config::human_duration));
     more("hooks", watch.map(|watch| watch.hooks.join(",")).filter(|hooks| !hooks.is_empty()));
     more("paused", known.paused.then(|| "its hooks are held".into()));
     all

@@ -57,7 +57,7 @@ fn heading(trial: &Trial) -> String {
         "hook {} is told {what}, as delivery {}; timeout {}, in {cwd}; nothing is recorded",
         trial.hook.name,
         told.id,
-        config::written(trial.hook.timeout)
+        config::human_duration(trial.hook.timeout)
     );
     text::wrapped(&line, 2)
 }

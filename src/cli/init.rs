@@ -32,7 +32,7 @@ pub(super) fn run(explicit: Option<&Path>, init: &Init) -> Result<ExitCode, Fail
         text::print(STARTER)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let path = config::place_for_new(init.path.as_deref().or(explicit))?;
+    let path = config::path_for_new(init.path.as_deref().or(explicit))?;
     write(&path).map_err(|error| refusal(&path, &error))?;
     // Where a config is found by itself, it need not be named.
     let is_found = config::find(None).is_ok_and(|found| found == path);

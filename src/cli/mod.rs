@@ -218,7 +218,7 @@ fn state_named(explicit: Option<&Path>) -> Result<(Result<Config, Faults>, PathB
             Ok((Ok(loaded.config), dir))
         }
         // A file that is not there was not meant, so the state of another config is not either.
-        Err(faults) => match config::state_of(&path).filter(|_| path.exists()) {
+        Err(faults) => match config::state_directory(&path).filter(|_| path.exists()) {
             Some(dir) => Ok((Err(faults), dir)),
             None => Err(faults.into()),
         },

@@ -14,7 +14,7 @@ pub(super) fn run(explicit: Option<&Path>, reload: &Reload) -> Result<ExitCode, 
     // The agent is asked all the same where the config has faults, so that its log and status say so, too.
     let (state, faults) = match config::load(&path) {
         Ok(loaded) => (Some(loaded.config.state), None),
-        Err(faults) => (config::state_of(&path), Some(faults)),
+        Err(faults) => (config::state_directory(&path), Some(faults)),
     };
     log::start_quietly();
     let done = runtime()?.block_on(async {

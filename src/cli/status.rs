@@ -145,7 +145,8 @@ pub(super) fn about_config(config: &ConfigStatus, now: Timestamp) -> Option<Stri
     if let Some(error) = &config.error {
         return Some(format!("the config was changed, and refused, so the earlier one goes on: {error}"));
     }
-    let edited = Timestamp::try_from(config::edited(&config.path)?).ok().filter(|edited| *edited > config.loaded)?;
+    let edited =
+        Timestamp::try_from(config::last_modified(&config.path)?).ok().filter(|edited| *edited > config.loaded)?;
     let (path, ago) = (config.path.display(), text::distance(Some(edited), now));
     Some(format!("{path} was edited {ago}, and the agent has not read it since: `taghook reload`"))
 }

@@ -1,42 +1,43 @@
-//! Warnings of schedules that ask more of a registry than it, or our own gate for it, lets through.
+//! Warnings about schedules that need more requests than a registry, or our own gate for it, allows.
 //!
-//! An unchanged check is one `HEAD`. Docker Hub does not count these; it counts the `GET`s, of which a watch with
-//! `platform` needs one when it is first seen and one per move.
+//! A check that finds no change is one `HEAD` request. Docker Hub does not count these. It counts `GET` requests, of which
+//! a watch with `platform` needs one at its first check and one for each move.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::domain::gate::Limits;
 use crate::domain::{Question, Schedule, Watch};
 
-use super::Registry;
 use super::fault::Fault;
-use super::walk::{Item, Report};
+use super::log::FaultLog;
+use super::model::RegistryConfig;
+use super::registries::default_registry;
+use super::walk::TomlEntry;
 
-/// What registries let through of `HEAD` requests in an hour, where it is known and below what a gate may be set to.
-const KNOWN: [(&str, f64); 3] =
+/// How many `HEAD` requests an hour registries allow, where that is known and below what a rate may be set to.
+const KNOWN_LIMITS: [(&str, f64); 3] =
     [("public.ecr.aws", 3600.0), ("ghcr.io", 44_000.0 * 60.0), ("docker.io", 1000.0 * 60.0)];
 
-/// Manifests that Docker Hub lets an address or an account fetch in six hours.
+/// How many manifests Docker Hub lets an address and an account fetch in six hours.
 const HUB_GETS: (usize, usize) = (100, 200);
 
-/// What is asked of one registry.
+/// What the watches ask of one registry.
 #[derive(Default)]
 struct Demand<'w> {
     per_hour: f64,
     watches: usize,
-    /// The one that asks most often.
+    /// The watch that asks most often, and how often that is.
     eager: Option<(f64, &'w Watch)>,
-    /// The images of which a platform is chosen.
+    /// The images whose watches choose a platform.
     fetched: BTreeSet<&'w Question>,
 }
 
-/// Warns of every registry that is asked for too much.
+/// Warns of every registry that is asked too often.
 pub(super) fn warn(
     watches: &BTreeMap<Arc<str>, Arc<Watch>>,
-    items: &BTreeMap<&str, Item<'_>>,
-    registries: &BTreeMap<String, Registry>,
-    report: &Report,
+    entries: &BTreeMap<&str, TomlEntry<'_>>,
+    registries: &BTreeMap<String, RegistryConfig>,
+    log: &FaultLog,
 ) {
     let mut rates: HashMap<*const Schedule, f64> = HashMap::new();
     let mut demands: BTreeMap<&str, Demand<'_>> = BTreeMap::new();
@@ -53,31 +54,32 @@ pub(super) fn warn(
         }
     }
     for (host, demand) in demands {
-        let registry = registries.get(host);
-        for fault in faults(host, &demand, registry) {
-            let item = demand.eager.and_then(|(_, watch)| items.get(watch.name()));
-            report.add(match item {
-                Some(item) => fault.at(item.key_of("schedule").unwrap_or(*item).key_place()),
+        let entry = demand.eager.and_then(|(_, watch)| entries.get(watch.name()));
+        let location = entry.map(|entry| entry.entry("schedule").unwrap_or(*entry).key_location());
+        for fault in faults(host, &demand, registries.get(host)) {
+            log.add(match &location {
+                Some(location) => fault.at(location.clone()),
                 None => fault,
             });
         }
     }
 }
 
-fn faults(host: &str, demand: &Demand<'_>, registry: Option<&Registry>) -> Vec<Fault> {
+fn faults(host: &str, demand: &Demand<'_>, table: Option<&RegistryConfig>) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let gate = registry.map_or_else(|| Limits::default_for(host), |registry| registry.limits).rate * 3600.0;
+    let registry = table.cloned().unwrap_or_else(|| default_registry(host));
+    let allowed = registry.limits.rate * 3600.0;
     // A mirror has limits of its own.
-    let is_mirrored = registry.is_some_and(|registry| registry.client.endpoint.is_some());
-    let known = KNOWN.iter().find(|(known, _)| *known == host && !is_mirrored).map(|(_, limit)| *limit);
+    let is_mirrored = registry.client.endpoint.is_some();
+    let known = KNOWN_LIMITS.iter().find(|(known, _)| *known == host && !is_mirrored).map(|(_, limit)| *limit);
     let (limit, whose) = match known {
-        Some(known) if known < gate => (known, "it is known to let through"),
-        _ => (gate, "its rate lets through"),
+        Some(known) if known < allowed => (known, "it is known to let through"),
+        _ => (allowed, "its rate lets through"),
     };
     if demand.per_hour > limit {
         faults.push(too_eager(host, demand, limit, whose));
     }
-    let has_account = registry.is_some_and(|registry| registry.client.account.is_some());
+    let has_account = registry.client.account.is_some();
     let gets = if has_account { HUB_GETS.1 } else { HUB_GETS.0 };
     let fetched = demand.fetched.len();
     if host == "docker.io" && !is_mirrored && fetched > gets {

@@ -1,6 +1,6 @@
-//! Which file is the config, and what the process's surroundings say where it says nothing.
+//! Which file is the config, and what the process's environment decides where the config says nothing.
 //!
-//! *Invariant:* the environment is read here and nowhere else in the config.
+//! *Invariant:* `src/config` reads the environment here and nowhere else.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,9 +13,9 @@ use super::fault::{Fault, Faults};
 /// Where packages put the config.
 const SYSTEM: &str = "/etc/taghook/config.toml";
 
-/// What the config's defaults depend on.
+/// What the defaults of a config depend on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Surroundings {
+pub(super) struct Environment {
     /// `$STATE_DIRECTORY`, set by systemd.
     pub(super) state_directory: Option<OsString>,
     /// `$XDG_STATE_HOME`
@@ -28,12 +28,11 @@ pub(super) struct Surroundings {
     pub(super) path: Option<OsString>,
     /// The host's time zone.
     pub(super) zone: Option<TimeZone>,
-    /// Whether we are root, so that what anyone may write is everyone's.
+    /// Whether we are root: then whoever can write a file that we act on is root, too.
     pub(super) is_root: bool,
 }
 
-impl Surroundings {
-    /// Those of this process.
+impl Environment {
     pub(super) fn of_process() -> Self {
         // The XDG specification: a relative path is invalid and to be ignored.
         let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -48,10 +47,10 @@ impl Surroundings {
         }
     }
 
-    /// Where state is kept when the config at `config` does not say it.
+    /// Where the state is kept if the config at `config` does not say so.
     pub(super) fn state(&self, config: &Path) -> Option<PathBuf> {
         if let Some(folders) = &self.state_directory {
-            // systemd lists all of `StateDirectory=`, parted by colons; the first is the unit's own.
+            // systemd lists all of `StateDirectory=`, separated by colons; the first is the unit's own.
             return env::split_paths(folders).next();
         }
         if config.starts_with("/etc") {
@@ -71,18 +70,17 @@ impl Surroundings {
 ///
 /// # Errors
 ///
-/// There is none; the fault names the places and the remedy. Whether an explicit one exists is for
-/// [`load`](fn@super::load) to say.
+/// There is no config; the fault names the places and the remedy. Whether an explicit one exists is found by loading it.
 pub fn find(explicit: Option<&Path>) -> Result<PathBuf, Faults> {
-    find_in(explicit, Path::new(SYSTEM), &Surroundings::of_process())
+    find_in(explicit, Path::new(SYSTEM), &Environment::of_process())
 }
 
-fn find_in(explicit: Option<&Path>, system: &Path, around: &Surroundings) -> Result<PathBuf, Faults> {
+fn find_in(explicit: Option<&Path>, system: &Path, environment: &Environment) -> Result<PathBuf, Faults> {
     if let Some(path) = explicit {
         return Ok(path.to_owned());
     }
-    let places: Vec<PathBuf> = [Some(system.to_owned()), around.user_config()].into_iter().flatten().collect();
-    // A file that may not be looked at is there, for all we know: loading it says what is the matter.
+    let places: Vec<PathBuf> = [Some(system.to_owned()), environment.user_config()].into_iter().flatten().collect();
+    // A file that we may not look at may well be there: loading it says what is wrong.
     if let Some(found) = places.iter().find(|path| path.try_exists().unwrap_or(true)) {
         return Ok(found.clone());
     }
@@ -92,14 +90,14 @@ fn find_in(explicit: Option<&Path>, system: &Path, around: &Surroundings) -> Res
     Err(Faults(vec![fault]))
 }
 
-/// Where a config is written that is not there yet: the explicit place, else root's or the user's own.
+/// Where to write a new config: at the explicit path, else at root's or the user's own.
 ///
 /// # Errors
 ///
-/// No place: without `$HOME`, only an explicit one is known.
-pub fn place_for_new(explicit: Option<&Path>) -> Result<PathBuf, Faults> {
-    let around = Surroundings::of_process();
-    let own = if around.is_root { Some(PathBuf::from(SYSTEM)) } else { around.user_config() };
+/// There is no path: without `$HOME`, only an explicit one is known.
+pub fn path_for_new(explicit: Option<&Path>) -> Result<PathBuf, Faults> {
+    let environment = Environment::of_process();
+    let own = if environment.is_root { Some(PathBuf::from(SYSTEM)) } else { environment.user_config() };
     explicit.map(Path::to_owned).or(own).ok_or_else(|| {
         let fault = Fault::error("there is no place for a config: neither $XDG_CONFIG_HOME nor $HOME is set");
         Faults(vec![fault.help("name one: taghook init PATH")])
@@ -114,20 +112,20 @@ mod tests {
     fn the_explicit_file_comes_first_then_the_systems_then_the_users() {
         let folder = tempfile::tempdir().unwrap();
         let system = folder.path().join("system.toml");
-        let around = Surroundings { home: Some(folder.path().to_owned()), ..Surroundings::default() };
+        let environment = Environment { home: Some(folder.path().to_owned()), ..Environment::default() };
         let users = folder.path().join(".config/taghook/config.toml");
         std::fs::create_dir_all(users.parent().unwrap()).unwrap();
         std::fs::write(&users, "").unwrap();
-        assert_eq!(find_in(None, &system, &around).unwrap(), users);
+        assert_eq!(find_in(None, &system, &environment).unwrap(), users);
         std::fs::write(&system, "").unwrap();
-        assert_eq!(find_in(None, &system, &around).unwrap(), system);
-        assert_eq!(find_in(Some(Path::new("x.toml")), &system, &around).unwrap(), Path::new("x.toml"));
+        assert_eq!(find_in(None, &system, &environment).unwrap(), system);
+        assert_eq!(find_in(Some(Path::new("x.toml")), &system, &environment).unwrap(), Path::new("x.toml"));
     }
 
     #[test]
     fn no_config_names_the_places_and_the_remedy() {
-        let around = Surroundings { xdg_config_home: Some("/nowhere".into()), ..Surroundings::default() };
-        let faults = find_in(None, Path::new("/nowhere/system.toml"), &around).unwrap_err();
+        let environment = Environment { xdg_config_home: Some("/nowhere".into()), ..Environment::default() };
+        let faults = find_in(None, Path::new("/nowhere/system.toml"), &environment).unwrap_err();
         assert_eq!(
             faults.to_string(),
             "error: there is no config; looked for /nowhere/system.toml and /nowhere/taghook/config.toml\n |\n \
@@ -137,14 +135,14 @@ mod tests {
 
     #[test]
     fn state_is_where_systemd_says_then_by_where_the_config_stands() {
-        let mut around = Surroundings { home: Some("/home/ann".into()), ..Surroundings::default() };
-        let state = |around: &Surroundings, config: &str| around.state(Path::new(config)).unwrap();
-        assert_eq!(state(&around, "/home/ann/c.toml"), Path::new("/home/ann/.local/state/taghook"));
-        assert_eq!(state(&around, "/etc/taghook/config.toml"), Path::new("/var/lib/taghook"));
-        around.xdg_state_home = Some("/x".into());
-        assert_eq!(state(&around, "/home/ann/c.toml"), Path::new("/x/taghook"));
-        around.state_directory = Some("/var/lib/a:/var/lib/b".into());
-        assert_eq!(state(&around, "/etc/taghook/config.toml"), Path::new("/var/lib/a"));
-        assert_eq!(Surroundings::default().state(Path::new("/c.toml")), None);
+        let mut environment = Environment { home: Some("/home/ann".into()), ..Environment::default() };
+        let state = |environment: &Environment, config: &str| environment.state(Path::new(config)).unwrap();
+        assert_eq!(state(&environment, "/home/ann/c.toml"), Path::new("/home/ann/.local/state/taghook"));
+        assert_eq!(state(&environment, "/etc/taghook/config.toml"), Path::new("/var/lib/taghook"));
+        environment.xdg_state_home = Some("/x".into());
+        assert_eq!(state(&environment, "/home/ann/c.toml"), Path::new("/x/taghook"));
+        environment.state_directory = Some("/var/lib/a:/var/lib/b".into());
+        assert_eq!(state(&environment, "/etc/taghook/config.toml"), Path::new("/var/lib/a"));
+        assert_eq!(Environment::default().state(Path::new("/c.toml")), None);
     }
 }

@@ -1,25 +1,42 @@
-//! The names of watches and hooks: fit for file names, metrics, URLs and command lines.
+//! The names of watches, hooks and registries: which are valid, and how messages call what bears them.
 
 use super::fault::Fault;
-use super::walk::{Item, Report};
+use super::log::FaultLog;
+use super::walk::TomlEntry;
 
-/// No name is longer.
-const LONGEST: usize = 128;
+/// Names become file names and labels of metrics, whose limits are about twice this.
+const LONGEST_NAME: usize = 128;
 
-/// Whether the key of `item` is a name; what is not is reported.
-pub(super) fn check(kind: &str, item: Item<'_>, report: &Report) -> bool {
-    let name = item.name();
+/// Reports a key that cannot be the name of a watch or a hook. A name is fit for file names, metrics, URLs and command
+/// lines.
+pub(super) fn check(kind: &str, entry: TomlEntry<'_>, log: &FaultLog) {
+    let name = entry.name();
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let (at, reason) = if let Some((at, bad)) = name.char_indices().find(|(_, c)| !inside(*c)) {
         (Some(at), format!("a name cannot have {bad:?}; it is made of letters, digits, \".\", \"_\" and \"-\""))
     } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         (Some(0), "a name starts with a letter or a digit".to_owned())
-    } else if name.len() > LONGEST {
-        (None, format!("a name is at most {LONGEST} characters long, not {}", name.len()))
+    } else if name.len() > LONGEST_NAME {
+        (None, format!("a name is at most {LONGEST_NAME} characters long, not {}", name.len()))
     } else {
-        return true;
+        return;
     };
-    let place = at.map_or_else(|| item.key_place(), |at| item.key_character(at));
-    report.add(Fault::error(format!("{kind} {name:?}: {reason}")).at(place));
-    false
+    let location = at.map_or_else(|| entry.key_location(), |at| entry.key_character(at));
+    log.add(Fault::error(format!("{}: {reason}", title(kind, name))).at(location));
+}
+
+/// How messages call a table: `watch "web"`. Of a host that is written with a login, only the host is shown.
+pub(super) fn title(kind: &str, name: &str) -> String {
+    let shown = name.rsplit('@').next().unwrap_or(name);
+    format!("{kind} {shown:?}")
+}
+
+/// Says that a name is defined twice; `kind` is the table that it stands in, or empty.
+pub(super) fn defined_twice(kind: &str, name: &str) -> Fault {
+    let message = match kind {
+        "watch" | "hook" | "registry" => format!("{} is defined twice", title(kind, name)),
+        "" => format!("{name} is set twice"),
+        kind => format!("{kind}: {name} is set twice"),
+    };
+    Fault::error(message).help("remove one of the two")
 }

@@ -1,35 +1,32 @@
-//! A config file's text, and places in it.
+//! The text of a config file, and locations in it.
 //!
-//! *Invariant:* a place lies within its text, at character boundaries; so quoting it cannot panic.
+//! *Invariant:* a location lies within its text, at character boundaries, so quoting it cannot panic. It quotes nothing
+//! unless the code that made it says which part is harmless.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::mask;
+/// Longer lines, which programs write, do not fit on a screen and are not quoted. In characters.
+const WIDEST_QUOTED_LINE: usize = 160;
 
-/// What is quoted of a line after the fault; configs that a program wrote may have lines of any length.
-const TAIL: usize = 200;
-
-/// The text of one file.
 #[derive(Debug)]
-pub(super) struct Source {
-    /// As it was named.
+pub(super) struct SourceFile {
+    /// As the user named it.
     pub(super) path: PathBuf,
-    /// The absolute folder that relative paths in it start from.
+    /// The absolute folder that relative paths in the file start from.
     pub(super) folder: PathBuf,
-    /// The files are numbered in the order in which they are merged.
+    /// Files are numbered in the order in which they are merged.
     pub(super) order: usize,
     pub(super) text: String,
     line_starts: OnceLock<Vec<usize>>,
-    hidden: OnceLock<Vec<Range<usize>>>,
 }
 
-impl Source {
+impl SourceFile {
     pub(super) fn new(path: &Path, order: usize, text: String) -> Self {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        Self { path: path.to_owned(), folder, order, text, line_starts: OnceLock::new(), hidden: OnceLock::new() }
+        Self { path: path.to_owned(), folder, order, text, line_starts: OnceLock::new() }
     }
 
     fn line_starts(&self) -> &[usize] {
@@ -39,180 +36,113 @@ impl Source {
         })
     }
 
-    /// The parts of this range that may not be quoted.
-    pub(super) fn hidden(&self, within: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let hidden = self.hidden.get_or_init(|| mask::hidden(&self.text));
-        let first = hidden.partition_point(|part| part.end <= within.start);
-        let overlapping = hidden[first..].iter().take_while(move |part| part.start < within.end);
-        overlapping.map(move |part| part.start.max(within.start)..part.end.min(within.end))
+    /// The line of a byte, counted from 1.
+    fn line_of(&self, at: usize) -> usize {
+        self.line_starts().partition_point(|start| *start <= at).max(1)
     }
 }
 
-/// A part of a file.
+/// A part of a file that a fault is about.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    source: Arc<Source>,
+pub(super) struct Location {
+    file: Arc<SourceFile>,
     start: usize,
     end: usize,
+    /// What may be shown of the file: the harmless setting that this is a part of.
+    quotable: Option<Range<usize>>,
 }
 
-/// One line, and the part of it that is meant.
+/// One line, and the part of it to underline.
+#[derive(Debug, PartialEq)]
 pub(super) struct Excerpt {
     pub(super) line: String,
     pub(super) span: Range<usize>,
 }
 
-impl Place {
-    pub(super) fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
-        let start = (0..=span.start.min(source.text.len())).rev().find(|at| source.text.is_char_boundary(*at));
-        let start = start.unwrap_or(0);
-        Self { source: Arc::clone(source), start, end: boundary_from(&source.text, span.end.max(start)) }
+impl Location {
+    pub(super) fn new(file: &Arc<SourceFile>, span: Range<usize>) -> Self {
+        let start = (0..=span.start.min(file.text.len())).rev().find(|at| file.text.is_char_boundary(*at)).unwrap_or(0);
+        let end = span.end.max(start);
+        let end = (end..file.text.len()).find(|at| file.text.is_char_boundary(*at)).unwrap_or(file.text.len());
+        Self { file: Arc::clone(file), start, end, quotable: None }
     }
 
-    pub(super) fn file(&self) -> &Path {
-        &self.source.path
+    /// Allows faults to show this part of the file, which contains the location.
+    pub(super) fn quoting(self, part: Option<Range<usize>>) -> Self {
+        Self { quotable: part, ..self }
     }
 
-    /// By file, then by position: the order in which faults are told.
+    pub(super) fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// The number of the file, then the position in it: faults are sorted by this.
     pub(super) fn order(&self) -> (usize, usize) {
-        (self.source.order, self.start)
+        (self.file.order, self.start)
     }
 
     /// Counted from 1.
     pub(super) fn line(&self) -> usize {
-        self.source.line_starts().partition_point(|start| *start <= self.start).max(1)
+        self.file.line_of(self.start)
+    }
+
+    pub(super) fn last_line(&self) -> usize {
+        self.file.line_of(self.end)
     }
 
     /// In characters, counted from 1.
     pub(super) fn column(&self) -> usize {
-        self.source.text[self.line_start()..self.start].chars().count() + 1
+        self.file.text[self.line_start()..self.start].chars().count() + 1
     }
 
-    /// The first line of the place, without secrets and without a tail that nobody can read.
-    pub(super) fn excerpt(&self) -> Excerpt {
-        let text = &self.source.text;
-        let (start, rest) = (self.line_start(), &text[self.start..]);
-        let line_end = rest.find('\n').map_or(text.len(), |at| self.start + at);
-        let end = self.end.min(line_end);
-        let cut = boundary_from(text, end.saturating_add(TAIL)).min(line_end);
-        let line = text[start..cut].trim_end_matches('\r');
-        let clip = |at: usize| (at - start).min(line.len());
-        let hidden: Vec<_> =
-            self.source.hidden(start..start + line.len()).map(|part| clip(part.start)..clip(part.end)).collect();
-        masked(line, clip(self.start)..clip(end), &hidden)
+    /// The harmless setting, at its column but without anything that stands before or after it on its line.
+    pub(super) fn excerpt(&self) -> Option<Excerpt> {
+        let part = self.quotable.clone()?;
+        let indent = self.file.text.get(self.line_start()..part.start)?.chars().count();
+        let setting = self.file.text.get(part.clone())?;
+        let holds_location = part.start <= self.start && self.end <= part.end;
+        if !holds_location || setting.contains('\n') || indent + setting.chars().count() > WIDEST_QUOTED_LINE {
+            return None;
+        }
+        let moved = |at: usize| at - part.start + indent;
+        Some(Excerpt { line: " ".repeat(indent) + setting, span: moved(self.start)..moved(self.end) })
     }
 
     fn line_start(&self) -> usize {
-        self.source.line_starts()[self.line() - 1]
+        self.file.line_starts()[self.line() - 1]
     }
-}
-
-/// The first character boundary at or after `at`.
-fn boundary_from(text: &str, at: usize) -> usize {
-    (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
-}
-
-/// Puts `***` for the hidden parts of a line, and moves the span along.
-fn masked(line: &str, span: Range<usize>, hidden: &[Range<usize>]) -> Excerpt {
-    const MASK: &str = "***";
-    let mut masked = String::new();
-    let mut shown_to = 0;
-    for part in hidden {
-        masked.push_str(&line[shown_to..part.start]);
-        masked.push_str(MASK);
-        shown_to = part.end;
-    }
-    masked.push_str(&line[shown_to..]);
-    // Where a place within a hidden part goes is up to the side of the span that it is.
-    let moved = |at: usize, within: usize| {
-        let before = hidden.iter().take_while(|part| part.end <= at);
-        let (count, length) = before.fold((0, 0), |(count, length), part| (count + 1, length + part.len()));
-        let inside = hidden.get(count).filter(|part| part.start < at);
-        let (at, within) = inside.map_or((at, 0), |part| (part.start, within));
-        at - length + count * MASK.len() + within
-    };
-    Excerpt { span: moved(span.start, 0)..moved(span.end, MASK.len()), line: masked }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn excerpt(text: &str, meant: &str) -> Excerpt {
+    fn location(text: &str, meant: &str) -> Location {
         let at = text.find(meant).unwrap();
-        Place::new(&Arc::new(Source::new(Path::new("x.toml"), 0, text.to_owned())), at..at + meant.len()).excerpt()
+        Location::new(&Arc::new(SourceFile::new(Path::new("x.toml"), 0, text.to_owned())), at..at + meant.len())
     }
 
     #[test]
-    fn only_values_that_are_plainly_no_secrets_are_quoted() {
-        for (text, line) in [
-            ("[hook.h]\nenv = { A = \"hunter2\", B = 7 } # hunter2", "env = { A = \"***\", B = *** } #***"),
-            ("[hook.h.env]\nimage = 'hunter2'", "image = '***'"),
-            ("[hook]\nh.env.A = 'hunter2'", "h.env.A = '***'"),
-            ("[hook.h]\ncommand = 'curl -u hunter2'", "command = 'curl ***'"),
-            ("[hook.h]\ncommand = ['sshpass', \"-p\", 'hunter2']", "command = ['sshpass', \"***\", '***']"),
-            ("[hook.h]\ncommand = 'P=hunter2 x'", "command = '***'"),
-            ("[hook.h]\ncomand = 'curl hunter2'", "comand = '***'"),
-            ("[hook.h]\ncommand = curl -u hunter2", "command = ***"),
-            ("[hook.h]\ncommand = 'curl hunter2", "command = 'curl ***"),
-            ("[hook.h]\ntimeout = '5s' password = 'hunter2'", "timeout = '5s' *** = '***'"),
-            ("[hook.h]\npass_env = ['A=hunter2', 'B']", "pass_env = ['A=***', 'B']"),
-            ("[watch.w]\nimage = 'https://u:hunter2@h/p?q'", "image = 'https://***@h/***'"),
-            ("[registry.h]\nendpoint = 'https://u:hu/nter2@h/p'", "endpoint = 'https://***@h/***'"),
-            ("[registry.h]\npassword = aHVudGVyMg==", "password = ***=="),
-            ("[registry.h]\npassword = \"hunter2", "password = \"***"),
-            ("[wtach.w]\nimage = 'hunter2'", "image = '***'"),
-            ("image = 'hunter2'", "image = '***'"),
-            ("['x', 'hunter2']", "['***', '***']"),
-            ("timezone 'hunter2'", "timezone '***'"),
-            ("[watch.\"token.x\"] hunter2", "[watch.\"token.x\"] ***"),
-            ("[watch.w]\nhooks = ['a', 'b']", "hooks = ['a', 'b']"),
-            ("[hook.h]\nattempts = 1.5", "attempts = 1.5"),
-        ] {
-            let start = text.find('\n').map_or(0, |at| at + 1);
-            assert_eq!(excerpt(text, &text[start..]).line, line, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_spans_lines_is_hidden_in_each_of_them() {
-        let text = "[hook.h]\nenv = { A = \"\"\"\nhunter2\nx = 'hunter3'\"\"\" }\ncommand = [\n  'curl', # hunter4\n  'hunter5',\n\
-                    hunter6=\n[hook.i]\ntimeout = '5s'\nhunter7=\n";
-        for (meant, line) in [
-            ("hunter2", "***"),
-            ("hunter3", "***\"\"\" }"),
-            ("hunter4", "  'curl', #***"),
-            ("hunter5", "  '***',"),
-            ("hunter6", "***="),
-            ("hook.i", "[hook.i]"),
-            ("5s", "timeout = '5s'"),
-            ("hunter7", "***="),
-        ] {
-            assert_eq!(excerpt(text, meant).line, line, "{meant}");
-        }
-    }
-
-    #[test]
-    fn what_is_underlined_stays_underlined_when_it_is_masked() {
-        for (text, meant, underlined) in [
-            ("password = \"hunter2\"", "password", "password"),
-            ("password = \"hunter2\"", "\"hunter2\"", "\"***\""),
-            ("env = { TOKEN = \"abcde\", B = 17 }", "17", "***"),
-            ("env = { TOKEN = \"abcde\", B = 17 }", "B", "B"),
-            ("endpoint = \"https://u:p@h/x\"", "u:p", "***"),
-            ("token = [\"a\", \"bc\"]", "\"bc\"", "\"***\""),
-        ] {
-            let Excerpt { line, span } = excerpt(text, meant);
-            assert_eq!(&line[span], underlined, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_place_knows_its_line_and_column_in_characters() {
-        let source = Arc::new(Source::new(Path::new("x.toml"), 0, "a = 1\nä = \"é!\"\n".into()));
-        let place = Place::new(&source, 14..15);
-        assert_eq!((place.line(), place.column()), (2, 7));
-        let end = Place::new(&source, 99..120);
+    fn a_location_knows_its_line_and_column_in_characters() {
+        let file = Arc::new(SourceFile::new(Path::new("x.toml"), 0, "a = 1\nä = \"é!\"\n".into()));
+        let location = Location::new(&file, 14..15);
+        assert_eq!((location.line(), location.column()), (2, 7));
+        let end = Location::new(&file, 99..120);
         assert_eq!((end.line(), end.column()), (3, 1));
+    }
+
+    #[test]
+    fn only_the_quotable_part_of_a_line_is_shown_and_it_keeps_its_column() {
+        let text = "x = 1\nh = { é = 'hunter2', rate = '5' } # hunter2";
+        let part = text.find("rate").unwrap()..text.find(" }").unwrap();
+        let shown = location(text, "'5'").quoting(Some(part.clone())).excerpt().unwrap();
+        assert_eq!(shown.line, format!("{}rate = '5'", " ".repeat(21)));
+        assert_eq!(&shown.line[shown.span], "'5'");
+        assert_eq!(location(text, "'5'").excerpt(), None, "nobody said that it is harmless");
+        assert_eq!(location(text, "hunter2").quoting(Some(part)).excerpt(), None);
+        let lines = "on = [ # hunter2\n'x']";
+        assert_eq!(location(lines, "on").quoting(Some(0..lines.len())).excerpt(), None, "comments lie within");
+        let long = format!("hooks = '{}'", "x".repeat(WIDEST_QUOTED_LINE));
+        assert_eq!(location(&long, "hooks").quoting(Some(0..long.len())).excerpt(), None);
     }
 }

@@ -5,20 +5,23 @@ mod in_force;
 mod loading;
 mod refusals;
 mod rules;
+mod secrets;
 mod snapshots;
 
 use std::path::{Path, PathBuf};
 
-use super::find::Surroundings;
+use std::sync::Arc;
+
+use super::find::Environment;
 use super::load::load_in;
 use super::*;
 
-fn around() -> Surroundings {
-    Surroundings {
+fn environment() -> Environment {
+    Environment {
         home: Some("/home/ann".into()),
         path: Some("/usr/bin:/bin".into()),
         zone: Some(jiff::tz::TimeZone::UTC),
-        ..Surroundings::default()
+        ..Environment::default()
     }
 }
 
@@ -41,7 +44,7 @@ impl Folder {
     }
 
     fn load(&self) -> Result<Loaded, Faults> {
-        load_in(&self.path(), &around())
+        load_in(&self.path(), &environment())
     }
 
     /// The rendered faults, with the folder left out.

@@ -1,14 +1,44 @@
-//! Remedies for keys that are not known where they stand.
+//! Keys that are not known where they stand, and their remedies.
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{DEFAULTS, HOOK, REGISTRY, Section, TABLES, TOP, WATCH};
+use super::fault::Fault;
+use super::log::FaultLog;
+use super::merged::Merged;
+use super::names;
+use super::sections::{SECTIONS, Section, section, tables};
 use super::suggest::nearest;
-use super::walk::Item;
+use super::walk::TomlEntry;
 
-/// What to do about a key that `section` does not have; `title` is how messages call the table.
-pub(super) fn help(item: Item<'_>, section: &Section, title: &str) -> String {
-    let name = item.name();
+/// Reports every unknown key.
+pub(super) fn report(merged: &Merged<'_>, log: &FaultLog) {
+    for section in &SECTIONS {
+        let known: Vec<&str> = (section.keys)().iter().map(|key| key.name).collect();
+        let entries = merged.of(section.kind);
+        if section.names.is_none() {
+            let unknown = entries.values().filter(|entry| !known.contains(&entry.name()));
+            unknown.for_each(|entry| log.add(fault(*entry, section, section.kind)));
+            continue;
+        }
+        for entry in entries.values() {
+            let DeValue::Table(table) = entry.value.get_ref() else { continue };
+            for (key, value) in table.iter().filter(|(key, _)| !known.contains(&&**key.get_ref())) {
+                let unknown = TomlEntry { key, value, ..*entry };
+                log.add(fault(unknown, section, &names::title(section.kind, entry.name())));
+            }
+        }
+    }
+}
+
+/// `title` is how messages call the table.
+fn fault(entry: TomlEntry<'_>, section: &Section, title: &str) -> Fault {
+    let prefix = if title.is_empty() { String::new() } else { format!("{title}: ") };
+    let fault = Fault::error(format!("{prefix}unknown key {:?}", entry.name()));
+    fault.at(entry.key_location()).help(help(entry, section, title))
+}
+
+fn help(entry: TomlEntry<'_>, section: &Section, title: &str) -> String {
+    let name = entry.name();
     match name.to_ascii_lowercase().as_str() {
         "password" | "passwd" if section.has("password_file") => {
             return "write the password to a file of its own and name it with password_file".to_owned();
@@ -18,49 +48,47 @@ pub(super) fn help(item: Item<'_>, section: &Section, title: &str) -> String {
         }
         _ => {}
     }
-    let is_table = item.value.get_ref().is_table();
-    let is_top = section.header.is_empty();
-    let tables = TABLES.iter().map(|(name, _)| *name).filter(|_| is_top);
-    if let Some(near) = nearest(name, tables.clone()).filter(|_| is_table) {
+    let is_top = section.kind.is_empty();
+    let tables = tables().map(|table| table.kind).filter(|_| is_top);
+    if let Some(near) = nearest(name, tables.clone()).filter(|_| entry.value.get_ref().is_table()) {
         return format!("did you mean {near:?}?");
     }
     if let Some(place) = elsewhere(name) {
         return format!("it belongs {place}");
     }
-    if let Some(near) = nearest(name, section.keys().map(|key| key.name).chain(tables.clone())) {
+    let known: Vec<&str> = (section.keys)().iter().map(|key| key.name).chain(tables).collect();
+    if let Some(near) = nearest(name, known.iter().copied()) {
         return format!("did you mean {near:?}?");
     }
-    match item.value.get_ref() {
-        DeValue::Table(inside) if is_top => match owner(inside) {
+    match entry.value.get_ref() {
+        DeValue::Table(inner) if is_top => match owner(inner) {
             Some(kind) => format!("write [{kind}.{name}]"),
             None => "tables are [defaults], [watch.NAME], [hook.NAME] and [registry.\"HOST\"]".to_owned(),
         },
         DeValue::Table(_) => format!("a name with a dot in it is quoted, as in {}", quoted_example(title, name)),
-        _ => {
-            let known: Vec<&str> = section.keys().map(|key| key.name).chain(tables).collect();
-            format!("known keys are {}", known.join(", "))
-        }
+        _ => format!("known keys are {}", known.join(", ")),
     }
 }
 
 /// Where a key of this very name belongs, if not where it was found.
 fn elsewhere(name: &str) -> Option<String> {
-    if TOP.has(name) {
+    let has = |kind: &str| section(kind).is_some_and(|section| section.has(name));
+    if has("") {
         return Some("at the top of the file, above the first [table]".to_owned());
     }
-    if DEFAULTS.has(name) {
-        return Some(format!("into {} or a {}", DEFAULTS.header, WATCH.header));
+    if has("defaults") {
+        return Some("into [defaults] or a [watch.NAME]".to_owned());
     }
-    let owners: Vec<&str> =
-        [WATCH, HOOK, REGISTRY].iter().filter(|section| section.has(name)).map(|section| section.header).collect();
+    let named = tables().filter(|section| section.names.is_some() && section.has(name));
+    let owners: Vec<&str> = named.map(|section| section.header).collect();
     (!owners.is_empty()).then(|| format!("into a {}", owners.join(" or a ")))
 }
 
 /// The kind of table that has all these keys.
 fn owner(table: &DeTable<'_>) -> Option<&'static str> {
     let has_all = |section: &Section| table.keys().all(|key| section.has(key.get_ref()));
-    let mut named = TABLES.iter().filter(|(name, _)| *name != "defaults" && !table.is_empty());
-    named.find(|(_, section)| has_all(section)).map(|(name, _)| *name)
+    let found = tables().find(|section| section.kind != "defaults" && !table.is_empty() && has_all(section));
+    found.map(|section| section.kind)
 }
 
 /// `[registry."ghcr.io"]` for the key `io` in `registry "ghcr"`.

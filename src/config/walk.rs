@@ -1,178 +1,97 @@
-//! Walks over what the files say: takes keys out of tables, and reports what is wrong or left over.
+//! Walks over what the files say: entries, tables, and the fields of tables while they are read.
 //!
-//! *Invariant:* walking never stops at a fault. What is unusable is reported once and reads as absent; the config as a
-//! whole is then refused, so the value that takes its place is never used.
+//! *Invariant:* walking never stops at a fault. What is unusable is reported once and the default stays in its place;
+//! the config as a whole is then refused, so that default is never used.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
-use super::fault::{Fault, Level};
-use super::keys::Section;
-use super::source::{Place, Source};
-use super::unknown;
-
-/// Gathers the faults of all files.
-#[derive(Default)]
-pub(super) struct Report {
-    faults: RefCell<Vec<Fault>>,
-    /// Lines with a syntax error, as file and line: what was recovered from them says nothing.
-    broken: RefCell<HashSet<(usize, usize)>>,
-    torn: Cell<bool>,
-}
-
-impl Report {
-    pub(super) fn add(&self, fault: Fault) {
-        let broken = fault.place().is_some_and(|place| self.broken.borrow().contains(&(place.order().0, place.line())));
-        if !broken {
-            self.faults.borrow_mut().push(fault);
-        }
-    }
-
-    /// Adds a syntax error; what is missing from here on may stand in what could not be read.
-    pub(super) fn add_syntax(&self, fault: Fault) {
-        self.torn.set(true);
-        if let Some(place) = fault.place() {
-            let new = self.broken.borrow_mut().insert((place.order().0, place.line()));
-            if !new {
-                return;
-            }
-        }
-        self.faults.borrow_mut().push(fault);
-    }
-
-    /// Whether parts could not be read, so that nothing can be said of what is absent.
-    pub(super) fn is_torn(&self) -> bool {
-        self.torn.get()
-    }
-
-    /// Adds a fault about something that is absent; says nothing if it may stand in what could not be read.
-    pub(super) fn add_missing(&self, fault: Fault) {
-        if !self.is_torn() {
-            self.add(fault);
-        }
-    }
-
-    /// Whether nothing was refused so far.
-    pub(super) fn is_clean(&self) -> bool {
-        self.faults.borrow().iter().all(|fault| fault.level() == Level::Warning)
-    }
-
-    /// The faults in the order of the files: errors, and warnings.
-    pub(super) fn finish(self) -> (Vec<Fault>, Vec<Fault>) {
-        let mut faults = self.faults.into_inner();
-        faults.sort_by_key(|fault| fault.place().map(Place::order));
-        faults.into_iter().partition(|fault| fault.level() == Level::Error)
-    }
-}
+use super::fault::Fault;
+use super::key::Key;
+use super::log::FaultLog;
+use super::source::{Location, SourceFile};
 
 /// A key and its value in a file.
 #[derive(Clone, Copy)]
-pub(super) struct Item<'a> {
-    pub(super) source: &'a Arc<Source>,
+pub(super) struct TomlEntry<'a> {
+    pub(super) file: &'a Arc<SourceFile>,
     pub(super) key: &'a Spanned<DeString<'a>>,
     pub(super) value: &'a Spanned<DeValue<'a>>,
 }
 
-impl<'a> Item<'a> {
+impl<'a> TomlEntry<'a> {
     pub(super) fn name(&self) -> &'a str {
         self.key.get_ref()
     }
 
-    pub(super) fn place(&self) -> Place {
-        Place::new(self.source, self.value.span())
+    pub(super) fn key_location(&self) -> Location {
+        Location::new(self.file, self.key.span())
     }
 
-    pub(super) fn key_place(&self) -> Place {
-        Place::new(self.source, self.key.span())
-    }
-
-    /// The place of the character at byte `at` of the string value.
-    pub(super) fn character(&self, at: usize) -> Place {
-        let length = self.text().get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
-        self.part(at..at + length)
-    }
-
-    /// The place of a part of the string value.
-    pub(super) fn part(&self, part: Range<usize>) -> Place {
-        if part == (0..self.text().len()) {
-            return self.place();
-        }
-        place_in(self.source, self.value.span(), self.text(), part)
-    }
-
-    /// The place of the character at byte `at` of the key.
-    pub(super) fn key_character(&self, at: usize) -> Place {
+    /// The location of the character at byte `at` of the key.
+    pub(super) fn key_character(&self, at: usize) -> Location {
         let length = self.name().get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
-        place_in(self.source, self.key.span(), self.name(), at..at + length)
+        Location::new(self.file, part_of(self.file, self.key.span(), self.name(), at..at + length))
     }
 
-    /// A key of the table that is the value.
-    pub(super) fn key_of(&self, name: &str) -> Option<Item<'a>> {
+    /// An entry of the table that is the value.
+    pub(super) fn entry(&self, name: &str) -> Option<TomlEntry<'a>> {
         let DeValue::Table(table) = self.value.get_ref() else { return None };
         let (key, value) = table.get_key_value(name)?;
-        Some(Item { key, value, ..*self })
-    }
-
-    fn text(&self) -> &'a str {
-        self.value.get_ref().as_str().unwrap_or_default()
+        Some(TomlEntry { key, value, ..*self })
     }
 }
 
-/// The place of a part of `text`, which stands at `span`; all of it where escapes hide which part is meant.
-fn place_in(source: &Arc<Source>, span: Range<usize>, text: &str, part: Range<usize>) -> Place {
-    let written = source.text.get(span.clone()).unwrap_or_default();
+/// Where a part of `text`, which is written at `span`, stands; all of it where escapes hide which part is meant.
+fn part_of(file: &SourceFile, span: Range<usize>, text: &str, part: Range<usize>) -> Range<usize> {
+    let written = file.text.get(span.clone()).unwrap_or_default();
     let quoted = |quote: char| written.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) == Some(text);
     let first = match () {
         () if quoted('"') || quoted('\'') => span.start + 1,
         () if written == text => span.start,
-        () => return Place::new(source, span),
+        () => return span,
     };
-    Place::new(source, first + part.start..first + part.end)
+    first + part.start..first + part.end
 }
 
-/// A table of which each key is taken once; what is left over is unknown.
-pub(super) struct Table<'a, 'r> {
+/// A table with the keys that it can have.
+pub(super) struct TomlTable<'a, 't> {
     /// How messages call it: `watch "web"`; empty for the top of the files.
     title: String,
-    section: &'static Section,
-    items: BTreeMap<&'a str, Item<'a>>,
-    pub(super) report: &'r Report,
+    keys: &'t [Key],
+    entries: BTreeMap<&'a str, TomlEntry<'a>>,
+    pub(super) log: &'t FaultLog,
 }
 
-impl<'a, 'r> Table<'a, 'r> {
+impl<'a, 't> TomlTable<'a, 't> {
     pub(super) fn new(
         title: String,
-        section: &'static Section,
-        items: BTreeMap<&'a str, Item<'a>>,
-        report: &'r Report,
+        keys: &'t [Key],
+        entries: BTreeMap<&'a str, TomlEntry<'a>>,
+        log: &'t FaultLog,
     ) -> Self {
-        Self { title, section, items, report }
+        Self { title, keys, entries, log }
     }
 
-    /// The table that is the value of `item`; reports one that is not a table, with the remedy.
-    pub(super) fn of(title: String, section: &'static Section, item: Item<'a>, report: &'r Report) -> Option<Self> {
-        let DeValue::Table(table) = item.value.get_ref() else {
-            report.add(not_a_table(item, &title));
+    /// The table that is the value of `entry`; reports a value that is not a table.
+    pub(super) fn of(title: String, keys: &'t [Key], entry: TomlEntry<'a>, log: &'t FaultLog) -> Option<Self> {
+        let DeValue::Table(table) = entry.value.get_ref() else {
+            log.add(not_a_table(entry, &title));
             return None;
         };
-        let items = table.iter().map(|(key, value)| (&**key.get_ref(), Item { source: item.source, key, value }));
-        Some(Self::new(title, section, items.collect(), report))
+        let entries = table.iter().map(|(key, value)| (&**key.get_ref(), TomlEntry { file: entry.file, key, value }));
+        Some(Self::new(title, keys, entries.collect(), log))
     }
 
-    /// Takes a key out, whatever its value is.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Item<'a>> {
-        debug_assert!(self.section.has(key), "{key} is not among the keys of {}", self.section.header);
-        self.items.remove(key)
-    }
-
-    /// Looks at a key that is taken later.
-    pub(super) fn peek(&self, key: &'static str) -> Option<Item<'a>> {
-        self.items.get(key).copied()
+    /// The field of a known key, if it is present.
+    pub(super) fn field(&self, name: &str) -> Option<TomlField<'a, '_>> {
+        let entry = *self.entries.get(name)?;
+        let key = *self.keys.iter().find(|key| key.name == name)?;
+        Some(TomlField { key, entry, value: entry.value, table: self })
     }
 
     /// A message about a part of this table.
@@ -180,38 +99,95 @@ impl<'a, 'r> Table<'a, 'r> {
         let text = text.as_ref();
         if self.title.is_empty() { text.to_owned() } else { format!("{}: {text}", self.title) }
     }
+}
 
-    /// Reports a fault in this table.
-    pub(super) fn fault(&self, place: Place, text: impl AsRef<str>) {
-        self.report.add(Fault::error(self.says(text)).at(place));
+/// A known key of a table with its value, while it is read.
+#[derive(Clone, Copy)]
+pub(super) struct TomlField<'a, 't> {
+    pub(super) key: Key,
+    pub(super) entry: TomlEntry<'a>,
+    /// The value, or one of its elements.
+    pub(super) value: &'a Spanned<DeValue<'a>>,
+    pub(super) table: &'t TomlTable<'a, 't>,
+}
+
+impl<'a> TomlField<'a, '_> {
+    pub(super) fn location(&self) -> Location {
+        Location::new(self.entry.file, self.value.span()).quoting(self.quotable())
     }
 
-    /// Reports a fault in this table, with a remedy of its own.
-    pub(super) fn fault_with(&self, place: Place, text: impl AsRef<str>, help: impl Into<String>) {
-        self.report.add(Fault::error(self.says(text)).at(place).help(help));
+    pub(super) fn key_location(&self) -> Location {
+        self.entry.key_location().quoting(self.quotable())
     }
 
-    /// Reports the keys that nobody took.
-    pub(super) fn finish(self) {
-        for item in self.items.values() {
-            let help = unknown::help(*item, self.section, &self.title);
-            self.fault_with(item.key_place(), format!("unknown key {:?}", item.name()), help);
-        }
+    /// The location of a part of the string value.
+    pub(super) fn part(&self, part: Range<usize>) -> Location {
+        let (text, span) = (self.value.get_ref().as_str().unwrap_or_default(), self.value.span());
+        let span = if part == (0..text.len()) { span } else { part_of(self.entry.file, span, text, part) };
+        Location::new(self.entry.file, span).quoting(self.quotable())
+    }
+
+    /// The location of the character at byte `at` of the string value.
+    pub(super) fn character(&self, at: usize) -> Location {
+        let rest = self.value.get_ref().as_str().and_then(|text| text.get(at..)).unwrap_or_default();
+        self.part(at..at + rest.chars().next().map_or(1, char::len_utf8))
+    }
+
+    /// Key and value as they are written, if they are harmless. A comment cannot stand between them, except within a list
+    /// of several lines, and such a list is not quoted.
+    fn quotable(&self) -> Option<Range<usize>> {
+        let is_harmless = self.key.kind.is_harmless() && is_plain(self.entry.value.get_ref());
+        is_harmless.then(|| self.entry.key.span().start..self.entry.value.span().end)
+    }
+
+    pub(super) fn error(&self, text: impl AsRef<str>) -> Fault {
+        Fault::error(self.table.says(text)).at(self.location())
+    }
+
+    pub(super) fn warning(&self, text: impl AsRef<str>) -> Fault {
+        Fault::warning(self.table.says(text)).at(self.location())
+    }
+
+    /// How messages call the table with a part of it.
+    pub(super) fn says(&self, text: impl AsRef<str>) -> String {
+        self.table.says(text)
+    }
+
+    pub(super) fn report(&self, fault: Fault) {
+        self.table.log.add(fault);
+    }
+
+    pub(super) fn report_missing(&self, fault: Fault) {
+        self.table.log.add_missing(fault);
     }
 }
 
-/// That something is no table, and how one is written.
-pub(super) fn not_a_table(item: Item<'_>, title: &str) -> Fault {
-    let help = match item.name() {
+/// Whether a value can be quoted: numbers, and strings that neither assign a variable nor name a user or a URL.
+fn is_plain(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Table(_) => false,
+        DeValue::Array(values) => values.iter().all(|value| is_plain(value.get_ref())),
+        DeValue::String(text) => {
+            let is_cron_name = text.starts_with('@');
+            !text.contains('=') && !text.contains("://") && !text[usize::from(is_cron_name)..].contains('@')
+        }
+        _ => true,
+    }
+}
+
+/// Says that something is not a table, and how a table is written.
+pub(super) fn not_a_table(entry: TomlEntry<'_>, title: &str) -> Fault {
+    let help = match entry.name() {
         kind @ ("watch" | "hook") => format!("write [{kind}.NAME]"),
         "registry" => "write [registry.\"HOST\"]".to_owned(),
         name => format!("write {name} = {{ … }} or a [table]"),
     };
-    let found = type_of(item.value.get_ref());
-    Fault::error(format!("{title} must be a table, not {found}")).at(item.place()).help(help)
+    let found = type_of(entry.value.get_ref());
+    let fault = Fault::error(format!("{title} must be a table, not {found}"));
+    fault.at(Location::new(entry.file, entry.value.span())).help(help)
 }
 
-/// What a value is, for messages.
+/// What messages call the type of a value.
 pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",

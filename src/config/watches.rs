@@ -1,140 +1,239 @@
 //! `[defaults]` and `[watch.NAME]` → watches.
 //!
-//! *Invariant:* watches with the same schedule and zone share one [`Schedule`] (a cron pattern costs kilobytes), and
+//! *Invariant:* watches with the same schedule and zone share one [`Schedule`] (a cron pattern takes kilobytes), and
 //! watches with the same hooks, platform or policy share those.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use crate::domain::watch::Policy;
-use crate::domain::{Platform, Question, Reference, Schedule, Watch, WatchKey, schedule};
+use crate::domain::{Platform, Question, Reference, Schedule, Watch, WatchKey};
 
 use super::fault::Fault;
-use super::find::Surroundings;
+use super::find::Environment;
+use super::key::ValueKind;
+use super::log::FaultLog;
+use super::names;
+use super::pool::{NamedZone, Pool};
+use super::row::{Row, keys_of, put, read_rows};
+use super::show;
 use super::suggest::nearest;
-use super::values::{Text, Zero, about};
-use super::walk::{Item, Table};
-use super::{defaults, keys, names, zones};
+use super::values::Zero;
+use super::walk::{TomlEntry, TomlField, TomlTable};
 
-/// So many names are compared in search of suggestions; then a fault goes without.
-const COMPARISONS: usize = 1_000_000;
+/// What reading fills in: the settings of one watch, and what all watches share.
+pub(super) struct WatchReader {
+    draft: WatchDraft,
+    pool: Pool,
+}
 
-/// The watches, and which hooks they name.
-pub(super) struct Read {
+/// The settings of a watch, which start as a copy of those of `[defaults]`.
+#[derive(Clone)]
+struct WatchDraft {
+    image: Option<Reference>,
+    schedule: String,
+    zone: NamedZone,
+    /// The schedule of `[defaults]`, for watches that change neither schedule nor zone; `None` if it is faulty.
+    parsed: Option<Arc<Schedule>>,
+    jitter: Duration,
+    platform: Option<Platform>,
+    policy: Policy,
+    hooks: Arc<[Arc<str>]>,
+    enabled: bool,
+}
+
+fn default_watch(zone: TimeZone) -> WatchDraft {
+    WatchDraft {
+        image: None,
+        schedule: "15m".to_owned(),
+        zone: NamedZone { name: String::new(), zone },
+        parsed: None,
+        // A cron expression means what it says.
+        jitter: Duration::ZERO,
+        platform: None,
+        policy: Policy::default(),
+        hooks: Arc::new([]),
+        enabled: true,
+    }
+}
+
+/// The keys of a watch. `[defaults]` has all of them but the first.
+pub(super) static WATCH: [Row<WatchReader, Watch>; 10] = [
+    Row {
+        name: "image",
+        kind: ValueKind::Form("ghcr.io/acme/web:stable"),
+        about: "The tag, as people write it: nginx, nginx:1.27, ghcr.io/acme/web:stable, localhost:5000/team/app:v1.",
+        read: |reader, field| put(&mut reader.draft.image, read_image(field)),
+        show: |watch| show::text(&watch.key.question.reference()),
+    },
+    Row {
+        name: "schedule",
+        kind: ValueKind::Form("15m"),
+        about: "When to check: an interval, or a cron expression of five fields as in crontab(5), such as \"*/5 * * * *\" \
+                or \"@daily\".",
+        // What it means depends on the time zone, too: see `read_schedule`.
+        read: |reader, field| put(&mut reader.draft.schedule, field.text()),
+        show: |watch| show::text(&watch.schedule.to_string()),
+    },
+    Row {
+        name: "timezone",
+        kind: ValueKind::Form("Europe/Berlin"),
+        about: "The time zone of cron expressions.",
+        read: |reader, field| put(&mut reader.draft.zone, reader.pool.zone(field)),
+        show: |watch| show::text(watch.schedule.zone()?.iana_name()?),
+    },
+    Row {
+        name: "jitter",
+        kind: ValueKind::Duration,
+        about: "How far the due times of cron expressions are spread; intervals are spread by the watch's name anyway.",
+        read: |reader, field| put(&mut reader.draft.jitter, field.duration(Zero::Allowed)),
+        show: |watch| show::duration(watch.jitter),
+    },
+    Row {
+        name: "platform",
+        kind: ValueKind::Form("linux/arm64"),
+        about: "Only a move of this platform's manifest counts.",
+        read: |reader, field| {
+            let platform = read_platform(field).map(|platform| reader.pool.platform(platform));
+            put(&mut reader.draft.platform, platform);
+        },
+        show: |watch| show::text(&watch.key.question.platform.as_ref()?.to_string()),
+    },
+    Row {
+        name: "settle",
+        kind: ValueKind::Duration,
+        about: "How long a new digest must hold before it counts; \"3d\" gives a minimum age.",
+        read: |reader, field| put(&mut reader.draft.policy.settle, field.duration(Zero::Allowed)),
+        show: |watch| show::duration(watch.policy.settle),
+    },
+    Row {
+        name: "confirm_after",
+        kind: ValueKind::Duration,
+        about: "A digest that was replaced only recently is believed again if it is still there after this: mirrors may \
+                be stale.",
+        read: |reader, field| put(&mut reader.draft.policy.confirm_after, field.duration(Zero::Allowed)),
+        show: |watch| show::duration(watch.policy.confirm_after),
+    },
+    Row {
+        name: "absent_after",
+        kind: ValueKind::Duration,
+        about: "A tag counts as removed once it has been missing for this long.",
+        read: |reader, field| put(&mut reader.draft.policy.absent_after, field.duration(Zero::Allowed)),
+        show: |watch| show::duration(watch.policy.absent_after),
+    },
+    Row {
+        name: "hooks",
+        kind: ValueKind::Texts,
+        about: "The hooks that are run, by name.",
+        read: |reader, field| put(&mut reader.draft.hooks, reader.pool.hooks(field)),
+        show: |watch| show::texts(watch.hooks.iter()),
+    },
+    Row {
+        name: "enabled",
+        kind: ValueKind::Flag,
+        about: "Whether to check it by itself; false keeps a watch and its state.",
+        read: |reader, field| put(&mut reader.draft.enabled, field.flag()),
+        show: |watch| Some(watch.enabled.into()),
+    },
+];
+
+pub(super) struct FoundWatches {
     pub(super) watches: BTreeMap<Arc<str>, Arc<Watch>>,
-    pub(super) used: BTreeSet<Arc<str>>,
+    /// The hooks that they or `[defaults]` name.
+    pub(super) used_hooks: BTreeSet<Arc<str>>,
 }
 
 /// Reads the watches; `hooks` are the names of the hooks that are defined.
-pub(super) fn read<'a>(
-    watches: &BTreeMap<&'a str, Item<'a>>,
-    mut defaults: Table<'a, '_>,
+pub(super) fn read(
+    watches: &BTreeMap<&str, TomlEntry<'_>>,
+    defaults: &BTreeMap<&str, TomlEntry<'_>>,
     hooks: BTreeSet<Arc<str>>,
-    around: &Surroundings,
-) -> Read {
-    let report = defaults.report;
-    let zone = Zone { name: String::new(), zone: around.zone.clone().unwrap_or(TimeZone::UTC) };
-    let mut pool = Pool { hooks, ..Pool::default() };
-    let common = Settings::take(&mut defaults, &mut pool);
-    let base = Base { schedule: base_schedule(&common, &zone, &defaults, &mut pool), common, zone };
-    defaults.finish();
+    environment: &Environment,
+    log: &FaultLog,
+) -> FoundWatches {
+    let keys = keys_of(&WATCH);
+    let draft = default_watch(environment.zone.clone().unwrap_or(TimeZone::UTC));
+    let mut reader = WatchReader { draft, pool: Pool::new(hooks) };
+    reader.draft.parsed = reader.pool.parse(&reader.draft.schedule, &reader.draft.zone).ok();
+    let table = TomlTable::new("defaults".to_owned(), &keys[1..], defaults.clone(), log);
+    read_rows(&WATCH[1..], &mut reader, &table);
+    reader.draft.parsed = read_schedule(&mut reader, &table);
+    let base = reader.draft.clone();
     let mut found = BTreeMap::new();
-    for item in watches.values().copied() {
-        let is_named = names::check("watch", item, report);
-        let Some(mut table) = Table::of(format!("watch {:?}", item.name()), &keys::WATCH, item, report) else {
-            continue;
-        };
-        let watch = read_watch(item, &mut table, &base, &mut pool);
-        table.finish();
-        if let Some(watch) = watch.filter(|_| is_named) {
+    for entry in watches.values().copied() {
+        names::check("watch", entry, log);
+        let Some(table) = TomlTable::of(names::title("watch", entry.name()), &keys, entry, log) else { continue };
+        reader.draft = base.clone();
+        read_rows(&WATCH, &mut reader, &table);
+        if let Some(watch) = finish(entry, &table, &mut reader) {
             found.insert(Arc::clone(&watch.key.name), Arc::new(watch));
         }
     }
-    Read { watches: found, used: pool.used }
+    FoundWatches { watches: found, used_hooks: reader.pool.used }
 }
 
-fn read_watch<'a>(item: Item<'a>, table: &mut Table<'a, '_>, base: &Base<'a>, pool: &mut Pool) -> Option<Watch> {
-    let reference = read_image(item, table);
-    let own = Settings::take(table, pool);
-    let common = &base.common;
-    let schedule = own_schedule(&own, base, table, pool);
-    warn_of_what_only_cron_needs(&own, schedule.as_deref(), table);
-    let policy = Policy::default();
+fn finish(entry: TomlEntry<'_>, table: &TomlTable<'_, '_>, reader: &mut WatchReader) -> Option<Watch> {
+    if table.field("image").is_none() {
+        let fault = Fault::error(table.says("there is no image")).at(entry.key_location());
+        table.log.add_missing(fault.help("add for example image = \"ghcr.io/acme/web:stable\""));
+    }
+    let schedule = read_schedule(reader, table);
+    warn_of_what_only_cron_needs(schedule.as_deref(), table);
+    let draft = &reader.draft;
     Some(Watch {
         key: WatchKey {
-            name: Arc::from(item.name()),
-            question: Question::of(reference?, own.platform.or_else(|| common.platform.clone())),
+            name: Arc::from(entry.name()),
+            question: Question::of(draft.image.clone()?, draft.platform.clone()),
         },
         schedule: schedule?,
-        jitter: own.jitter.or(common.jitter).unwrap_or(defaults::JITTER),
-        policy: pool.policy(Policy {
-            settle: own.settle.or(common.settle).unwrap_or(policy.settle),
-            confirm_after: own.confirm_after.or(common.confirm_after).unwrap_or(policy.confirm_after),
-            absent_after: own.absent_after.or(common.absent_after).unwrap_or(policy.absent_after),
-        }),
-        hooks: own.hooks.or_else(|| common.hooks.clone()).unwrap_or_else(|| pool.share(Vec::new())),
-        enabled: own.enabled.or(common.enabled).unwrap_or(defaults::ENABLED),
+        jitter: draft.jitter,
+        policy: reader.pool.policy(draft.policy),
+        hooks: Arc::clone(&draft.hooks),
+        enabled: draft.enabled,
     })
 }
 
-fn read_image<'a>(watch: Item<'a>, table: &mut Table<'a, '_>) -> Option<Reference> {
-    let Some(image) = table.take("image") else {
-        let fault = Fault::error(table.says("there is no image")).at(watch.key_place());
-        table.report.add_missing(fault.help("add for example image = \"ghcr.io/acme/web:stable\""));
+/// The schedule of a table, whose meaning depends on two keys, each of which may stand in `[defaults]` instead.
+fn read_schedule(reader: &mut WatchReader, table: &TomlTable<'_, '_>) -> Option<Arc<Schedule>> {
+    let WatchReader { draft, pool } = reader;
+    // A field that is no string has been reported, and what stands in its place does no harm.
+    let own = |key: &str| table.field(key).filter(|field| field.value.get_ref().is_str());
+    match (own("schedule"), own("timezone")) {
+        (None, None) => draft.parsed.clone(),
+        // The schedule of [defaults] is faulty, and has been reported there.
+        (None, Some(_)) if draft.parsed.is_none() => None,
+        (Some(field), _) | (None, Some(field)) => pool.schedule(&draft.schedule, &draft.zone, &field),
+    }
+}
+
+fn warn_of_what_only_cron_needs(schedule: Option<&Schedule>, table: &TomlTable<'_, '_>) {
+    let Some(interval) = schedule.filter(|schedule| schedule.interval().is_some()) else { return };
+    for field in ["jitter", "timezone"].into_iter().filter_map(|key| table.field(key)) {
+        let key = field.key.name;
+        let text = format!("{key} has no effect on the interval \"{interval}\"; it is for cron expressions");
+        field.report(field.warning(text).at(field.key_location()));
+    }
+}
+
+fn read_image(field: &TomlField<'_, '_>) -> Option<Reference> {
+    if !field.value.get_ref().is_str() {
+        field.report(field.error("image must be a string").help("write for example image = \"nginx:1.27\""));
         return None;
-    };
-    let Some(text) = image.value.get_ref().as_str() else {
-        table.fault_with(image.place(), "image must be a string", "write for example image = \"nginx:1.27\"");
+    }
+    let text = field.text()?;
+    if text.split_once('@').is_some_and(|(_, digest)| !digest.contains(':') || digest.contains(['/', '@'])) {
+        // What stands before it may be a password.
+        field.refuse("image: a reference has no user");
         return None;
-    };
-    let fault = Reference::parse(text).map_err(|fault| {
-        // Such a text may hold a password.
-        let message = match text.split_once("://") {
-            Some((_, rest)) if rest.contains('@') => "image: a reference has no scheme and no user".to_owned(),
-            _ if text.is_empty() => format!("image: {fault}"),
-            _ => format!("image {text:?}: {fault}"),
-        };
-        table.fault(image.character(fault.at), message);
+    }
+    let fault = Reference::parse(text).map_err(|wrong| {
+        let message = if text.is_empty() { format!("image: {wrong}") } else { format!("image {text:?}: {wrong}") };
+        field.report(field.error(message).at(field.character(wrong.at)));
     });
     fault.ok()
-}
-
-/// The keys that `[defaults]` and watches have in common.
-struct Settings<'a> {
-    schedule: Option<Text<'a>>,
-    timezone: Option<Text<'a>>,
-    zone: Option<Zone>,
-    jitter: Option<Duration>,
-    jitter_at: Option<Item<'a>>,
-    platform: Option<Platform>,
-    settle: Option<Duration>,
-    confirm_after: Option<Duration>,
-    absent_after: Option<Duration>,
-    hooks: Option<Arc<[Arc<str>]>>,
-    enabled: Option<bool>,
-}
-
-impl<'a> Settings<'a> {
-    fn take(table: &mut Table<'a, '_>, pool: &mut Pool) -> Self {
-        let schedule = table.text("schedule");
-        let timezone = table.text("timezone");
-        Self {
-            schedule,
-            timezone,
-            zone: timezone.map(|text| pool.zone(text, table)),
-            jitter_at: table.peek("jitter"),
-            jitter: table.duration("jitter", Zero::Allowed),
-            platform: read_platform(table).map(|platform| pool.platform(platform)),
-            settle: table.duration("settle", Zero::Allowed),
-            confirm_after: table.duration("confirm_after", Zero::Allowed),
-            absent_after: table.duration("absent_after", Zero::Allowed),
-            hooks: table.texts("hooks").map(|hooks| pool.hooks(&hooks, table)),
-            enabled: table.flag("enabled"),
-        }
-    }
 }
 
 /// Architectures that images are built for.
@@ -143,166 +242,16 @@ const ARCHITECTURES: [&str; 14] = [
     "s390x", "wasm",
 ];
 
-fn read_platform(table: &mut Table<'_, '_>) -> Option<Platform> {
-    let item = table.peek("platform");
-    let platform = table.parsed("platform", Platform::parse)?;
+fn read_platform(field: &TomlField<'_, '_>) -> Option<Platform> {
+    let platform = field.parsed(Platform::parse)?;
     let text = platform.to_string();
     let architecture = text.split('/').nth(1).unwrap_or_default();
-    if let Some(item) = item.filter(|_| !ARCHITECTURES.contains(&architecture)) {
-        let message = table.says(format!("platform {text:?}: hardly any image is built for {architecture:?}"));
-        let fault = Fault::warning(message).at(item.place());
-        table.report.add(match nearest(architecture, ARCHITECTURES) {
+    if !ARCHITECTURES.contains(&architecture) {
+        let fault = field.warning(format!("platform {text:?}: hardly any image is built for {architecture:?}"));
+        field.report(match nearest(architecture, ARCHITECTURES) {
             Some(near) => fault.help(format!("did you mean {near:?}?")),
             None => fault.help(format!("usual are {}", ARCHITECTURES.join(", "))),
         });
     }
     Some(platform)
-}
-
-/// What holds for a watch that does not say otherwise.
-struct Base<'a> {
-    common: Settings<'a>,
-    schedule: Option<Arc<Schedule>>,
-    zone: Zone,
-}
-
-fn base_schedule(common: &Settings<'_>, host: &Zone, table: &Table<'_, '_>, pool: &mut Pool) -> Option<Arc<Schedule>> {
-    let text = common.schedule.map_or(defaults::SCHEDULE, |schedule| schedule.text);
-    pool.schedule(text, common.zone.as_ref().unwrap_or(host), common.schedule, table)
-}
-
-fn own_schedule(own: &Settings<'_>, base: &Base<'_>, table: &Table<'_, '_>, pool: &mut Pool) -> Option<Arc<Schedule>> {
-    // A schedule that was named and could not be read has been reported; the default in its place does no harm.
-    let Some(blame) = own.schedule.or(own.timezone) else { return base.schedule.clone() };
-    let text = own.schedule.or(base.common.schedule).map_or(defaults::SCHEDULE, |schedule| schedule.text);
-    let zone = own.zone.as_ref().or(base.common.zone.as_ref()).unwrap_or(&base.zone);
-    if own.schedule.is_none() && base.schedule.is_none() {
-        return None;
-    }
-    pool.schedule(text, zone, Some(blame), table)
-}
-
-fn warn_of_what_only_cron_needs(own: &Settings<'_>, schedule: Option<&Schedule>, table: &Table<'_, '_>) {
-    let Some(interval) = schedule.filter(|schedule| schedule.interval().is_some()) else { return };
-    let items = [("jitter", own.jitter_at), ("timezone", own.timezone.map(|text| text.item))];
-    for (key, item) in items.into_iter().filter_map(|(key, item)| Some((key, item?))) {
-        let text = format!("{key} has no effect on the interval \"{interval}\"; it is for cron expressions");
-        table.report.add(Fault::warning(table.says(text)).at(item.key_place()));
-    }
-}
-
-/// A time zone and the name it is known by; the host's has none.
-#[derive(Clone)]
-struct Zone {
-    name: String,
-    zone: TimeZone,
-}
-
-/// What watches share.
-#[derive(Default)]
-struct Pool {
-    hooks: BTreeSet<Arc<str>>,
-    used: BTreeSet<Arc<str>>,
-    lists: HashSet<Arc<[Arc<str>]>>,
-    policies: HashSet<Arc<Policy>>,
-    platforms: HashSet<Platform>,
-    zones: HashMap<String, TimeZone>,
-    schedules: HashMap<(String, String), Result<Arc<Schedule>, schedule::InvalidSchedule>>,
-    compared: usize,
-}
-
-impl Pool {
-    /// The zone of this name; one that does not exist is reported and read as UTC, so that the schedule is still read.
-    fn zone(&mut self, text: Text<'_>, table: &Table<'_, '_>) -> Zone {
-        let name = text.text.to_owned();
-        if let Some(zone) = self.zones.get(&name) {
-            return Zone { name, zone: zone.clone() };
-        }
-        match TimeZone::get(&name) {
-            Ok(zone) => {
-                self.zones.insert(name.clone(), zone.clone());
-                Zone { name, zone }
-            }
-            Err(_) => {
-                table.fault_with(text.item.place(), format!("timezone {name:?} is not known"), zones::help(&name));
-                Zone { name, zone: TimeZone::UTC }
-            }
-        }
-    }
-
-    fn schedule(
-        &mut self,
-        text: &str,
-        zone: &Zone,
-        blame: Option<Text<'_>>,
-        table: &Table<'_, '_>,
-    ) -> Option<Arc<Schedule>> {
-        let key = (text.trim().to_owned(), zone.name.clone());
-        let read = self.schedules.entry(key).or_insert_with(|| Schedule::parse(text, &zone.zone).map(Arc::new));
-        match (&*read, blame) {
-            (Ok(schedule), _) => return Some(Arc::clone(schedule)),
-            (Err(wrong), Some(blame)) if blame.text.trim() == text.trim() => {
-                table.fault(blame.item.part(wrong.at.clone()), about("schedule", wrong));
-            }
-            (Err(wrong), Some(blame)) => table.fault(blame.item.place(), about("schedule", wrong)),
-            (Err(wrong), None) => table.report.add(Fault::error(about("the default schedule", wrong))),
-        }
-        None
-    }
-
-    /// The list of these hooks; those that do not exist are reported.
-    fn hooks(&mut self, texts: &[Text<'_>], table: &Table<'_, '_>) -> Arc<[Arc<str>]> {
-        let mut list: Vec<Arc<str>> = Vec::with_capacity(texts.len());
-        for Text { text, item } in texts {
-            match self.hooks.get(*text) {
-                Some(hook) if list.contains(hook) => {
-                    table.fault(item.place(), format!("hook {text:?} is listed twice; remove one"));
-                }
-                Some(hook) => {
-                    self.used.insert(Arc::clone(hook));
-                    list.push(Arc::clone(hook));
-                }
-                None => self.report_unknown(text, *item, table),
-            }
-        }
-        self.share(list)
-    }
-
-    fn report_unknown(&mut self, name: &str, item: Item<'_>, table: &Table<'_, '_>) {
-        self.compared += self.hooks.len();
-        let names = self.hooks.iter().map(|hook| &**hook).filter(|_| self.compared <= COMPARISONS);
-        let near = nearest(name, names);
-        let help = match near {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("define it: [hook.{name}] with a command"),
-        };
-        let fault = Fault::error(table.says(format!("there is no hook {name:?}"))).at(item.place());
-        table.report.add_missing(fault.help(help));
-    }
-
-    fn policy(&mut self, policy: Policy) -> Arc<Policy> {
-        if let Some(shared) = self.policies.get(&policy) {
-            return Arc::clone(shared);
-        }
-        let shared = Arc::new(policy);
-        self.policies.insert(Arc::clone(&shared));
-        shared
-    }
-
-    fn platform(&mut self, platform: Platform) -> Platform {
-        if let Some(shared) = self.platforms.get(&platform) {
-            return shared.clone();
-        }
-        self.platforms.insert(platform.clone());
-        platform
-    }
-
-    fn share(&mut self, list: Vec<Arc<str>>) -> Arc<[Arc<str>]> {
-        if let Some(shared) = self.lists.get(list.as_slice()) {
-            return Arc::clone(shared);
-        }
-        let shared: Arc<[Arc<str>]> = list.into();
-        self.lists.insert(Arc::clone(&shared));
-        shared
-    }
 }

@@ -20,8 +20,8 @@ fn is_default(setting: &str) -> bool {
 }
 
 fn load_example(text: &str) -> Config {
-    let around = Surroundings { state_directory: Some("/var/lib/taghook".into()), ..around() };
-    load_in(&Folder::new(text, &[]).path(), &around).unwrap().config
+    let environment = Environment { state_directory: Some("/var/lib/taghook".into()), ..environment() };
+    load_in(&Folder::new(text, &[]).path(), &environment).unwrap().config
 }
 
 #[test]
@@ -50,48 +50,53 @@ fn the_example_has_every_key_and_no_other() {
         let table = if name.is_empty() { table } else { table[name].as_table().unwrap() };
         table.keys().cloned().collect()
     };
-    for (section, mut written) in [
-        (&keys::TOP, keys(["", ""])),
-        (&keys::DEFAULTS, keys(["defaults", ""])),
-        (&keys::RETENTION, keys(["retention", ""])),
-        (&keys::WATCH, [keys(["defaults", ""]), keys(["watch", "alpine"])].concat()),
-        (&keys::HOOK, keys(["hook", "announce"])),
-        (&keys::REGISTRY, keys(["registry", "registry.example.com:5000"])),
+    for (kind, mut written) in [
+        ("", keys(["", ""])),
+        ("defaults", keys(["defaults", ""])),
+        ("retention", keys(["retention", ""])),
+        ("watch", [keys(["defaults", ""]), keys(["watch", "alpine"])].concat()),
+        ("hook", keys(["hook", "announce"])),
+        ("registry", keys(["registry", "registry.example.com:5000"])),
     ] {
-        let tables = keys::TABLES.iter().map(|(name, _)| name.to_string()).filter(|_| section.header.is_empty());
-        let mut known: Vec<String> = section.keys().map(|key| key.name.to_owned()).chain(tables).collect();
+        let tables = sections::tables().map(|section| section.kind).filter(|_| kind.is_empty());
+        let known = known(kind).into_iter().map(|key| key.name).chain(tables);
+        let mut known: Vec<String> = known.map(str::to_owned).collect();
         known.sort();
         written.sort();
         written.dedup();
-        assert_eq!(written, known, "{}", section.header);
+        assert_eq!(written, known, "{kind}");
     }
+}
+
+/// The keys of a section.
+fn known(kind: &str) -> Vec<key::Key> {
+    (sections::section(kind).unwrap().keys)()
 }
 
 #[test]
 fn the_example_says_of_each_key_what_the_schema_says() {
     // Each key of the example, with the comment above it, by section.
-    let (mut section, mut comment, mut said) = (&keys::TOP, String::new(), Vec::new());
+    let (mut kind, mut comment, mut said) = ("", String::new(), Vec::new());
     for line in EXAMPLE.lines() {
         let is_setting = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase());
         match line.strip_prefix('#').unwrap_or(line) {
             "" => comment.clear(),
             header if header.starts_with('[') => {
-                let kind = header.trim_start_matches('[').split(['.', ']']).next().unwrap();
-                section = keys::TABLES.iter().find(|(name, _)| *name == kind).unwrap().1;
+                kind = header.trim_start_matches('[').split(['.', ']']).next().unwrap();
             }
             setting if is_setting(setting) => {
-                said.push((section.header, setting.split(' ').next().unwrap().to_owned(), comment.clone()));
+                said.push((kind, setting.split(' ').next().unwrap().to_owned(), comment.clone()));
             }
             text => comment.push_str(text),
         }
     }
     let mut wrong = Vec::new();
-    for section in [&keys::TOP, &keys::DEFAULTS, &keys::HOOK, &keys::REGISTRY] {
-        for key in section.keys() {
-            let found = said.iter().find(|(header, name, _)| *header == section.header && name == key.name);
+    for kind in ["", "defaults", "hook", "registry"] {
+        for key in known(kind) {
+            let found = said.iter().find(|(section, name, _)| *section == kind && name == key.name);
             let comment = found.map_or("", |(_, _, comment)| comment.trim());
             if !comment.contains(key.about) {
-                wrong.push(format!("{} {}: {:?} is not in {comment:?}", section.header, key.name, key.about));
+                wrong.push(format!("[{kind}] {}: {:?} is not in {comment:?}", key.name, key.about));
             }
         }
     }

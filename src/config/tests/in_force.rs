@@ -4,11 +4,11 @@ use super::effective::tables;
 use super::load::load_with;
 use super::*;
 
-fn shown(folder: &Folder) -> Vec<Table> {
-    load_with(&folder.path(), &around(), tables).unwrap().1
+fn shown(folder: &Folder) -> Vec<ShownTable> {
+    load_with(&folder.path(), &environment(), tables).unwrap().1
 }
 
-fn setting<'t>(tables: &'t [Table], header: &str, key: &str) -> &'t Setting {
+fn setting<'t>(tables: &'t [ShownTable], header: &str, key: &str) -> &'t Setting {
     let table = tables.iter().find(|table| table.header() == header).unwrap();
     table.settings.iter().find(|setting| setting.key == key).unwrap()
 }
@@ -48,10 +48,10 @@ fn every_key_is_shown_where_it_is_set() {
         &[],
     );
     let tables = shown(&folder);
-    for (kind, section) in keys::TABLES.into_iter().chain([("", &keys::TOP)]).filter(|(kind, _)| *kind != "defaults") {
-        let found = tables.iter().filter(|table| table.kind == kind).flat_map(|table| &table.settings);
+    for section in sections::SECTIONS.iter().filter(|section| section.kind != "defaults") {
+        let found = tables.iter().filter(|table| table.kind == section.kind).flat_map(|table| &table.settings);
         let found: std::collections::BTreeSet<&str> = found.map(|setting| setting.key).collect();
-        assert_eq!(found, section.keys().map(|key| key.name).collect(), "{kind}");
+        assert_eq!(found, (section.keys)().iter().map(|key| key.name).collect(), "{}", section.kind);
     }
 }
 
@@ -69,8 +69,8 @@ fn root_is_warned_of_what_anyone_may_write() {
     )
     .unwrap();
     let warnings = |is_root: bool| -> Vec<String> {
-        let around = Surroundings { is_root, ..around() };
-        let loaded = load_in(&folder.path(), &around).unwrap();
+        let environment = Environment { is_root, ..environment() };
+        let loaded = load_in(&folder.path(), &environment).unwrap();
         let said = loaded.warnings.iter().map(|fault| fault.to_string().replace(&format!("{}/", dir.display()), ""));
         said.collect()
     };
@@ -105,7 +105,7 @@ fn root_is_warned_of_a_script_in_a_folder_that_anyone_may_write() {
     std::fs::write(folder.path(), config).unwrap();
     let warnings = |mode: u32| -> Vec<String> {
         std::fs::set_permissions(&scripts, std::fs::Permissions::from_mode(mode)).unwrap();
-        let loaded = load_in(&folder.path(), &Surroundings { is_root: true, ..around() }).unwrap();
+        let loaded = load_in(&folder.path(), &Environment { is_root: true, ..environment() }).unwrap();
         loaded
             .warnings
             .iter()

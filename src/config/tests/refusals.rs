@@ -12,38 +12,32 @@ fn refused(config: &str, expected: &str) {
 #[test]
 fn several_syntax_errors_are_told_in_one_pass() {
     refused(
-        "state = \"/x\nsocket = /y\n[watch.a]\nimage = \"nginx\"\nimage = \"redis\"\n",
+        "[watch.a]\nimage = \"nginx\"\nimage = \"redis\"\n[watch.b]\nimage = \"/x\nplatform = /y\n",
         r#"
-error: this is not TOML: this string has no closing quote
- --> config.toml:1:12
-  |
-1 | state = "/x
-  |            ^
-  |
-  = help: end it with "
-
-error: this is not TOML: text must stand in quotes
- --> config.toml:2:10
-  |
-2 | socket = /y
-  |          ^^
-  |
-  = help: write socket = "/y"
-
 error: image is set twice
- --> config.toml:5:1
-  |
-5 | image = "redis"
-  | ^^^^^ defined again here
-  |
- ::: config.toml:4:1
-  |
-4 | image = "nginx"
-  | ----- first defined here
-  |
+ --> config.toml:3:1
+  = note: first defined at config.toml:2:1
   = help: remove one of the two
+
+error: this is not TOML: invalid basic string, expected `"`
+ --> config.toml:5:12
+  = help: a quote or a bracket may be missing, here or above; text stands in quotes, as in KEY = "text"
+
+error: this is not TOML: string values must be quoted, expected literal string
+ --> config.toml:6:12
+  = help: a quote or a bracket may be missing, here or above; text stands in quotes, as in KEY = "text"
 "#,
     );
+}
+
+#[test]
+fn after_a_syntax_error_nothing_else_is_said_of_the_file() {
+    let config = "x = 1\n[watch.a]\nimage = \"nginx\ncolour = 1\n[watch.a]\nimage = 7\n";
+    let faults = Folder::new(config, &[("a.toml", "y = 1\n")]).load().unwrap_err();
+    let messages: Vec<&str> = faults.iter().map(Fault::message).collect();
+    assert_eq!(messages[0], "unknown key \"x\"", "it stands above");
+    assert!(messages[1].starts_with("this is not TOML: "), "{messages:?}");
+    assert_eq!(messages[2..], ["unknown key \"y\""], "it stands in another file");
 }
 
 #[test]
@@ -53,18 +47,10 @@ fn an_unknown_key_names_the_one_that_was_meant() {
         r#"
 error: watch "web": unknown key "shedule"
  --> config.toml:3:1
-  |
-3 | shedule = "***"
-  | ^^^^^^^
-  |
   = help: did you mean "schedule"?
 
 error: watch "web": unknown key "colour"
  --> config.toml:4:1
-  |
-4 | colour = ***
-  | ^^^^^^
-  |
   = help: known keys are image, schedule, timezone, jitter, platform, settle, confirm_after, absent_after, hooks, enabled
 "#,
     );
@@ -101,10 +87,6 @@ error: watch "web": hooks must be a list of strings, not an integer
 
 error: hook must be a table, not a list
  --> config.toml:6:1
-  |
-6 | [[hook]]
-  | ^^^^^^^^
-  |
   = help: write [hook.NAME]
 "#,
     );
@@ -176,10 +158,6 @@ error: watch "y": image "ghcr.io/A": a repository name is lower case; write `a`
 
 error: watch "z": there is no image
  --> config.toml:7:8
-  |
-7 | [watch.z]
-  |        ^
-  |
   = help: add for example image = "ghcr.io/acme/web:stable"
 "#,
     );
@@ -217,29 +195,39 @@ fn a_name_that_is_defined_twice_names_both_places() {
     );
     let expected = r#"error: state is set twice
  --> conf.d/a.toml:1:1
-  |
-1 | state = "/b"
-  | ^^^^^ defined again here
-  |
- ::: config.toml:1:1
-  |
-1 | state = "/a"
-  | ----- first defined here
+  = note: first defined at config.toml:1:1
+  = help: remove one of the two
 
 error: watch "web" is defined twice
  --> conf.d/a.toml:2:8
-  |
-2 | [watch.web]
-  |        ^^^ defined again here
-  |
- ::: config.toml:2:8
-  |
-2 | [watch.web]
-  |        --- first defined here"#;
+  = note: first defined at config.toml:2:8
+  = help: remove one of the two"#;
     assert_eq!(folder.faults(), expected, "got:\n{}", folder.faults());
     let faults = folder.load().unwrap_err();
-    let first = faults.iter().nth(1).unwrap();
+    let first = &faults[1];
     assert_eq!((first.line(), first.column(), first.first_defined().unwrap().1), (Some(2), Some(8), 2));
+}
+
+#[test]
+fn a_name_that_is_defined_twice_in_one_file_names_both_places() {
+    for (config, message, again, first) in [
+        (
+            "[watch.web]\nimage = 'a'\n[hook.h]\ncommand = 'b'\n[watch.\"web\"]",
+            "watch \"web\" is defined twice",
+            (5, 8),
+            1,
+        ),
+        ("\n[watch.web]\nimage = 'a'\nsettle = '1s'\n\"image\" = 'b'", "image is set twice", (5, 1), 3),
+        ("state = 'a'\nsocket = 'b'\nstate = 'c'\nstate = 'd'", "state is set twice", (3, 1), 1),
+        ("[defaults]\nsettle = '1s'\nsettle = '2s'", "defaults: settle is set twice", (3, 1), 2),
+        ("[hook.h]\ncommand = 'x'\nenv = { A = '1', B = '2', A = '3' }", "A is set twice", (3, 27), 3),
+        ("[[hook]]\n[hook.h]\ncommand = 'x'\n[watch]\n[registry]\n[watch]", "watch is set twice", (6, 2), 4),
+    ] {
+        let faults = Folder::new(config, &[]).load().unwrap_err();
+        let fault = faults.iter().find(|fault| fault.message() == message).unwrap_or_else(|| panic!("{faults}"));
+        assert_eq!((fault.line(), fault.column()), (Some(again.0), Some(again.1)), "{config}");
+        assert_eq!(fault.first_defined().map(|(_, line)| line), Some(first), "{config}");
+    }
 }
 
 #[test]

@@ -126,7 +126,8 @@ fn no_secret_is_shown() {
 #[test]
 fn what_may_stand_in_an_unreadable_part_is_not_called_missing() {
     let config = "[watch.a]\nhooks = [\"h\"]\nimage = \"nginx\n";
-    assert_eq!(messages(config), ["3:15 this is not TOML: this string has no closing quote; end it with \""]);
+    let found = messages(config);
+    assert!(found.len() == 1 && found[0].starts_with("3:15 this is not TOML: "), "{found:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The files as they are: which there are, and their text.
+//! The files of a config: which there are, and their text.
 //!
-//! *Invariant:* nothing that stands in the place of a file makes this wait, or fill the memory.
+//! *Invariant:* nothing that is found in place of a file makes this wait, or fill the memory.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -9,27 +9,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::find::Surroundings;
-use super::source::{Place, Source};
+use super::find::Environment;
+use super::log::FaultLog;
+use super::source::{Location, SourceFile};
 use super::trust;
-use super::walk::Report;
 
-/// No config is larger: 100,000 watches fit in.
-const LARGEST: u64 = 16 << 20;
+/// The largest file in bytes: 100,000 watches fit in.
+const LARGEST_FILE: u64 = 16 << 20;
 
-/// Reads the file at `path` and the fragments beside it; what cannot be read is reported.
-pub(super) fn read_all(path: &Path, around: &Surroundings, report: &Report) -> Vec<Arc<Source>> {
+/// Reads the file at `path` and the fragments beside it, and reports what cannot be read.
+pub(super) fn read_all(path: &Path, environment: &Environment, log: &FaultLog) -> Vec<Arc<SourceFile>> {
     let fragments = list_fragments(path).unwrap_or_else(|fault| {
-        report.add_syntax(fault);
+        log.add_incomplete(fault);
         Vec::new()
     });
     let paths = std::iter::once((path.to_owned(), true)).chain(fragments.into_iter().map(|path| (path, false)));
     let folders = [path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))];
     for folder in folders.iter().map(|folder| folder.to_path_buf()).chain([path.with_file_name("conf.d")]) {
-        // In a folder with the sticky bit, as in /tmp, nobody replaces what is another's.
+        // In a folder with the sticky bit, such as /tmp, nobody can replace the files of others.
         let found = fs::metadata(&folder).ok().filter(|found| found.is_dir() && found.mode() & 0o1000 == 0);
-        if let Some(fault) = found.and_then(|found| trust::fault_of("the folder ", &folder, &found, around)) {
-            report.add(fault);
+        if let Some(fault) = found.and_then(|found| trust::fault_of("the folder ", &folder, &found, environment)) {
+            log.add(fault);
         }
     }
     let mut sources = Vec::new();
@@ -37,25 +37,26 @@ pub(super) fn read_all(path: &Path, around: &Surroundings, report: &Report) -> V
         match read(&path, order, is_main) {
             Ok(source) => {
                 let found = fs::metadata(&path).ok().filter(Metadata::is_file);
-                if let Some(fault) = found.and_then(|found| trust::fault_of("the config ", &path, &found, around)) {
-                    report.add(fault);
+                if let Some(fault) = found.and_then(|found| trust::fault_of("the config ", &path, &found, environment))
+                {
+                    log.add(fault);
                 }
                 sources.push(Arc::new(source));
             }
-            Err(fault) => report.add_syntax(fault),
+            Err(fault) => log.add_incomplete(fault),
         }
     }
     sources
 }
 
-/// When the file or one of its fragments was last edited, or one was added or removed, as far as that can be seen.
-pub fn edited(path: &Path) -> Option<std::time::SystemTime> {
+/// When the file or one of its fragments was last changed, or one was added or removed, as far as that can be seen.
+pub fn last_modified(path: &Path) -> Option<std::time::SystemTime> {
     let fragments = list_fragments(path).unwrap_or_default();
     let looked_at = [path.to_owned(), path.with_file_name("conf.d")].into_iter().chain(fragments);
     looked_at.filter_map(|path| fs::metadata(path).ok()?.modified().ok()).max()
 }
 
-/// `conf.d/*.toml` beside the file, sorted by name; hidden files are editors' and are left out.
+/// `conf.d/*.toml` beside the file, sorted by name, without hidden files, which editors make.
 fn list_fragments(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     let folder = path.with_file_name("conf.d");
     let entries = match fs::read_dir(&folder) {
@@ -78,34 +79,34 @@ fn list_fragments(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     Ok(paths)
 }
 
-fn read(path: &Path, order: usize, is_main: bool) -> Result<Source, Fault> {
+fn read(path: &Path, order: usize, is_main: bool) -> Result<SourceFile, Fault> {
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if metadata.is_dir() {
         let fault = Fault::error(format!("{} is a directory, not a config file", path.display()));
         return Err(fault.help(format!("name the file, for example {}", path.join("config.toml").display())));
     }
-    // The file that was asked for may be a pipe (`--config <(…)`); a fragment that is one would only hang.
+    // The main file may be a pipe (`--config <(…)`); reading a fragment that is one would hang.
     if !is_main && !metadata.is_file() {
         return Err(Fault::error(format!("{} is not a regular file; remove it", path.display())));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > LARGEST {
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > LARGEST_FILE {
         return Err(Fault::error(format!("{} is larger than 16 MiB; it is probably not a config", path.display())));
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, order, &error))?;
     // A byte order mark, which editors hide, would count as a column.
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    Ok(Source::new(path, order, text))
+    Ok(SourceFile::new(path, order, text))
 }
 
 fn not_utf8(path: &Path, order: usize, error: &std::string::FromUtf8Error) -> Fault {
     let at = error.utf8_error().valid_up_to();
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-    let source = Arc::new(Source::new(path, order, text));
+    let source = Arc::new(SourceFile::new(path, order, text));
     Fault::error("the file is not UTF-8; save it in that encoding")
-        .at(Place::new(&source, at..at + char::REPLACEMENT_CHARACTER.len_utf8()))
+        .at(Location::new(&source, at..at + char::REPLACEMENT_CHARACTER.len_utf8()))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Fault {
@@ -122,7 +123,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
     }
 }
 
-/// Mode and owner of a file or of the first folder above it that can be looked at.
+/// Mode and owner of a file, or of the first folder above it that we can look at.
 fn mode(path: &Path) -> String {
     path.ancestors()
         .find_map(|above| Some((above, fs::metadata(above).ok()?)))

@@ -1,0 +1,98 @@
+//! The keys at the top of the files: where the agent keeps its state and where it listens.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::fault::Fault;
+use super::find::Environment;
+use super::key::ValueKind;
+use super::log::FaultLog;
+use super::model::Config;
+use super::retention::default_retention;
+use super::row::{Row, keys_of, put, read_rows};
+use super::show;
+use super::values::Zero;
+use super::walk::{TomlEntry, TomlField, TomlTable};
+
+fn default_config() -> Config {
+    Config {
+        // Depends on the environment, and is set after reading.
+        state: PathBuf::new(),
+        socket: None,
+        listen: None,
+        shutdown_grace: Duration::from_secs(30),
+        retention: default_retention(),
+        watches: BTreeMap::new(),
+        hooks: BTreeMap::new(),
+        registries: BTreeMap::new(),
+    }
+}
+
+pub(super) static TOP: [Row<Config, Config>; 4] = [
+    Row {
+        name: "state",
+        kind: ValueKind::Path,
+        about: "Where the state is kept.",
+        read: |config, field| put(&mut config.state, field.path()),
+        show: |config| show::path(&config.state),
+    },
+    Row {
+        name: "socket",
+        kind: ValueKind::Path,
+        about: "The control socket.",
+        read: |config, field| put(&mut config.socket, field.path()),
+        show: |config| config.socket.as_deref().and_then(show::path),
+    },
+    Row {
+        name: "listen",
+        kind: ValueKind::Form("127.0.0.1:9464"),
+        about: "An address and a port for metrics, health and status over HTTP; whoever can reach it may read them.",
+        read: |config, field| put(&mut config.listen, read_listen(field)),
+        show: |config| show::text(&config.listen?.to_string()),
+    },
+    Row {
+        name: "shutdown_grace",
+        kind: ValueKind::Duration,
+        about: "How long running hooks may go on when the agent stops; then they are ended, and run again after the next \
+                start.",
+        read: |config, field| put(&mut config.shutdown_grace, field.duration(Zero::Allowed)),
+        show: |config| show::duration(config.shutdown_grace),
+    },
+];
+
+/// A config with the keys at the top; the tables are still at their defaults.
+pub(super) fn read(
+    path: &Path,
+    entries: &BTreeMap<&str, TomlEntry<'_>>,
+    environment: &Environment,
+    log: &FaultLog,
+) -> Config {
+    let keys = keys_of(&TOP);
+    let mut config = default_config();
+    read_rows(&TOP, &mut config, &TomlTable::new(String::new(), &keys, entries.clone(), log));
+    if config.state.as_os_str().is_empty() {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        put(&mut config.state, environment.state(&absolute));
+    }
+    if config.state.as_os_str().is_empty() {
+        let fault = Fault::error("there is no place for the state: $STATE_DIRECTORY and $HOME are not set");
+        log.add_missing(fault.help("write state = \"/path\" into the config"));
+    }
+    config
+}
+
+fn read_listen(field: &TomlField<'_, '_>) -> Option<SocketAddr> {
+    let read = |text: &str| {
+        let wrong = |_| format!("{text:?} is not an address with a port; write for example \"127.0.0.1:9464\"");
+        text.parse::<SocketAddr>().map_err(wrong)
+    };
+    let address = field.parsed(read)?;
+    if !address.ip().to_canonical().is_loopback() {
+        let fault = field.warning(format!("listen \"{address}\" can be reached from outside, without a password"));
+        let help = "names of images and hooks can be read there; use \"127.0.0.1:PORT\", or see to it with a firewall";
+        field.report(fault.help(help));
+    }
+    Some(address)
+}
