@@ -24,7 +24,7 @@ use crate::control::wire::ConfigStatus;
 use crate::store::{self, Lock, Store};
 
 /// Added to the grace of the hooks in what systemd is told that a stop may take: to kill the last hook and to save records.
-const TO_END: Duration = Duration::from_secs(30);
+const STOP_ALLOWANCE: Duration = Duration::from_secs(30);
 
 /// How often to check that the state directory is still ours. What is written to a deleted file is lost.
 const LOOK_AFTER_STATE: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ pub async fn run(
     }
     let mut running = Running::start(parts, path, reload, doors, Supervisor { tell, watchdog: alive });
     let ended = running.until(stop, &store, &lock).await;
-    tell(Sign::Stopping(current.borrow().shutdown_grace + TO_END));
+    tell(Sign::Stopping(current.borrow().shutdown_grace + STOP_ALLOWANCE));
     info!("stopping");
     failpoint::step("stop: asked");
     // From now on, others wait for us to end instead of connecting to a socket that no longer answers.

@@ -12,7 +12,7 @@ use crate::domain::{Failure, Watch};
 use crate::store::WriteFailure;
 
 /// A check counts as late only after this long: it may have to wait for its registry's gate.
-const LATE: SignedDuration = SignedDuration::from_mins(10);
+const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// Reasons that a probe lists; more are counted.
 const REASONS: usize = 10;
@@ -84,7 +84,7 @@ fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> 
 
 /// Whether what was due then should have happened by now.
 fn is_late(due: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(due) > LATE
+    now.duration_since(due) > OVERDUE_AFTER
 }
 
 /// The findings as JSON, each with its `message`.
