@@ -1,10 +1,10 @@
-//! `WWW-Authenticate`: what a registry wants to see before it answers.
+//! `WWW-Authenticate`: what a registry demands before it answers (RFC 9110, section 11).
 
 use http_auth::{ChallengeParser, ChallengeRef};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// All that a response's challenges offer, the first of each scheme.
+/// The challenges of a response, the first of each scheme.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Challenges {
     /// A token from a token endpoint.
@@ -13,22 +13,22 @@ pub(super) struct Challenges {
     pub(super) basic: bool,
 }
 
-/// Where a token is had, and for what.
+/// Where a token comes from, and what it is for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bearer {
     /// The token endpoint, perhaps relative to who answered.
     pub(super) realm: Url,
-    /// The service's name for itself, to be repeated to the token endpoint.
+    /// The service's name, to be repeated to the token endpoint.
     pub(super) service: Option<String>,
-    /// The repository that it names, where it names exactly one.
+    /// The repository that the scope names, if it names exactly one.
     pub(super) repository: Option<String>,
 }
 
-/// The longest parameter that is read: it is sent on, and the realm's host stands in messages.
+/// The longest parameter that is read: it is sent on, and the realm's host appears in messages.
 const LONGEST: usize = 2048;
 
 impl Challenges {
-    /// Reads every `WWW-Authenticate` header; what cannot be read is skipped. `asked` is who answered.
+    /// Reads every `WWW-Authenticate` header and skips what cannot be read. `asked` is the URL that answered.
     pub(super) fn read(headers: &HeaderMap, asked: &Url) -> Self {
         let mut found = Self::default();
         for value in headers.get_all(WWW_AUTHENTICATE) {
@@ -64,13 +64,13 @@ impl Bearer {
         Some(Self { realm, service: parameter("service"), repository })
     }
 
-    /// The one scope to ask for: several in one request are misread by some servers, and some challenges have none.
+    /// The one scope to ask for. Some servers misread several in one request, and some challenges have none.
     pub(super) fn scope(&self, name: &str) -> String {
         format!("repository:{}:pull", self.repository.as_deref().unwrap_or(name))
     }
 }
 
-/// The name in `repository:NAME:ACTIONS`; `None` for anything else, also for several scopes.
+/// The name in `repository:NAME:ACTIONS`; `None` for anything else, and for several scopes.
 fn repository_of(scope: &str) -> Option<&str> {
     let (name, _actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
     (!name.is_empty() && !scope.contains(char::is_whitespace)).then_some(name)

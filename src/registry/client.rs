@@ -1,4 +1,4 @@
-//! What is asked, and what the answer means: the check as a straight line.
+//! The client of one registry: what is asked, and what the answer means. A check reads as a straight line.
 //!
 //! *Invariant:* an unchanged tag costs exactly one request, and nothing is ever asked after a 429.
 
@@ -11,30 +11,31 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use tracing::debug;
 
-use super::manifest::{self, Index, Kind, MediaType};
+use super::error::Error;
+use super::manifest::{self, ContentKind, Index, MediaType};
+use super::options::Options;
 use super::session::Session;
 use super::transport::{Response, Tally};
-use super::{Error, Options};
 use crate::domain::{Answer, Digest, Platform, Question, Repository, Select, Sighting};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// How deep an index may lie within an index, and how many of them one check may read.
+/// How deep an index may be nested, and how many indexes one check may read.
 const DEEPEST: u8 = 3;
 const MOST_INDEXES: u8 = 8;
 
-/// The client of one registry: its connections, its tokens, and what was learnt about its ways.
+/// The client of one registry: its connections, its tokens, and what was learnt about its manners.
 pub struct Client {
     session: Session,
-    /// `HEAD` does not tell what `GET` does.
+    /// `HEAD` does not tell what `GET` tells.
     needs_get: AtomicBool,
-    /// `HEAD` has told the truth once, so that its "no" needs no second opinion.
+    /// `HEAD` was right once, so that its "not found" needs no second opinion.
     head_is_honest: AtomicBool,
     second_opinions: Mutex<Budget>,
 }
 
-/// How often `GET` may be asked whether `HEAD` is right to say "no": a registry of nothing but refusals is not asked
-/// everything twice for ever.
+/// The budget for asking by `GET` whether a "not found" of `HEAD` is right: a registry that refuses everything must not be
+/// asked everything twice for ever.
 struct Budget {
     left: u32,
     since: Instant,
@@ -49,37 +50,36 @@ impl Budget {
     }
 }
 
-/// What a question came to, and how many requests it has cost (for the gate's rate).
+/// A result, and how many requests it took, which the gate's token bucket is charged for.
 #[derive(Debug)]
-pub struct Asked<T> {
-    /// The answer, or why there is none.
+pub struct Counted<T> {
     pub result: Result<T, Error>,
-    /// Requests made, those for tokens and after redirects among them.
+    /// Including those for tokens and after redirects.
     pub requests: u32,
 }
 
-/// A manifest that is there.
-struct Found {
+/// A manifest that exists.
+struct Manifest {
     digest: Digest,
     media_type: MediaType,
-    /// Its bytes, where they had to be read.
+    /// Its bytes, if they had to be read.
     body: Option<Vec<u8>>,
 }
 
 /// What `HEAD` told.
 enum Head {
-    Found(Found),
-    /// Not there, or not for us.
-    No(Result<Option<Found>, Error>),
-    /// Nothing: it is not supported, or there is no digest.
+    Found(Manifest),
+    /// Not there, or hidden from us.
+    No(Result<Option<Manifest>, Error>),
+    /// Nothing: it is not supported, or it names no digest.
     Silent,
 }
 
-/// The best child for a platform so far: how far from it, which, and what.
-type Candidate = Option<(u8, Digest, MediaType)>;
+/// The best child for a platform so far: its distance, digest and media type.
+type BestChild = Option<(u8, Digest, MediaType)>;
 
 impl Client {
-    /// A client for a registry by its canonical name. Nothing is asked yet.
+    /// A client for a registry by its canonical name. This asks nothing yet.
     pub fn new(registry: &str, options: &Options) -> Result<Self, Error> {
         Ok(Self {
             session: Session::new(registry, options)?,
@@ -89,28 +89,28 @@ impl Client {
         })
     }
 
-    /// How many requests the registry last said were left, if it says so.
+    /// `RateLimit-Remaining`, as the registry last told it.
     pub fn remaining(&self) -> Option<u64> {
         self.session.remaining()
     }
 
-    /// Lets an hour pass for the tokens, and for the files of certificates.
+    /// Ages tokens and files of certificates by an hour.
     #[cfg(test)]
     pub(super) fn age(&self) {
         self.session.age();
     }
 
-    /// Asks what a tag points at, once.
+    /// Asks once what a tag points at.
     ///
     /// `known` is what is recorded: while the tag's digest is the same, a platform's child needs no second request.
-    pub async fn check(&self, question: &Question, known: Option<&Sighting>) -> Asked<Answer> {
+    pub async fn check(&self, question: &Question, known: Option<&Sighting>) -> Counted<Answer> {
         let mut tally = Tally::default();
         let result = self.answer(question, known, &mut tally).await;
-        Asked { result, requests: tally.0 }
+        Counted { result, requests: tally.0 }
     }
 
     /// Asks whether a digest resolves by itself; [`Error::Unresolvable`] if it does not.
-    pub async fn resolve(&self, repository: &Repository, digest: &Digest) -> Asked<()> {
+    pub async fn resolve(&self, repository: &Repository, digest: &Digest) -> Counted<()> {
         let mut tally = Tally::default();
         let result = match self.look(repository.path(), digest.as_str(), &mut tally).await {
             Ok(Some(found)) => {
@@ -120,7 +120,7 @@ impl Client {
             Ok(None) => Err(Error::Unresolvable { host: self.session.host().to_owned(), digest: digest.clone() }),
             Err(error) => Err(error),
         };
-        Asked { result, requests: tally.0 }
+        Counted { result, requests: tally.0 }
     }
 
     async fn answer(&self, question: &Question, known: Option<&Sighting>, tally: &mut Tally) -> Result<Answer, Error> {
@@ -153,8 +153,8 @@ impl Client {
         Ok(Answer::Present(sighting))
     }
 
-    /// What is under a tag or a digest: by `HEAD`, and by `GET` where that does not tell.
-    async fn look(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Found>, Error> {
+    /// The manifest under a tag or a digest: by `HEAD`, and by `GET` if `HEAD` does not tell.
+    async fn look(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Manifest>, Error> {
         let head = match self.needs_get.load(Relaxed) {
             true => Head::Silent,
             false => self.head(repository, which, tally).await?,
@@ -172,8 +172,8 @@ impl Client {
             }
         };
         match (Box::pin(self.read(repository, which, tally)).await, no) {
-            // It takes a GET to learn what HEAD does not tell; from now on that comes first. Where HEAD has told it
-            // before, it was a hiccup: a GET counts as a pull, and is not made a habit for that.
+            // Only GET tells here, so it comes first from now on. But if HEAD has told before, this was a hiccup: a GET
+            // counts as a pull, and one hiccup must not make it a habit.
             (Ok(Some(found)), _) => {
                 self.needs_get.store(!self.head_is_honest.load(Relaxed), Relaxed);
                 Ok(Some(found))
@@ -204,7 +204,7 @@ impl Client {
         }
     }
 
-    /// Whether `GET` may be asked if `HEAD` is right to say "no"; if so, that is spent.
+    /// Whether the budget allows asking `GET` for a second opinion; if so, one is spent.
     fn may_ask_for_a_second_opinion(&self) -> bool {
         if self.head_is_honest.load(Relaxed) {
             return false;
@@ -218,8 +218,8 @@ impl Client {
         may
     }
 
-    /// What is under a tag or a digest, by `GET`: the bytes are the proof.
-    async fn read(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Found>, Error> {
+    /// The manifest under a tag or a digest, by `GET`: the bytes are the proof.
+    async fn read(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Manifest>, Error> {
         let response = self.session.ask(Method::GET, repository, which, tally).await?;
         match response.status() {
             StatusCode::OK => {}
@@ -227,8 +227,8 @@ impl Client {
             _ => return Err(response.error().await),
         }
         let host = response.host();
-        let kind = Kind::of(&response.media_type());
-        if kind == Kind::Other {
+        let kind = ContentKind::of(&response.media_type());
+        if kind == ContentKind::Other {
             return Err(not_a_manifest(&response));
         }
         let told = digest_header(&response);
@@ -236,20 +236,21 @@ impl Client {
             return Err(Error::NoDigest { host, reason: "what it answered is larger than 4 MiB".into() });
         };
         let media_type = match kind {
-            Kind::Manifest(media_type) => Some(media_type),
+            ContentKind::Manifest(media_type) => Some(media_type),
             _ => manifest::sniff(&body),
         };
         let Some(media_type) = media_type else {
             return Err(Error::NotARegistry { host, reason: "what it answered is no manifest".into() });
         };
-        // By the algorithm that it was asked or answered with, so that one content keeps one name.
+        // By the algorithm of the digest that was asked for or answered, so that one content keeps one name.
         let expected = Digest::parse(which).ok().or(told);
         let digest = match expected.as_ref().and_then(|expected| manifest::digest_like(expected, &body)) {
             Some(digest) => {
                 self.expect(expected.as_ref().unwrap_or(&digest), digest.clone())?;
                 digest
             }
-            // Nothing says what is due, so the bytes must at least be whole: what breaks off without a length looks complete.
+            // Without a digest to compare with, the bytes must at least be complete: one that breaks off
+            // without a length looks complete.
             None if !manifest::is_whole(&body) => {
                 return Err(Error::NotARegistry { host, reason: "what it answered is no manifest".into() });
             }
@@ -263,18 +264,18 @@ impl Client {
             bytes = body.len(),
             "digest of the content"
         );
-        Ok(Some(Found { digest, media_type, body: Some(body) }))
+        Ok(Some(Manifest { digest, media_type, body: Some(body) }))
     }
 
     /// The child of an index that serves the platform best.
     async fn child(
         &self,
         repository: &str,
-        found: Found,
+        found: Manifest,
         platform: &Platform,
         tally: &mut Tally,
     ) -> Result<(Digest, Arc<str>), Error> {
-        let mut best: Candidate = None;
+        let mut best: BestChild = None;
         let mut offered = Vec::new();
         let mut queue = VecDeque::from([(1, found.digest.clone(), found.body)]);
         let mut left = MOST_INDEXES;
@@ -333,18 +334,18 @@ impl Client {
     }
 }
 
-/// What the headers of a `200` tell; `None` when only the body can.
-fn judge(response: &Response) -> Result<Option<Found>, Error> {
-    match Kind::of(&response.media_type()) {
-        Kind::Manifest(media_type) => {
-            Ok(digest_header(response).map(|digest| Found { digest, media_type, body: None }))
+/// What the headers of a 200 tell; `None` if only the body can.
+fn judge(response: &Response) -> Result<Option<Manifest>, Error> {
+    match ContentKind::of(&response.media_type()) {
+        ContentKind::Manifest(media_type) => {
+            Ok(digest_header(response).map(|digest| Manifest { digest, media_type, body: None }))
         }
-        Kind::Generic => Ok(None),
-        Kind::Other => Err(not_a_manifest(response)),
+        ContentKind::Generic => Ok(None),
+        ContentKind::Other => Err(not_a_manifest(response)),
     }
 }
 
-/// The digest that a response names; `None` too where it names several, of which at most one can be right.
+/// The digest that a response names; `None` also if it names several, of which at most one can be right.
 fn digest_header(response: &Response) -> Option<Digest> {
     let mut told = response.headers().get_all(CONTENT_DIGEST).iter();
     let read = |value: &HeaderValue| Digest::parse(value.to_str().ok()?.trim()).ok();

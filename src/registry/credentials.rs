@@ -1,44 +1,28 @@
-//! Logins: where they come from, and which of them a registry has refused.
+//! Credentials of one registry: where logins come from, and the circuit breaker for a login that was refused.
 //!
-//! *Invariant:* a secret is never printed, and a login that was refused is not sent again before its pause has passed:
-//! registries ban addresses that insist.
+//! *Invariant:* a login that was refused is not sent again before its pause has passed: registries ban addresses that
+//! insist.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use reqwest::header::HeaderValue;
 use tracing::debug;
 
-use super::docker::{self, Found};
+use super::docker::{self, FoundLogin};
+use super::error::Error;
 use super::helper::{Helper, PATIENCE};
-use super::{Account, Error, Options, Password};
+use super::login::Login;
+use super::options::{Account, Options, Password};
 use crate::domain::backoff::Backoff;
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Secret(String);
-
-/// A user name and a password, or an identity token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Login {
-    pub(super) username: String,
-    password: Secret,
-}
-
-/// The user name that stands for "the secret is an identity token", in helpers and in files.
-const IDENTITY: &str = "<token>";
 
 /// Where the logins for one registry come from.
 pub(super) struct Credentials {
     registry: String,
     own: Option<Account>,
     auth_file: Option<PathBuf>,
-    refused: Mutex<Option<Refused>>,
-    /// What the helper said a short while ago; held while it is asked, so that it is asked once.
+    breaker: Mutex<Option<Breaker>>,
+    /// What the helper said lately. Held while the helper runs, so that it runs once.
     helped: tokio::sync::Mutex<Option<Helped>>,
 }
 
@@ -48,49 +32,49 @@ struct Helped {
     asked: Instant,
 }
 
-/// A login that was refused, and until when it is not sent.
-struct Refused {
+/// The open circuit breaker: a login that was refused, and until when it is not sent.
+struct Breaker {
     login: Arc<Login>,
     until: Instant,
     tries: u32,
 }
 
-/// How long a refused login rests; GitLab bans an address for an hour after 30 refusals in 3 minutes.
-const REST: Backoff = Backoff { first: Duration::from_secs(60), max: Duration::from_secs(3600) };
+/// How long the breaker of a refused login stays open; GitLab bans an address for an hour after 30 refusals in 3 minutes.
+const BREAKER_PAUSE: Backoff = Backoff { first: Duration::from_secs(60), max: Duration::from_secs(3600) };
 
-/// How long a helper's answer is kept; a token per repository would else run it as often.
-const HELPED: Duration = Duration::from_secs(60);
+/// How long a helper's answer is kept; otherwise it would run once per repository.
+const HELPER_CACHE: Duration = Duration::from_secs(60);
 
 impl Credentials {
-    /// For a registry as it is configured. Files know an endpoint by its own host.
+    /// For a registry as configured. Files know an endpoint by its own host.
     pub(super) fn new(registry: &str, endpoint_host: &str, options: &Options) -> Self {
         let registry = if options.endpoint.is_some() { endpoint_host } else { registry };
         Self {
             registry: registry.to_owned(),
             own: options.account.clone(),
             auth_file: options.auth_file.clone(),
-            refused: Mutex::default(),
+            breaker: Mutex::default(),
             helped: Default::default(),
         }
     }
 
-    /// For a host that the registry sends us to: only what files have for that very host.
+    /// For a host that the registry redirects us to: only what files have for that very host.
     pub(super) fn abroad(&self, host: &str) -> Self {
         Self {
             registry: host.to_owned(),
             own: None,
             auth_file: self.auth_file.clone(),
-            refused: Mutex::default(),
+            breaker: Mutex::default(),
             helped: Default::default(),
         }
     }
 
-    /// The login for a repository, read anew; `None` when there is none, or when it was refused a short while ago.
+    /// The login for a repository, read anew; `None` if there is none, or if it was refused a short while ago.
     pub(super) async fn login(&self, repository: &str) -> Result<Option<Arc<Login>>, Error> {
         let Some(login) = self.read(repository).await? else { return Ok(None) };
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*refused {
-            Some(refused) if *refused.login == login && Instant::now() < refused.until => {
+        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*breaker {
+            Some(open) if *open.login == login && Instant::now() < open.until => {
                 debug!(username = login.username, "credentials: refused a short while ago, so they rest");
                 Ok(None)
             }
@@ -98,31 +82,31 @@ impl Credentials {
         }
     }
 
-    /// Notes that a login was refused as such, not just for one repository.
+    /// Opens the breaker: the login was refused as such, not just for one repository.
     pub(super) fn refuse(&self, login: &Arc<Login>) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let tries = refused.as_ref().filter(|refused| refused.login == *login).map_or(0, |refused| refused.tries + 1);
-        let until = Instant::now() + REST.pause(tries, 1.0);
-        *refused = Some(Refused { login: Arc::clone(login), until, tries });
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let tries = breaker.as_ref().filter(|open| open.login == *login).map_or(0, |open| open.tries + 1);
+        let until = Instant::now() + BREAKER_PAUSE.pause(tries, 1.0);
+        *breaker = Some(Breaker { login: Arc::clone(login), until, tries });
     }
 
-    /// Makes the next question for a login one to its source, and not to what that said before.
+    /// Forgets what the source said, so that it is asked again.
     pub(super) async fn forget(&self) {
         *self.helped.lock().await = None;
     }
 
-    /// Notes that a login was accepted.
+    /// Closes the breaker: the login was accepted.
     pub(super) fn accept(&self, login: &Arc<Login>) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.as_ref().is_some_and(|refused| refused.login == *login) {
-            *refused = None;
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if breaker.as_ref().is_some_and(|open| open.login == *login) {
+            *breaker = None;
         }
     }
 
-    /// Whether a login is resting.
-    pub(super) fn is_resting(&self) -> bool {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.as_ref().is_some_and(|refused| Instant::now() < refused.until)
+    /// Whether the breaker is open.
+    pub(super) fn is_breaker_open(&self) -> bool {
+        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        breaker.as_ref().is_some_and(|open| Instant::now() < open.until)
     }
 
     async fn read(&self, repository: &str) -> Result<Option<Login>, Error> {
@@ -134,8 +118,8 @@ impl Credentials {
         }
         for found in docker::find_all(self.auth_file.as_deref(), &self.registry, repository).map_err(wrong)? {
             let login = match found {
-                Found::Login(login) => Some(login),
-                Found::Helper(helper, login) => {
+                FoundLogin::Login(login) => Some(login),
+                FoundLogin::Helper(helper, login) => {
                     let name = helper.name.clone();
                     let helped = self.helped(helper).await.map_err(wrong)?;
                     debug!(helper = name, found = helped.is_some(), "credentials: a helper was asked");
@@ -153,7 +137,7 @@ impl Credentials {
 
     async fn helped(&self, helper: Helper) -> Result<Option<Login>, String> {
         let mut helped = self.helped.lock().await;
-        if let Some(helped) = helped.as_ref().filter(|it| it.helper == helper && it.asked.elapsed() < HELPED) {
+        if let Some(helped) = helped.as_ref().filter(|it| it.helper == helper && it.asked.elapsed() < HELPER_CACHE) {
             return Ok(helped.login.clone());
         }
         let login = helper.login(PATIENCE).await?;
@@ -183,47 +167,6 @@ impl Password {
             return Err(format!("{} is empty", file.display()));
         }
         Ok(password.to_owned())
-    }
-}
-
-impl Login {
-    /// A user name and a password.
-    pub(super) fn new(username: String, password: String) -> Self {
-        Self { username, password: Secret(password) }
-    }
-
-    /// An identity token, which a token endpoint takes in place of a password.
-    pub(super) fn identity(token: String) -> Self {
-        Self::new(IDENTITY.to_owned(), token)
-    }
-
-    /// The identity token, if it is one.
-    pub(super) fn identity_token(&self) -> Option<&str> {
-        (self.username == IDENTITY).then_some(&self.password.0)
-    }
-
-    /// `Authorization: Basic …`
-    pub(super) fn basic(&self) -> Option<HeaderValue> {
-        authorization("Basic", &STANDARD.encode(format!("{}:{}", self.username, self.password.0)))
-    }
-}
-
-/// An `Authorization` header that is never printed; `None` when the secret cannot stand in a header.
-pub(super) fn authorization(scheme: &str, secret: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(format!("{scheme} {secret}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

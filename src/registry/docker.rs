@@ -11,24 +11,23 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use tracing::debug;
 
-use super::credentials::Login;
 use super::helper::Helper;
+use super::login::Login;
 use crate::domain::reference::canonical_host;
 
 /// Where a login is.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// In the file.
+pub(super) enum FoundLogin {
     Login(Login),
-    /// With a helper; the login is what the file has itself, for when the helper has none.
+    /// The login beside the helper is the file's own, for when the helper has none.
     Helper(Helper, Option<Login>),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct File {
+struct AuthFileContent {
     #[serde(default)]
-    auths: HashMap<String, Entry>,
+    auths: HashMap<String, AuthEntry>,
     #[serde(default)]
     cred_helpers: HashMap<String, String>,
     #[serde(default)]
@@ -36,7 +35,7 @@ struct File {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct AuthEntry {
     #[serde(default)]
     identitytoken: String,
     #[serde(default)]
@@ -48,7 +47,7 @@ struct Entry {
 }
 
 /// A file that may have logins.
-struct Source {
+struct AuthFile {
     path: PathBuf,
     named_by: Namer,
 }
@@ -56,18 +55,18 @@ struct Source {
 /// Who says that there is such a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Namer {
-    /// The config: it must be there.
+    /// The config: the file must be there.
     Config,
-    /// The environment: if it is there, it must be readable.
+    /// The environment: if the file is there, it must be readable.
     Environment,
-    /// Nobody: it is where such files usually are.
+    /// Nobody: files of this kind usually are there.
     Habit,
 }
 
-/// All that the files know of a repository of a registry, in the order in which it counts; first what the config names.
-pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &str) -> Result<Vec<Found>, String> {
+/// Everything that the files know of a repository, most important first: the config's own file, then the usual ones.
+pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &str) -> Result<Vec<FoundLogin>, String> {
     let mut all = Vec::new();
-    let configured = configured.map(|path| Source { path: path.to_owned(), named_by: Namer::Config });
+    let configured = configured.map(|path| AuthFile { path: path.to_owned(), named_by: Namer::Config });
     for source in configured.into_iter().chain(sources()) {
         let file = source.path.display().to_string();
         let Some(text) = read(&source)? else {
@@ -76,8 +75,8 @@ pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &s
         };
         let found = find(&text, registry, repository).map_err(|error| format!("{file}: {error}"))?;
         let what = match &found {
-            Some(Found::Login(_)) => "a login",
-            Some(Found::Helper(..)) => "a helper",
+            Some(FoundLogin::Login(_)) => "a login",
+            Some(FoundLogin::Helper(..)) => "a helper",
             None => "nothing",
         };
         debug!(file, "credentials: the file has {what} for {registry}");
@@ -86,11 +85,11 @@ pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &s
     Ok(all)
 }
 
-fn sources() -> Vec<Source> {
+fn sources() -> Vec<AuthFile> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = variable("HOME");
     let below_home = |path: &str| home.as_deref().map(|home| home.join(path));
-    let source = |path: Option<PathBuf>, named_by| path.map(|path| Source { path, named_by });
+    let source = |path: Option<PathBuf>, named_by| path.map(|path| AuthFile { path, named_by });
     let docker = match variable("DOCKER_CONFIG") {
         Some(directory) => source(Some(directory.join("config.json")), Namer::Environment),
         None => source(below_home(".docker/config.json"), Namer::Habit),
@@ -108,24 +107,24 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-fn read(source: &Source) -> Result<Option<String>, String> {
+fn read(source: &AuthFile) -> Result<Option<String>, String> {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
     match std::fs::read_to_string(&source.path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == NotFound && source.named_by != Namer::Config => Ok(None),
-        // Somebody else's home directory is no fault of this one.
+        // Another user's home directory is not this one's fault.
         Err(error) if error.kind() == PermissionDenied && source.named_by == Namer::Habit => Ok(None),
         Err(error) => Err(format!("{}: {error}", source.path.display())),
     }
 }
 
-/// A helper if one is named for the registry; else the entry whose key is the longest that the repository lies below.
-fn find(text: &str, registry: &str, repository: &str) -> Result<Option<Found>, String> {
-    // The parser's own message could repeat a part of the file.
-    let file: File = serde_json::from_str(text)
+/// The helper that is named for the registry, else the entry with the longest key that covers the repository.
+fn find(text: &str, registry: &str, repository: &str) -> Result<Option<FoundLogin>, String> {
+    // The parser's message could repeat a part of the file.
+    let file: AuthFileContent = serde_json::from_str(text)
         .map_err(|error| format!("not a docker config (line {}, column {})", error.line(), error.column()))?;
     let full = format!("{registry}/{repository}");
-    let mut best: Option<(usize, &Entry)> = None;
+    let mut best: Option<(usize, &AuthEntry)> = None;
     for (key, entry) in &file.auths {
         let key = normal(key);
         let covers = full.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -142,12 +141,12 @@ fn find(text: &str, registry: &str, repository: &str) -> Result<Option<Found>, S
         None => Some(Helper { name: file.creds_store, server: server_of(registry) }),
     };
     Ok(match helper {
-        Some(helper) => Some(Found::Helper(helper, login)),
-        None => login.map(Found::Login),
+        Some(helper) => Some(FoundLogin::Helper(helper, login)),
+        None => login.map(FoundLogin::Login),
     })
 }
 
-/// The name under which docker gives a registry's login to a helper.
+/// The name under which docker asks a helper for a registry's login.
 fn server_of(registry: &str) -> String {
     match registry {
         "docker.io" => "https://index.docker.io/v1/".to_owned(),
@@ -155,7 +154,7 @@ fn server_of(registry: &str) -> String {
     }
 }
 
-/// `https://index.docker.io/v1/` is how docker writes `docker.io`; others are written with or without a scheme.
+/// Docker writes `docker.io` as `https://index.docker.io/v1/`; other registries are written with or without a scheme.
 fn normal(key: &str) -> String {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
@@ -164,8 +163,8 @@ fn normal(key: &str) -> String {
     canonical_host(host).unwrap_or_else(|_| host.to_owned()) + path
 }
 
-impl Entry {
-    /// With a credential store, docker leaves an entry that only says that there is one.
+impl AuthEntry {
+    /// With a credential store, docker leaves an entry that says only that there is one.
     fn is_empty(&self) -> bool {
         self.auth.is_empty() && self.username.is_empty() && self.identitytoken.is_empty()
     }
@@ -180,7 +179,7 @@ impl Entry {
         let garbled = || "the \"auth\" of its entry is not base64 of user:password".to_owned();
         let bytes = STANDARD.decode(self.auth.trim()).map_err(|_| garbled())?;
         let text = String::from_utf8(bytes).map_err(|_| garbled())?;
-        // Docker pads with zero bytes at times.
+        // Docker sometimes pads with zero bytes.
         let (username, password) = text.trim_end_matches('\0').split_once(':').ok_or_else(garbled)?;
         Ok(Login::new(username.to_owned(), password.to_owned()))
     }
@@ -192,8 +191,8 @@ mod tests {
 
     fn user(json: &str, registry: &str, repository: &str) -> Result<Option<String>, String> {
         find(json, registry, repository).map(|found| match found? {
-            Found::Login(login) => Some(login.username),
-            Found::Helper(helper, _) => Some(format!("{} {}", helper.name, helper.server)),
+            FoundLogin::Login(login) => Some(login.username),
+            FoundLogin::Helper(helper, _) => Some(format!("{} {}", helper.name, helper.server)),
         })
     }
 

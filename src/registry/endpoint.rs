@@ -1,12 +1,13 @@
-//! Where a registry is asked.
+//! The endpoint: where a registry is asked.
 //!
 //! *Invariant:* the scheme is what was configured and never guessed.
 
 use reqwest::Url;
 
-use super::{Error, Options};
+use super::error::Error;
+use super::options::Options;
 
-/// A registry's base URL and the path that is put before its repositories' names.
+/// A registry's base URL, and the path that is put before repository names.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     base: Url,
@@ -42,7 +43,7 @@ impl Endpoint {
         Ok(Self { base, prefix, host })
     }
 
-    /// The host, and the port where it is not the scheme's own.
+    /// The host, and the port if it is not the scheme's default.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
@@ -70,7 +71,7 @@ impl Endpoint {
     }
 }
 
-/// Docker Hub's name is not the host that answers for it.
+/// The host that answers for Docker Hub is not the one in its name.
 fn asked_at(registry: &str) -> &str {
     match registry {
         "docker.io" => "registry-1.docker.io",
@@ -78,7 +79,7 @@ fn asked_at(registry: &str) -> &str {
     }
 }
 
-/// A URL's host, and its port where it is not the scheme's own.
+/// A URL's host, and its port if it is not the scheme's default.
 pub(super) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("");
     match url.port() {

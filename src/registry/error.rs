@@ -1,15 +1,16 @@
-//! Why a question was not answered.
+//! Why a registry did not answer.
 //!
-//! *Invariant:* every message names the host and, where there is one, the remedy; none has a URL's userinfo or query,
+//! *Invariant:* every message names the host and, where there is one, the remedy. None contains a URL's userinfo or query,
 //! a token or a login.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::options::CONNECT;
 use crate::domain::{Digest, Failure, FailureKind, Platform};
 
-/// A question that was not answered; [`kind`](Error::kind) is the stable word for it.
+/// Why a question was not answered; [`kind`](Error::kind) is the stable word for it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 #[non_exhaustive]
@@ -68,7 +69,7 @@ impl Error {
         }
     }
 
-    /// For how long the registry asked to be left alone; what that is worth is the gate's to say.
+    /// How long the registry asked to be left alone. The gate decides what that is worth.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
@@ -89,11 +90,11 @@ fn pause(retry_after: &Option<Duration>) -> String {
 
 /// Where the config says how a registry is reached.
 pub(super) struct Remedies {
-    /// The name of the registry's table; with an endpoint, that is not who is asked.
+    /// The name of the registry's table. With an endpoint, another host is asked.
     pub(super) table: String,
     /// Who is asked.
     pub(super) host: String,
-    /// Whether that is so because of an endpoint.
+    /// Whether an endpoint is configured.
     pub(super) endpoint: bool,
 }
 
@@ -101,7 +102,7 @@ impl Remedies {
     fn plain_http(&self, host: &str) -> String {
         let table = &self.table;
         match () {
-            // Some other place, which no table is about.
+            // Another host, which no table is about.
             () if host != self.host => "it speaks plain http where https was expected".to_owned(),
             () if self.endpoint => {
                 format!("it speaks plain http; if that is meant, write http:// in the endpoint of [registry.{table:?}]")
@@ -111,13 +112,13 @@ impl Remedies {
     }
 }
 
-/// What a failed request means. `host` is whom it was sent to, `limit` the time that it was given.
+/// What a failed request means. `host` is who it was sent to, `limit` the time that it was given.
 pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration, remedies: Option<&Remedies>) -> Error {
-    // Our messages name the host themselves; the URL may carry what belongs in no message.
+    // Our messages name the host themselves, and the URL may carry what belongs in no message.
     let error = error.without_url();
     let host = host.to_owned();
     if error.is_timeout() {
-        let limit = if error.is_connect() { limit.min(super::transport::CONNECT) } else { limit };
+        let limit = if error.is_connect() { limit.min(CONNECT) } else { limit };
         return Error::Timeout { host, limit };
     }
     let reason = root_causes(&error);
@@ -156,7 +157,7 @@ pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration, remed
     Error::Connect { host, reason: format!("it broke off before the answer was complete ({reason})") }
 }
 
-/// Whether a request may have failed only because its kept connection had been closed, or spoilt, meanwhile.
+/// Whether a request may have failed only because the server had closed, or spoilt, the kept connection meanwhile.
 pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
     if error.is_timeout() || error.is_connect() {
         return false;
@@ -167,7 +168,7 @@ pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
     });
-    // What came late on a kept connection, say the body of an answer to HEAD, which has none, is not our answer.
+    // Late bytes on a kept connection, such as a body after HEAD, which has none, are not our answer.
     let spoilt = find::<hyper::Error>(error).is_some_and(|error| error.is_parse() && !error.is_parse_too_large());
     closed || reset || spoilt
 }

@@ -1,7 +1,7 @@
 //! Credential helpers: `docker-credential-NAME get`.
 //!
-//! *Invariant:* a helper that hangs is ended after its time with all that it has started, one that prints without end is
-//! not listened to, and nothing that it prints reaches a message: some print secrets and errors on the same stream.
+//! *Invariant:* a helper that hangs is ended after its time limit, with all that it has started; one that prints without end
+//! is cut off; and nothing that it prints reaches a message, because some print secrets and errors on the same stream.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::credentials::Login;
+use super::login::Login;
 
 /// How long a helper may take; some ask a cloud.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long an answer may be; tokens of clouds have some thousands of bytes.
+/// The longest output; tokens of clouds have some thousands of bytes.
 const LARGEST: u64 = 256 << 10;
 
 /// A helper, and the name under which it knows the registry.
@@ -28,13 +28,13 @@ pub(super) struct Helper {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct HelperOutput {
     username: String,
     secret: String,
 }
 
 impl Helper {
-    /// Asks the helper and waits for so long; `None` when it has nothing for this registry.
+    /// Runs the helper within a time limit; `None` if it has nothing for this registry.
     pub(super) async fn login(&self, patience: Duration) -> Result<Option<Login>, String> {
         let name = &self.name;
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -48,13 +48,13 @@ impl Helper {
         let output = output.map_err(|_| format!("{program} did not answer within {} s", patience.as_secs_f32()))?;
         let (succeeded, stdout) = output.map_err(|error| format!("{program}: {error}"))?;
         if !succeeded {
-            // The protocol's own words for "I have none"; docker compares them as well.
+            // The protocol's own words for "none"; docker compares them, too.
             return match String::from_utf8_lossy(&stdout).contains("credentials not found") {
                 true => Ok(None),
                 false => Err(format!("{program} failed; run `echo {} | {program} get`", self.server)),
             };
         }
-        let answer: Answer =
+        let answer: HelperOutput =
             serde_json::from_slice(&stdout).map_err(|_| format!("what {program} answered is not its protocol"))?;
         if answer.secret.is_empty() {
             return Ok(None);
@@ -73,24 +73,24 @@ impl Helper {
             .spawn()?;
         let mut group = Group(child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)));
         if let Some(mut stdin) = child.stdin.take() {
-            // A helper that does not read its question may still have an answer.
+            // A helper that does not read its input may still answer.
             let _ = stdin.write_all(self.server.as_bytes()).await;
         }
-        let mut told = Vec::new();
+        let mut printed = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            stdout.take(LARGEST + 1).read_to_end(&mut told).await?;
+            stdout.take(LARGEST + 1).read_to_end(&mut printed).await?;
         }
-        if told.len() as u64 > LARGEST {
+        if printed.len() as u64 > LARGEST {
             return Err(std::io::Error::other("it prints without end"));
         }
         let status = child.wait().await?;
         group.0 = None;
-        Ok((status.success(), told))
+        Ok((status.success(), printed))
     }
 }
 
-/// The process group of a helper, which is ended with it unless the helper has ended by itself: what that leaves behind
-/// then (an agent that keeps a key) is its own affair.
+/// The process group of a helper, killed when this is dropped unless the helper has exited by itself. What it leaves
+/// behind then, such as an agent that keeps a key, is its own affair.
 struct Group(Option<Pid>);
 
 impl Drop for Group {

@@ -1,23 +1,23 @@
 //! Manifests: their media types and digests, and which child of an index serves a platform.
 //!
-//! *Invariant:* a digest is believed only together with a manifest's media type, or when it was computed from the bytes.
+//! *Invariant:* a digest is believed only with a manifest's media type, or when it was computed from the bytes.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use super::Error;
+use super::error::Error;
 use crate::domain::answer::{self, MEDIA_TYPES};
 use crate::domain::{Digest, Platform};
 
-/// All four types, always, in one header: what is left out changes the answer.
+/// All four types, always, in one header: leaving one out changes the answer.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
-/// Registries refuse larger manifests themselves.
+/// The largest manifest; registries refuse larger ones themselves.
 pub(super) const LARGEST: usize = 4 << 20;
 
 /// The four types of manifest, in the order of [`MEDIA_TYPES`].
@@ -29,9 +29,9 @@ pub(super) enum MediaType {
     DockerManifest,
 }
 
-/// What a `Content-Type` says about what follows.
+/// What a `Content-Type` says about the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ContentKind {
     /// A manifest of this type.
     Manifest(MediaType),
     /// Perhaps a manifest: static file servers and some proxies do not know. The body tells.
@@ -43,7 +43,6 @@ pub(super) enum Kind {
 impl MediaType {
     const ALL: [Self; 4] = [Self::OciIndex, Self::DockerList, Self::OciManifest, Self::DockerManifest];
 
-    /// The type's name.
     pub(super) fn as_str(self) -> &'static str {
         MEDIA_TYPES[self as usize]
     }
@@ -63,8 +62,8 @@ impl MediaType {
     }
 }
 
-impl Kind {
-    /// Reads a media type in lower case, without parameters.
+impl ContentKind {
+    /// Reads a media type in lower case without parameters.
     pub(super) fn of(media_type: &str) -> Self {
         match media_type {
             "" | "application/json" | "application/octet-stream" | "binary/octet-stream" | "text/plain" => {
@@ -106,7 +105,7 @@ struct ChildPlatform {
     variant: Option<String>,
 }
 
-/// What a body says that it is, where the header did not; `None` when it is no manifest that we know.
+/// The type that a body claims, if the header did not say; `None` if it is no manifest that we know.
 pub(super) fn sniff(body: &[u8]) -> Option<MediaType> {
     let document: Document = serde_json::from_slice(body).ok()?;
     if document.schema_version != Some(2) {
@@ -122,12 +121,12 @@ pub(super) fn sniff(body: &[u8]) -> Option<MediaType> {
     }
 }
 
-/// Whether a body is a whole JSON document of the schema that manifests and indexes have.
+/// Whether a body is a complete JSON document with the schema of manifests and indexes.
 pub(super) fn is_whole(body: &[u8]) -> bool {
     serde_json::from_slice::<Document>(body).is_ok_and(|document| document.schema_version == Some(2))
 }
 
-/// The digest of a body by the algorithm of another one; `None` for an algorithm that is not known.
+/// The digest of a body by the algorithm of another digest; `None` for an unknown algorithm.
 pub(super) fn digest_like(expected: &Digest, body: &[u8]) -> Option<Digest> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     match expected.as_str().split(':').next()? {
@@ -138,12 +137,12 @@ pub(super) fn digest_like(expected: &Digest, body: &[u8]) -> Option<Digest> {
     }
 }
 
-/// An index, read.
+/// An index that was read.
 pub(super) struct Index(Vec<Child>);
 
 /// The children of an index that concern a platform.
 pub(super) struct Chosen<'a> {
-    /// The child that serves it best, and how far it is from it.
+    /// The child that serves it best, and its distance.
     pub(super) best: Option<(u8, &'a Child)>,
     /// Indexes within the index, which may have a better one.
     pub(super) nested: Vec<&'a Child>,
@@ -159,7 +158,7 @@ impl Index {
         Ok(Self(document.manifests))
     }
 
-    /// The first of the nearest children; attestations have the platform `unknown/unknown` and serve nobody.
+    /// The first of the nearest children. Attestations have the platform `unknown/unknown` and serve nobody.
     pub(super) fn choose(&self, platform: &Platform) -> Chosen<'_> {
         let mut chosen = Chosen { best: None, nested: Vec::new() };
         for child in &self.0 {
@@ -179,7 +178,7 @@ impl Index {
         chosen
     }
 
-    /// The platforms that it has, for people.
+    /// Its platforms, for people.
     pub(super) fn offered(&self) -> Vec<String> {
         let platforms = self.0.iter().filter_map(|child| child.platform.as_ref());
         let mut names: Vec<String> = platforms.filter(|p| p.os != "unknown").map(ChildPlatform::name).collect();
@@ -190,7 +189,7 @@ impl Index {
 }
 
 impl Child {
-    /// What the child is; an image where the index does not say.
+    /// The child's media type; that of an image if the index does not say.
     pub(super) fn kind(&self) -> MediaType {
         MediaType::parse(&self.media_type).unwrap_or(MediaType::OciManifest)
     }

@@ -1,14 +1,14 @@
-//! The registry client: one question, `check(reference) → answer`.
+//! The registry client: one question in, one answer out.
 //!
 //! ```text
-//! client      what is asked, and what the answer means: the check as a straight line
-//!   session   who asks: challenges, tokens, logins — the handshake
-//!     transport   one request: connections, redirects, time limits
+//! client        what is asked, and what the answer means: the check as a straight line
+//!   session     the handshake: challenges, tokens, logins
+//!     transport one request: connections, redirects, time limits
 //!   manifest    digests, media types, which child of an index serves a platform
 //! ```
 //!
-//! *Architecture invariant:* nothing in here decides when to ask or what an answer is worth. Whoever calls holds a
-//! permit of the registry's gate, and learns from [`Asked`] what the question cost and from [`Error`] why it failed.
+//! *Architecture invariant:* nothing in here decides when to ask or what an answer is worth. The caller holds a permit of
+//! the registry's gate, and learns what the question cost, and from [`Error`] why it failed.
 
 mod challenge;
 mod client;
@@ -19,6 +19,7 @@ mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod helper;
+mod login;
 mod manifest;
 mod options;
 mod retry_after;
@@ -29,6 +30,6 @@ mod tests;
 mod token;
 mod transport;
 
-pub use client::{Asked, Client};
+pub use client::{Client, Counted};
 pub use error::Error;
 pub use options::{Account, Identity, Options, Password};

@@ -1,4 +1,4 @@
-//! `Retry-After` in every form that registries write it, the header and what GHCR puts into a body.
+//! `Retry-After` in every form that registries write: the header, and what GHCR puts into a body.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{Timestamp, civil};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// How long the header asks to wait; a time that has passed is no wait, a garbled header says nothing.
+/// How long the header asks to wait. A time in the past is no wait, and a garbled header says nothing.
 pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return Some(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
     }
-    // Counted from the server's own clock where it tells it, so that a skew between the two does not matter.
+    // Counted from the server's own clock if it tells it, so that skew between the clocks does not matter.
     let now = headers.get(DATE).and_then(|date| parse_date(date.to_str().ok()?)).unwrap_or_else(Timestamp::now);
     let until = parse_date(text)?;
     Some(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// How long a body asks to wait, as GHCR writes it when there is no header: `retry-after: 247.9µs, allowed: 44000/minute`.
+/// How long a body asks to wait, as GHCR writes it without a header: `retry-after: 247.9µs, allowed: 44000/minute`.
 pub(super) fn in_body(body: &[u8]) -> Option<Duration> {
     const WORD: &str = "retry-after";
     let text = String::from_utf8_lossy(body).to_ascii_lowercase();
@@ -28,7 +28,7 @@ pub(super) fn in_body(body: &[u8]) -> Option<Duration> {
     go_duration(&rest[..end])
 }
 
-/// `1m2.5s` as Go writes durations; a number without a unit is seconds.
+/// `1m2.5s`, as Go writes durations. A number without a unit is seconds.
 fn go_duration(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
@@ -54,7 +54,7 @@ fn go_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok().filter(|_| !text.is_empty())
 }
 
-/// The three forms of RFC 9110, section 5.6.7; a weekday that does not fit is forgiven.
+/// The three date forms of RFC 9110, section 5.6.7. A weekday that does not fit is forgiven.
 fn parse_date(text: &str) -> Option<Timestamp> {
     static IMF: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
     if let Ok(timestamp) = IMF.parse_timestamp(text) {

@@ -1,7 +1,7 @@
-//! Who asks: the handshake that turns a question into an authorized one.
+//! The session with one registry: the handshake that turns a request into an authorized one.
 //!
-//! *Invariant:* a login goes to its registry's own origin or to the token endpoint which that names, never over plain
-//! HTTP for a registry that is asked over https, and never again while it rests after a refusal.
+//! *Invariant:* a login goes only to its registry's own origin or to the token endpoint that this origin names, never over
+//! plain HTTP if the registry is asked over HTTPS, and never while its circuit breaker is open after a refusal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,39 +11,42 @@ use reqwest::{Method, StatusCode, Url};
 use tracing::debug;
 
 use super::challenge::{Bearer, Challenges};
-use super::credentials::{Credentials, Login};
+use super::credentials::Credentials;
 use super::endpoint::{Endpoint, host_of};
+use super::error::Error;
+use super::login::Login;
+use super::options::Options;
 use super::slots::{Grant, Slot, Slots};
-use super::transport::{Request, Response, Tally, Transport};
-use super::{Error, Options, manifest, token};
+use super::transport::{OutgoingRequest, Response, Tally, Transport};
+use super::{manifest, token};
 
 /// One registry, and what it has granted us.
 pub(super) struct Session {
-    /// Its canonical name, by which the config knows it.
+    /// Its canonical name, which the config knows.
     registry: String,
     endpoint: Endpoint,
     transport: Transport,
     credentials: Credentials,
     slots: Slots,
-    /// Whether anybody has asked yet, and whose turn it is to be the first.
+    /// Whether anybody has asked yet. Held by whoever asks first.
     met: AtomicBool,
     first: tokio::sync::Mutex<()>,
 }
 
-/// What one question has come to so far.
+/// How far one request has come.
 struct Talk<'a> {
     method: Method,
     /// Where the last refusal came from.
     url: Url,
     repository: &'a str,
     slot: Arc<Slot>,
-    /// Whether that was another origin than the registry's own: nothing of ours was sent there, nothing is kept.
+    /// Whether that was another origin than the registry's own: nothing of ours was sent there, and nothing is remembered.
     foreign: bool,
     tally: &'a mut Tally,
 }
 
 impl Session {
-    /// A session that has not asked anything yet.
+    /// A session that has asked nothing yet.
     pub(super) fn new(registry: &str, options: &Options) -> Result<Self, Error> {
         let endpoint = Endpoint::new(registry, options)?;
         let transport = Transport::new(registry, endpoint.host(), options);
@@ -65,17 +68,16 @@ impl Session {
         self.transport.look_again();
     }
 
-    /// How many requests the registry last said were left, if it says so.
+    /// `RateLimit-Remaining`, as the registry last told it.
     pub(super) fn remaining(&self) -> Option<u64> {
         self.transport.remaining()
     }
 
-    /// Who is asked.
     pub(super) fn host(&self) -> &str {
         self.endpoint.host()
     }
 
-    /// Asks for a manifest by tag or digest. The answer is never a refusal: that is an error.
+    /// Asks for a manifest by tag or digest. A refusal comes back as an error.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -89,9 +91,9 @@ impl Session {
         }
     }
 
-    /// The first question of all.
+    /// The first request of all.
     async fn meet(&self, method: Method, repository: &str, which: &str, tally: &mut Tally) -> Result<Response, Error> {
-        // Nobody knows yet what this registry wants to see: one finds out, the others wait and profit.
+        // Nobody knows yet what this registry demands: one finds out (single-flight), the others wait and profit.
         let turn = self.first.lock().await;
         let turn = (!self.met.load(Relaxed)).then_some(turn);
         let response = self.ask_as_known(method, repository, which, tally).await;
@@ -100,18 +102,19 @@ impl Session {
         response
     }
 
-    /// 1. What was granted before goes first; a token that has expired is minted again. For a repository that is new, one
-    ///    is minted where those for others were.
-    /// 2. On a refusal (401, 403; also 400 where something was sent) all challenges are read. Where there are none,
-    ///    `/v2/` is asked for one.
-    /// 3. Bearer is answered with a token, minted once for all who wait; Basic with the login. Bearer is preferred, and
-    ///    a Bearer challenge that was seen once is not given up because a token was refused.
-    /// 4. The same question again. If that is refused too and a login was involved, once more anonymously: a stale
-    ///    login must not break a public image. If that fails as well, the first refusal is what is reported.
-    /// 5. Where the registry redirects to another origin, and that has a challenge of its own, steps 2 to 4 are for that
-    ///    origin, with nothing that was granted here.
+    /// The handshake.
     ///
-    /// What most questions never come to is boxed: a check is moved about, and kept, in the size of its largest part.
+    /// 1. Send what was granted before; mint a token that has expired again. For a repository that is new, mint one where
+    ///    those for others came from.
+    /// 2. On a refusal (401, 403; also 400 if something was sent) read all challenges. If there are none, ask `/v2/` for one.
+    /// 3. Answer Bearer with a token, minted once for all who wait, and Basic with the login. Prefer Bearer, and do not give
+    ///    up a Bearer challenge that was seen once because a token was refused.
+    /// 4. Ask again. If that is refused too and a login was involved, ask once more anonymously: a stale login must not break
+    ///    a public image. If that fails as well, report the first refusal.
+    /// 5. If the registry redirects to another origin, and that has a challenge of its own, do steps 2 to 4 for that origin,
+    ///    with nothing that was granted here.
+    ///
+    /// What most requests never get to is boxed: a check is moved around and kept in the size of its largest part.
     async fn ask_as_known(
         &self,
         method: Method,
@@ -173,7 +176,7 @@ impl Session {
             self.note_refusal(&mut talk, &refusal, sent).await;
         }
         let challenges = self.challenges(&refusal, &mut talk).await?;
-        // A token that was minted a moment ago and is refused: another one would be no better.
+        // This token was minted a moment ago. Another one would be no better.
         let next = match fresh {
             true => None,
             false => self.grant(&challenges, &mut talk).await?,
@@ -197,7 +200,7 @@ impl Session {
         self.anonymously(&challenges, talk, first).await
     }
 
-    /// All that is offered: by the refusal itself, by what was remembered, or by the registry's root.
+    /// All challenges: of the refusal itself, remembered, or of the registry's root.
     async fn challenges(&self, refusal: &Response, talk: &mut Talk<'_>) -> Result<Challenges, Error> {
         let mut challenges = Challenges::read(refusal.headers(), refusal.url());
         if let Some(bearer) = talk.slot.bearer() {
@@ -223,7 +226,7 @@ impl Session {
         Ok(challenges)
     }
 
-    /// Step 3: what answers the challenges; `None` when nothing does.
+    /// Step 3: the authorization that answers the challenges; `None` if nothing does.
     async fn grant(&self, challenges: &Challenges, talk: &mut Talk<'_>) -> Result<Option<Grant>, Error> {
         let abroad = talk.foreign.then(|| self.credentials.abroad(&host_of(&talk.url)));
         let credentials = abroad.as_ref().unwrap_or(&self.credentials);
@@ -234,7 +237,7 @@ impl Session {
                 false => self.granted(&talk.slot, &bearer, talk.repository, talk.tally).await,
             };
             match minted {
-                // No token can be had, for whatever reason: there is another way in. A limit is a limit.
+                // No token is to be had, for whatever reason, but there is Basic. A rate limit stays a rate limit.
                 Err(error) if challenges.basic && !matches!(error, Error::RateLimited { .. }) => {}
                 minted => return minted.map(Some),
             }
@@ -278,7 +281,7 @@ impl Session {
         }
     }
 
-    /// A token for a repository, shared with whoever else waits for it.
+    /// A token for a repository, minted once for all who wait for it (single-flight).
     async fn granted(
         &self,
         slot: &Slot,
@@ -297,7 +300,7 @@ impl Session {
         minted
     }
 
-    /// A token, with a login if there is one; anonymously if the login is refused.
+    /// Mints a token, with a login if there is one; anonymously if the login is refused.
     async fn mint(
         &self,
         credentials: &Credentials,
@@ -309,7 +312,7 @@ impl Session {
         let scope = bearer.scope(&self.endpoint.name(repository));
         let mut refusal: Option<(Error, Arc<Login>)> = None;
         while let Some(login) = credentials.login(repository).await? {
-            // The source of the login was asked again, and has no other one.
+            // The source of the login was asked again and has no other one.
             if refusal.as_ref().is_some_and(|(_, refused)| *refused == login) {
                 break;
             }
@@ -320,7 +323,7 @@ impl Session {
                     return Ok(Grant { header: token.header, login: Some(login), expires: Some(token.expires) });
                 }
                 Err(error @ Error::Unauthorized { status, .. }) => {
-                    // 403 may be about the repository only; 401 is about the login.
+                    // 403 may be about this repository only; 401 is about the login.
                     if status == 401 {
                         credentials.refuse(&login);
                     }
@@ -341,7 +344,7 @@ impl Session {
         }
     }
 
-    /// What is asked over https does not have its login sent over plain HTTP.
+    /// The login of a registry that is asked over HTTPS is not sent over plain HTTP.
     fn may_get_a_login(&self, bearer: &Bearer, asked_over: &str) -> Result<(), Error> {
         if asked_over != "https" || bearer.realm.scheme() == "https" {
             return Ok(());
@@ -358,7 +361,7 @@ impl Session {
         grant: Option<&Grant>,
         tally: &'a mut Tally,
     ) -> impl Future<Output = Result<Response, Error>> + use<'a> {
-        let request = Request {
+        let request = OutgoingRequest {
             method: method.clone(),
             url,
             accept: HeaderValue::from_static(manifest::ACCEPT),
@@ -368,8 +371,8 @@ impl Session {
         async move { self.transport.send(&request, tally).await }
     }
 
-    /// Forgets a grant that was refused. A login under Basic rests if the registry's root refuses it too: otherwise it is
-    /// only this repository that it may not see.
+    /// Forgets a grant that was refused. The breaker of a login under Basic opens if the registry's root refuses it, too;
+    /// otherwise it only may not see this repository.
     async fn note_refusal(&self, talk: &mut Talk<'_>, refusal: &Response, sent: &Grant) {
         if talk.foreign {
             return;
@@ -392,7 +395,7 @@ impl Session {
             Some(login) => {
                 format!("it answered {status} to {:?}: not found, or not allowed to see it", login.username)
             }
-            None if self.credentials.is_resting() => {
+            None if self.credentials.is_breaker_open() => {
                 format!("it answered {status}; the login was refused a short while ago and rests")
             }
             None if refusal.foreign => {
@@ -408,7 +411,7 @@ impl Session {
     }
 }
 
-/// 401 and 403 always; some registries say 400 to a login or a token that has expired.
+/// 401 and 403 always. Some registries answer 400 to a login or token that has expired.
 fn is_refusal(response: &Response, sent: bool) -> bool {
     match response.status().as_u16() {
         401 | 403 => true,

@@ -1,6 +1,7 @@
-//! What each repository's registry wants to see, and what was granted for it.
+//! What each repository demands, and what was granted for it.
 //!
-//! *Invariant:* at most one token per repository is being minted at a time; who waits for it shares it, or its failure.
+//! *Invariant:* at most one token per repository is being minted at a time (single-flight). Whoever waits for it shares
+//! it, or its failure.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 
-use super::Error;
 use super::challenge::Bearer;
-use super::credentials::Login;
+use super::error::Error;
+use super::login::Login;
 
 /// What was granted: an `Authorization` header that worked, or should.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub(super) header: HeaderValue,
-    /// With whose login; `None`: anonymously.
+    /// The login that it was granted to; `None`: anonymous.
     pub(super) login: Option<Arc<Login>>,
     pub(super) expires: Option<Instant>,
 }
@@ -27,52 +28,52 @@ impl Grant {
     }
 }
 
-/// One slot for each repository that has been challenged.
+/// One slot for each repository that was ever challenged.
 #[derive(Default)]
-pub(super) struct Slots(Mutex<Table>);
+pub(super) struct Slots(Mutex<SlotTable>);
 
 #[derive(Default)]
-struct Table {
+struct SlotTable {
     slots: HashMap<Box<str>, Arc<Slot>>,
-    /// Where a token was had last, for whatever repository.
+    /// Where the last token came from, for whatever repository.
     common: Option<Arc<Bearer>>,
-    /// Whether the registry has answered somebody who showed nothing.
+    /// Whether the registry has ever answered a request without authorization.
     open: bool,
     swept: Option<Instant>,
 }
 
-/// How often expired tokens are looked for; they are large, and a watch may ask only once a day.
+/// How often expired tokens are swept: they are large, and a watch may ask only once a day.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// One repository's state.
+/// One repository.
 #[derive(Default)]
 pub(super) struct Slot {
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
     /// Held by whoever mints.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct State {
+struct SlotState {
     bearer: Option<Arc<Bearer>>,
     grant: Option<Grant>,
-    /// Counts the mints that ended, and how the last one did.
+    /// Counts the mints that ended, and keeps how the last one did.
     mints: u64,
     failure: Option<Error>,
-    /// When asking without the login was refused as well.
+    /// When asking anonymously was refused as well.
     anonymous_refused: Option<Instant>,
 }
 
-/// How long the anonymous way counts as closed after it was tried in vain.
+/// How long the anonymous way counts as closed after it was refused.
 const CLOSED: Duration = Duration::from_secs(15 * 60);
 
 impl Slots {
-    /// The repository's slot, if it was ever challenged.
+    /// The slot of a repository, if it was ever challenged.
     pub(super) fn find(&self, repository: &str) -> Option<Arc<Slot>> {
         self.table().slots.get(repository).cloned()
     }
 
-    /// The repository's slot.
+    /// The slot of a repository.
     pub(super) fn slot(&self, repository: &str) -> Arc<Slot> {
         let mut table = self.table();
         let now = Instant::now();
@@ -83,25 +84,24 @@ impl Slots {
         Arc::clone(table.slots.entry(repository.into()).or_default())
     }
 
-    /// Where a token for a repository that was never asked for is probably had: where those for others were.
-    ///
-    /// A registry that answers some repositories without a token may well do so for this one, too.
+    /// Where a token for a new repository probably comes from: the same endpoint as for the others.
+    /// `None` where some repositories are answered without a token, since this one may be, too.
     pub(super) fn common(&self) -> Option<Arc<Bearer>> {
         let table = self.table();
         table.common.clone().filter(|_| !table.open)
     }
 
-    /// Notes where a token was had, or that none is had there any more.
+    /// Notes where a token came from, or that none comes from there any more.
     pub(super) fn keep_common(&self, bearer: Option<&Bearer>) {
         self.table().common = bearer.map(|bearer| Arc::new(Bearer { repository: None, ..bearer.clone() }));
     }
 
-    /// Notes that an answer was had for nothing.
+    /// Notes that a request without authorization was answered.
     pub(super) fn note_open(&self) {
         self.table().open = true;
     }
 
-    /// Lets an hour pass for all that was granted.
+    /// Ages every grant by an hour.
     #[cfg(test)]
     pub(super) fn age(&self) {
         for slot in self.table().slots.values() {
@@ -111,23 +111,22 @@ impl Slots {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, SlotTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slot {
-    /// What was granted and is still good.
+    /// The grant, if it is still good.
     pub(super) fn grant(&self) -> Option<Grant> {
         self.state().grant.clone().filter(Grant::is_good)
     }
 
-    /// The Bearer challenge that the last token was had for.
+    /// The Bearer challenge that the last token answered.
     pub(super) fn bearer(&self) -> Option<Arc<Bearer>> {
         self.state().bearer.clone()
     }
 
-    /// Remembers a grant.
     pub(super) fn keep(&self, grant: Grant) {
         self.state().grant = Some(grant);
     }
@@ -140,7 +139,7 @@ impl Slot {
         }
     }
 
-    /// A good grant: what somebody else has minted meanwhile, or else what `mint` gives.
+    /// A good grant: the one that somebody else has minted meanwhile, or else what `mint` gives.
     pub(super) async fn mint<F>(&self, bearer: &Arc<Bearer>, mint: F) -> Result<Grant, Error>
     where
         F: AsyncFnOnce() -> Result<Grant, Error>,
@@ -159,8 +158,8 @@ impl Slot {
         let result = mint().await;
         let mut state = self.state();
         state.mints += 1;
-        // Where no token could be had, the next question is asked bare, so that a token endpoint that has moved is found
-        // again. A limit is no sign of that.
+        // After a failure, the next request goes without a token, so that a token endpoint that has moved is found again.
+        // A rate limit is no sign of that.
         let is_of_use = matches!(result, Ok(_) | Err(Error::RateLimited { .. }));
         state.bearer = is_of_use.then(|| Arc::clone(bearer));
         state.grant = result.as_ref().ok().cloned();
@@ -168,12 +167,12 @@ impl Slot {
         result
     }
 
-    /// Whether asking without the login has a chance.
+    /// Whether asking anonymously has a chance.
     pub(super) fn may_ask_anonymously(&self) -> bool {
         self.state().anonymous_refused.is_none_or(|refused| refused.elapsed() >= CLOSED)
     }
 
-    /// Notes that asking without the login was in vain.
+    /// Notes that asking anonymously was refused.
     pub(super) fn refuse_anonymous(&self) {
         self.state().anonymous_refused = Some(Instant::now());
     }
@@ -185,7 +184,7 @@ impl Slot {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use scripted::{Bearer, Manner, Registry, Reply};
 
-use super::{Account, Asked, Client, Error, Options, Password};
+use super::{Account, Client, Counted, Error, Options, Password};
 use crate::domain::{Answer, Digest, FailureKind, Platform, Question, Sighting};
 
 fn plain() -> Options {
@@ -40,14 +40,14 @@ fn registry(options: &Options) -> (Registry, Client, Question, Digest) {
     (registry, client, question, digest)
 }
 
-fn present(asked: Asked<Answer>) -> Sighting {
+fn present(asked: Counted<Answer>) -> Sighting {
     match asked.result.unwrap() {
         Answer::Present(sighting) => sighting,
         Answer::Absent => panic!("absent"),
     }
 }
 
-fn kind<T: std::fmt::Debug>(asked: Asked<T>) -> FailureKind {
+fn kind<T: std::fmt::Debug>(asked: Counted<T>) -> FailureKind {
     asked.result.unwrap_err().kind()
 }
 

@@ -9,13 +9,13 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 use tracing::debug;
 
-use super::Error;
 use super::challenge::Bearer;
-use super::credentials::{Login, authorization};
 use super::endpoint::host_of;
-use super::transport::{Request, Response, Tally, Transport};
+use super::error::Error;
+use super::login::{Login, authorization};
+use super::transport::{OutgoingRequest, Response, Tally, Transport};
 
-/// What a token lives when nobody says, and the least that is believed: the specification's own rule.
+/// How long a token lives if the endpoint does not say, and the least that is believed: the specification's own rule.
 const LIFETIME: Duration = Duration::from_secs(60);
 const LONGEST_ANSWER: usize = 1 << 20;
 
@@ -26,15 +26,15 @@ pub(super) struct Token {
     pub(super) expires: Instant,
 }
 
-/// Some servers say one, some the other, some both.
+/// Some endpoints send one field, some the other, some both.
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<f64>,
 }
 
-/// Asks for a token for one scope, with a login or without.
+/// Asks for a token for one scope, with a login or anonymously.
 pub(super) async fn mint(
     transport: &Transport,
     bearer: &Bearer,
@@ -71,7 +71,7 @@ pub(super) async fn mint(
     Ok(token)
 }
 
-/// Gives an identity token for an access token; `None` where the endpoint does not know that way: GCR says 404,
+/// Exchanges an identity token for an access token; `None` if the endpoint does not support that: GCR answers 404,
 /// Artifactory 401, Azure 400, others 405.
 async fn exchange(
     transport: &Transport,
@@ -100,17 +100,17 @@ fn with_pairs(url: &Url, pairs: &[(&str, &str)]) -> Url {
     url
 }
 
-fn request(method: Method, url: Url, authorization: Option<HeaderValue>, form: Option<String>) -> Request {
-    Request { method, url, accept: HeaderValue::from_static("application/json"), authorization, form }
+fn request(method: Method, url: Url, authorization: Option<HeaderValue>, form: Option<String>) -> OutgoingRequest {
+    OutgoingRequest { method, url, accept: HeaderValue::from_static("application/json"), authorization, form }
 }
 
 pub(super) fn read(body: &[u8], asked: Instant) -> Option<Token> {
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: TokenResponse = serde_json::from_slice(body).ok()?;
     let text = [answer.token, answer.access_token].into_iter().flatten().find(|text| !text.is_empty())?;
     let header = authorization("Bearer", &text)?;
     let lifetime = answer.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let lifetime = lifetime.unwrap_or(LIFETIME).clamp(LIFETIME, Duration::from_secs(86_400));
-    // Counted from before the question, and not used to the last moment: it must still be good when it arrives.
+    // Counted from before the request, and not used to the last moment: it must still be good when it arrives.
     Some(Token { header, expires: asked + lifetime - lifetime / 10 })
 }
 

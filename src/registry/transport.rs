@@ -1,7 +1,7 @@
 //! One request: connections, time limits, redirects, and what a failure means.
 //!
-//! *Invariant:* an `Authorization` header reaches no origin but the one that the request was made for, and a request
-//! that began with https never goes on without.
+//! *Invariant:* an `Authorization` header reaches only the origin that the request was made for, and a request that began
+//! with HTTPS never goes on without.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -17,38 +17,37 @@ use reqwest::{Method, StatusCode, Url};
 use tracing::{debug, warn};
 
 use super::endpoint::host_of;
-use super::error::{Remedies, classify, is_broken_connection};
-use super::{Error, Identity, Options, retry_after};
+use super::error::{Error, Remedies, classify, is_broken_connection};
+use super::options::{CONNECT, Identity, Options};
+use super::retry_after;
 
-/// Servers close idle connections after 60 s at the earliest; nothing that old is ever used.
+/// Servers close idle connections after 60 s at the earliest. None that old is ever used.
 const IDLE: Duration = Duration::from_secs(14);
 const _: () = assert!(IDLE.as_secs() < 15, "the design's bound");
-/// The longest that a connection may take, trust and all.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 5;
 /// Signed URLs of object stores have some thousands of characters.
 const LONGEST_LOCATION: usize = 8 << 10;
-/// How long the explanation of a refusal is waited for, and how large it may be.
+/// How long to wait for the explanation of a refusal, and the longest that is read.
 const EXPLANATION: (Duration, usize) = (Duration::from_secs(2), 16 << 10);
 
 const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
-/// So much of an answer's header is told at most.
+/// The longest part of a header that a message shows.
 const LONGEST_SHOWN: usize = 200;
 
-/// Pooled connections to one registry and whatever it sends us to.
+/// Pooled connections to one registry and to wherever it redirects.
 pub(super) struct Transport {
     remedies: Remedies,
     options: Options,
-    /// Made at the first request, and again when a file of certificates is found to have changed.
+    /// Made at the first request, and made anew when a file of certificates has changed.
     built: Mutex<Option<Built>>,
     limit: Duration,
-    /// How many requests were left when that was last said; [`UNSAID`] before.
+    /// `RateLimit-Remaining`, as it was last told; [`UNSAID`] before.
     remaining: AtomicU64,
 }
 
-/// That no answer has told how many requests are left.
+/// No answer has told yet how many requests are left.
 const UNSAID: u64 = u64::MAX;
 
 struct Built {
@@ -58,28 +57,27 @@ struct Built {
     looked: Instant,
 }
 
-/// How long it is believed that the files of certificates have not changed, while requests are answered.
+/// How long files of certificates are believed to be unchanged while requests are answered.
 const UNCHANGED: Duration = Duration::from_secs(1);
 
-/// What a file looked like: when it was changed, and its size.
+/// A file's time of change and size.
 type Stamp = Option<(SystemTime, u64)>;
 
-/// How many requests a question has cost.
+/// Counts the requests that a question takes.
 #[derive(Debug, Default)]
 pub(super) struct Tally(pub(super) u32);
 
-/// What to send.
 #[derive(Clone)]
-pub(super) struct Request {
+pub(super) struct OutgoingRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) accept: HeaderValue,
     pub(super) authorization: Option<HeaderValue>,
-    /// The body of a `POST`; it may hold a secret, so it is never sent on to where a redirect points.
+    /// The body of a `POST`. It may hold a secret, so it does not follow a redirect.
     pub(super) form: Option<String>,
 }
 
-/// An answer; its body is not read yet.
+/// An answer whose body is not read yet.
 pub(super) struct Response {
     inner: reqwest::Response,
     /// Whether it comes from another origin than was asked.
@@ -87,7 +85,7 @@ pub(super) struct Response {
     limit: Duration,
 }
 
-/// Whether a host (with or without a port) is this machine by name.
+/// Whether a host, with or without a port, is this machine by name.
 fn is_loopback(host: &str) -> bool {
     let Ok(url) = Url::parse(&format!("http://{host}")) else { return false };
     let name = url.host_str().unwrap_or("").trim_matches(['[', ']']);
@@ -96,7 +94,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 impl Transport {
-    /// Nothing is read yet. `registry` is whose table the options come from, `host` who is asked.
+    /// Reads nothing yet. `registry` names the table that the options come from, `host` is who is asked.
     pub(super) fn new(registry: &str, host: &str, options: &Options) -> Self {
         let remedies =
             Remedies { table: registry.to_owned(), host: host.to_owned(), endpoint: options.endpoint.is_some() };
@@ -109,8 +107,8 @@ impl Transport {
         }
     }
 
-    /// The client that fits the files as they are. While a changed one is of no use, it may be half written, and the
-    /// client as it was goes on.
+    /// The client that fits the files as they are now. A changed file that cannot be used may be half written, so the
+    /// earlier client goes on meanwhile.
     fn http(&self, now: Instant) -> Result<reqwest::Client, Error> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(built) = built.as_ref().filter(|built| now.saturating_duration_since(built.looked) < UNCHANGED) {
@@ -135,7 +133,7 @@ impl Transport {
         }
     }
 
-    /// The next request looks at the files of certificates, however soon it comes.
+    /// Makes the next request look at the files of certificates.
     pub(super) fn look_again(&self) {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(built) = built.as_mut() {
@@ -149,7 +147,7 @@ impl Transport {
         self.options.ca_file.iter().chain(identity).map(stamp).collect()
     }
 
-    /// A client with the options' trust, proxies and time limits.
+    /// A client with the trust, proxies and time limits of the options.
     fn build(&self) -> Result<reqwest::Client, Error> {
         let (host, options) = (&*self.remedies.host, &self.options);
         let mut builder = reqwest::Client::builder()
@@ -159,7 +157,7 @@ impl Transport {
             .timeout(options.timeout)
             .pool_idle_timeout(IDLE);
         if is_loopback(host) {
-            // No proxy means this machine by that name. Docker, and Go's own client, do the same.
+            // No proxy is meant for this machine under that name. Docker and Go's own client do the same.
             builder = builder.no_proxy();
         }
         if let Some(path) = &options.ca_file {
@@ -176,7 +174,7 @@ impl Transport {
             let mut pem = read("client_cert", cert)?;
             pem.push(b'\n');
             pem.extend(read("client_key", key)?);
-            // The parser's own message could repeat a part of the key.
+            // The parser's message could repeat a part of the key.
             let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
                 of_no_use(
                     host,
@@ -195,8 +193,8 @@ impl Transport {
         Some(self.remaining.load(Relaxed)).filter(|left| *left != UNSAID)
     }
 
-    /// Sends a request and follows where it is redirected.
-    pub(super) async fn send(&self, request: &Request, tally: &mut Tally) -> Result<Response, Error> {
+    /// Sends a request, and follows its redirects.
+    pub(super) async fn send(&self, request: &OutgoingRequest, tally: &mut Tally) -> Result<Response, Error> {
         let response = self.send_once(request, tally).await?;
         if is_redirect(response.status()) {
             return Box::pin(self.follow(request.clone(), response, tally)).await;
@@ -206,7 +204,7 @@ impl Transport {
 
     async fn follow(
         &self,
-        mut request: Request,
+        mut request: OutgoingRequest,
         mut response: reqwest::Response,
         tally: &mut Tally,
     ) -> Result<Response, Error> {
@@ -231,13 +229,13 @@ impl Transport {
         Err(Error::Redirect { host: host_of(&request.url), reason: format!("more than {REDIRECTS} in a row") })
     }
 
-    async fn send_once(&self, request: &Request, tally: &mut Tally) -> Result<reqwest::Response, Error> {
+    async fn send_once(&self, request: &OutgoingRequest, tally: &mut Tally) -> Result<reqwest::Response, Error> {
         let began = Instant::now();
         let http = self.http(began)?;
         tally.0 += 1;
         request.tell();
         let response = match http.execute(request.to_reqwest()).await {
-            // The kept connection may have been closed while the request was on its way. Asking twice does no harm.
+            // The server may have closed the kept connection while the request was on its way. Asking twice is harmless.
             Err(error) if is_broken_connection(&error) => {
                 debug!(host = host_of(&request.url), "connection broke; asking once more");
                 tally.0 += 1;
@@ -266,7 +264,7 @@ fn remaining(headers: &HeaderMap) -> Option<u64> {
     number.parse().ok().filter(|left| *left != UNSAID)
 }
 
-impl Request {
+impl OutgoingRequest {
     fn tell(&self) {
         debug!(
             method = self.method.as_str(),
@@ -278,7 +276,7 @@ impl Request {
         );
     }
 
-    /// The headers that tell registries, and what stands before them, apart.
+    /// Logs the headers by which registries, and what stands in front of them, can be told apart.
     fn tell_answer(&self, answer: &reqwest::Response, began: Instant) {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
@@ -311,11 +309,11 @@ impl Request {
         );
     }
 
-    /// A header of the answer, without what we have shown: a server may say anything.
+    /// A header of the answer without what we have sent: a server may echo anything.
     fn masked(&self, value: &HeaderValue) -> Option<String> {
         let value = value.to_str().ok()?;
         let masked = match self.shown() {
-            // Where a secret is in the body, nothing that comes back is told.
+            // If the body holds a secret, nothing that comes back is shown.
             _ if self.form.is_some() => return None,
             Some((_, secret)) if !secret.is_empty() => value.replace(secret, "***"),
             _ => value.to_owned(),
@@ -323,7 +321,7 @@ impl Request {
         Some(masked.chars().take(LONGEST_SHOWN).collect())
     }
 
-    /// The scheme of our authorization, and the secret.
+    /// The scheme of our authorization, and its secret.
     fn shown(&self) -> Option<(&str, &str)> {
         std::str::from_utf8(self.authorization.as_ref()?.as_bytes()).ok()?.split_once(' ')
     }
@@ -364,7 +362,7 @@ impl Response {
         host_of(self.url())
     }
 
-    /// The media type without its parameters, in lower case; empty when there is none.
+    /// The media type in lower case without parameters; empty if there is none.
     pub(super) fn media_type(&self) -> Cow<'_, str> {
         let value = self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = value.split(';').next().unwrap_or("").trim();
@@ -397,13 +395,13 @@ impl Response {
         }
     }
 
-    /// What a refusal says for itself, as far as that is short and soon there.
+    /// What a refusal says for itself, if that is short and comes soon.
     async fn explanation(self) -> Vec<u8> {
         let body = tokio::time::timeout(EXPLANATION.0, self.body(EXPLANATION.1)).await;
         body.ok().and_then(Result::ok).flatten().unwrap_or_default()
     }
 
-    /// The body, exactly as sent; `None` when it is longer than `cap`.
+    /// The body exactly as sent; `None` if it is longer than `cap`.
     pub(super) async fn body(mut self, cap: usize) -> Result<Option<Vec<u8>>, Error> {
         let host = self.host();
         let codings = self.headers().get_all(CONTENT_ENCODING);
@@ -423,7 +421,7 @@ impl Response {
     }
 }
 
-/// A URL without what may be secret in it.
+/// A URL without the parts that may be secret.
 fn bare(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), host_of(url), url.path())
 }
@@ -433,7 +431,7 @@ fn of_no_use(host: &str, key: &str, path: &Path, reason: String) -> Error {
 }
 
 fn is_redirect(status: StatusCode) -> bool {
-    // 304 has its own meaning and 300 no single target; both are no answer to the question.
+    // 304 has a meaning of its own and 300 no single target. Both are no answer to the question.
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
