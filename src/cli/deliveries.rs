@@ -1,21 +1,40 @@
 //! `taghook deliveries`: what hooks were owed and what was done about it, newest first.
 
 use std::path::Path;
-use std::process::ExitCode;
 
+use clap::Args;
 use jiff::Timestamp;
 
-use super::args::Deliveries;
-use super::{Failure, reader, text};
-use crate::store::{DeliveryRow, Filter, HeldBecause};
+use super::colour::Coloured;
+use super::exit::{CliError, Exit};
+use super::reader::{self, PastArgs};
+use super::sentences::remark;
+use super::{results, text};
+use crate::domain::delivery::DeliveryState;
+use crate::store::{DeliveryRow, Filter};
 
-pub(super) fn run(explicit: Option<&Path>, wanted: &Deliveries) -> Result<ExitCode, Failure> {
-    let reader = reader(explicit, &wanted.read)?;
-    let filter = wanted.filter();
+/// Show what hooks were owed and what was done about it, newest first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook deliveries --only failed   what needs a `taghook retry`
+  taghook deliveries web --hook redeploy --since 2026-01-31")]
+pub(super) struct DeliveriesArgs {
+    #[command(flatten)]
+    past: PastArgs,
+    /// Only for this hook
+    #[arg(long, value_name = "HOOK")]
+    hook: Option<String>,
+    /// Only what is in this state
+    #[arg(long, value_name = "STATE", value_parser = reader::delivery_state())]
+    only: Option<DeliveryState>,
+}
+
+pub(super) fn run(explicit: Option<&Path>, args: &DeliveriesArgs) -> Result<Exit, CliError> {
+    let read = &args.past.read;
+    let filter = Filter { hook: args.hook.clone(), state: args.only, ..args.past.filter() };
+    let reader = reader::open(explicit, read)?;
     let deliveries = reader.map(|reader| reader.deliveries(&filter)).transpose()?.unwrap_or_default();
-    let text = if wanted.read.json { text::json_lines(&deliveries) } else { human(&deliveries, &filter) };
-    text::print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    results::print(read.json, &deliveries, |deliveries| human(deliveries, &filter))
 }
 
 fn human(deliveries: &[DeliveryRow], filter: &Filter) -> String {
@@ -30,7 +49,7 @@ fn human(deliveries: &[DeliveryRow], filter: &Filter) -> String {
             delivery.hook.clone(),
             delivery.change.to_string(),
             text::digest(delivery.to.as_ref()),
-            text::outcome(delivery.state.as_str()),
+            delivery.state.coloured(),
             delivery.attempts.to_string(),
             remark(delivery, now),
         ]
@@ -38,15 +57,4 @@ fn human(deliveries: &[DeliveryRow], filter: &Filter) -> String {
     let head = ["ID", "WATCH", "HOOK", "CHANGE", "TO", "STATE", "TRIES", "REMARK"];
     let fit = text::Fit { spare: &["TRIES", "TO", "CHANGE"], cut: &["REMARK", "WATCH", "HOOK"] };
     text::fitted(&head, deliveries.iter().map(row).collect(), &fit)
-}
-
-/// What went wrong last, and what a delivery waits for.
-pub(super) fn remark(delivery: &DeliveryRow, now: Timestamp) -> String {
-    let error = delivery.error.as_deref().map(text::printable);
-    let waits = match (delivery.held, delivery.due) {
-        (Some(HeldBecause::Paused), _) => Some("held: paused".to_owned()),
-        (Some(HeldBecause::NotFed), _) => Some("held: the config does not feed it".to_owned()),
-        (None, due) => due.map(|due| format!("due {}", text::distance(Some(due), now))),
-    };
-    error.into_iter().chain(waits).collect::<Vec<_>>().join("; ")
 }

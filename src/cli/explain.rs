@@ -1,74 +1,106 @@
-//! `taghook explain`: one check aloud.
+//! `taghook explain`: every step of one check.
 //!
-//! The story is what the parts of a check log at `debug`; here it is told on standard output instead. So there is one
-//! telling, and what it may say is decided where it is said.
+//! The parts of a check log their steps at `debug`; here these events are printed. So each step is described once, and the
+//! code that logs it decides what may be shown.
 
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
+use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::args::Explain;
-use super::run::Signals;
-use super::{Failure, check, find_watch, image, log, runtime, state, status, text};
-use crate::agent;
-use crate::config::{self, Config, Faults};
+use super::check_now::{check_here, check_now};
+use super::exit::{CliError, Exit};
+use super::image::{self, ImageArgs};
+use super::located::{Located, find_watch};
+use super::results::Results;
+use super::{logging, sentences, snapshot, text};
+use crate::config::{self, Config};
 use crate::control::wire::{CheckLine, CheckRequest, Status, StatusSource, WatchStatus};
 use crate::domain::FailureKind;
 
-/// A limit of a registry whose end is not known counts for so long: the longest pause that an agent makes by itself.
-const LIMITED: SignedDuration = SignedDuration::from_mins(15);
-/// Who tells of a check.
-const TELLERS: [&str; 2] = ["taghook::registry", "taghook::agent::check"];
+/// How long a recorded rate limit counts when nobody knows its end: the longest pause that an agent makes by itself.
+const RATE_LIMIT_LASTS: SignedDuration = SignedDuration::from_mins(15);
+/// The parts of the crate that take part in a check.
+const TARGETS: [&str; 2] = ["taghook::registry", "taghook::agent::check"];
 
-pub(super) fn run(explicit: Option<&Path>, explain: Explain) -> Result<ExitCode, Failure> {
-    let story = Story { began: Instant::now(), json: explain.json, is_over: AtomicBool::new(false) };
-    let Some(name) = explain.watch else {
-        log::start_telling(story);
-        let Explain { image, platform, plain_http, json, .. } = explain;
-        let images = image.into_iter().collect();
-        return Ok(image::run(&image::ImageQuestion { images, platform, plain_http, json }));
-    };
-    let (config, dir) = state(explicit)?;
-    let config = match config {
-        Ok(config) => config,
-        Err(faults) => return by_agent((Err(faults), dir), name, explain.json),
-    };
-    find_watch(&name, config.watches.keys().map(|name| &**name))?;
-    let status = status::gather(Some(&config), &config.state)?;
-    let known = status.watches.iter().find(|watch| watch.watch == name);
-    status::note_edit(&config.state, "the file")?;
-    note_image(&status, known, &name, &config);
-    story.tell("recorded", known.map(|known| recorded(known, &config)).unwrap_or_default())?;
-    let (gate, is_open) = gate(&status, &name, &config);
-    story.tell("gate", gate)?;
-    if !is_open {
-        story.tell("not asked: the registry wants to be left alone for now", Vec::new())?;
-        return Ok(ExitCode::FAILURE);
-    }
-    log::start_telling(story);
-    ask(config, name, explain.json)
+/// Perform one check aloud: every request and answer, every decision and its reason
+///
+/// Nothing is recorded and no hook is run. Credentials are masked, so that all of it can stand in a bug report. A
+/// registry that a running agent has been told to leave alone is not asked.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook explain web
+  taghook explain --image ghcr.io/acme/web:stable --platform linux/arm64")]
+pub(super) struct ExplainArgs {
+    /// The watch
+    #[arg(value_name = "WATCH", required_unless_present = "image", conflicts_with = "image")]
+    watch: Option<String>,
+    /// Any image; needs no config
+    #[arg(long, value_name = "REF")]
+    image: Option<String>,
+    #[command(flatten)]
+    of_image: ImageArgs,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
-/// Notes that the agent watches something else by this name.
+pub(super) fn run(explicit: Option<&Path>, args: ExplainArgs) -> Result<Exit, CliError> {
+    let ExplainArgs { watch, image, of_image, json } = args;
+    let story = Story { began: Instant::now(), json, is_over: AtomicBool::new(false) };
+    let Some(name) = watch else {
+        logging::start_with(story);
+        return image::run(image.as_slice(), &of_image, json);
+    };
+    let request = CheckRequest { watches: vec![name.clone()], dry_run: true };
+    let mut results = Results::new();
+    let located = Located::find(explicit)?;
+    let Ok(config) = &located.config else {
+        // Only the agent has a valid config, and it logs the steps of its checks elsewhere.
+        check_now(located, &request, |line| add(&mut results, line, json))?;
+        return results.exit();
+    };
+    find_watch(&name, config.watches.keys().map(|name| &**name))?;
+    let status = snapshot::gather(Some(config), &located.state)?;
+    let known = status.watches.iter().find(|watch| watch.watch == name);
+    snapshot::note_edit(&located.state, "the file")?;
+    note_image(&status, known, &name, config);
+    story.print("recorded", known.map(|known| recorded(known, config)).unwrap_or_default())?;
+    let (gate, is_open) = gate(&status, &name, config);
+    story.print("gate", gate)?;
+    if !is_open {
+        story.print("not asked: the registry wants to be left alone for now", Vec::new())?;
+        return Ok(Exit::Failed);
+    }
+    logging::start_with(story);
+    check_here(config.clone(), request, |line| add(&mut results, line, json))?;
+    results.exit()
+}
+
+fn add(results: &mut Results, line: CheckLine, json: bool) {
+    let end = "nothing was recorded, and no hook was run\n";
+    let text = if json { text::json_line(&line) } else { sentences::check(&line) + end };
+    results.add(line.error.is_none(), &text);
+}
+
+/// Notes that the agent's watch of this name has another image, because it has not read the file.
 fn note_image(status: &Status, known: Option<&WatchStatus>, name: &str, config: &Config) {
-    let Some(key) = config.watches.get(name).filter(|_| status.source == StatusSource::Agent).map(|watch| &watch.key)
-    else {
+    if status.source != StatusSource::Agent {
         return;
+    }
+    let whole = |known: &WatchStatus| match &known.platform {
+        Some(platform) => format!("{} ({platform})", known.image),
+        None => known.image.clone(),
     };
-    let whole = |image: &str, platform: Option<&str>| match platform {
-        Some(platform) => format!("{image} ({platform})"),
-        None => image.to_owned(),
-    };
-    let file = key.question.to_string();
-    match known.map(|known| whole(&known.image, known.platform.as_deref())) {
+    let file = config.watches.get(name).map(|watch| watch.key.question.to_string()).unwrap_or_default();
+    match known.map(whole) {
         None => anstream::eprintln!("note: the agent has no watch {name:?} yet; this is the file's"),
         Some(agents) if agents != file => {
             anstream::eprintln!("note: the agent goes by {agents}; this is the file's, {file}, whose state is another");
@@ -77,38 +109,7 @@ fn note_image(status: &Status, known: Option<&WatchStatus>, name: &str, config: 
     }
 }
 
-fn ask(config: Config, name: String, json: bool) -> Result<ExitCode, Failure> {
-    let (mut well, mut printed) = (true, Ok(()));
-    runtime()?.block_on(async {
-        let mut signals = Signals::new()?;
-        let line = |line| (well, printed) = tell(line, json);
-        Ok::<_, Failure>(agent::check_once(config, dry(name), line, signals.next()).await?)
-    })?;
-    printed?;
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// What the agent makes of the watch, by the config that it goes by; where ours has faults, its story cannot be told.
-fn by_agent(known: (Result<Config, Faults>, PathBuf), name: String, json: bool) -> Result<ExitCode, Failure> {
-    let (mut well, mut printed) = (true, Ok(()));
-    runtime()?.block_on(check::ask(known, dry(name), |line| (well, printed) = tell(line, json)))?;
-    printed?;
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn dry(name: String) -> CheckRequest {
-    CheckRequest { watches: vec![name], dry_run: true }
-}
-
-/// Prints what the check came to, and tells whether that is well.
-fn tell(line: CheckLine, json: bool) -> (bool, std::io::Result<()>) {
-    let well = line.error.is_none();
-    let end = "nothing was recorded, and no hook was run\n";
-    let text = if json { text::json_lines(&[line]) } else { check::human(&line) + end };
-    (well, text::print(&text))
-}
-
-/// What is known before the registry is asked.
+/// What is recorded before the registry is asked.
 fn recorded(known: &WatchStatus, config: &Config) -> Vec<(&'static str, Value)> {
     let watch = config.watches.get(known.watch.as_str());
     let settle = watch.map(|watch| watch.policy.settle).filter(|settle| !settle.is_zero());
@@ -126,8 +127,8 @@ fn recorded(known: &WatchStatus, config: &Config) -> Vec<(&'static str, Value)> 
     all
 }
 
-/// How the gate of a running agent stands, and whether we go through: never past a limit that the registry has set. Any
-/// other trouble is what one wants to see explained, and a question by hand does it no harm.
+/// The state of the running agent's gate, and whether to ask all the same: never where the registry has set a rate limit.
+/// Any other failure is what the user wants to see explained, and one more request does no harm.
 fn gate(status: &Status, name: &str, config: &Config) -> (Vec<(&'static str, Value)>, bool) {
     let registry = config.watches.get(name).map_or("", |watch| watch.key.question.repository.registry());
     if status.source != StatusSource::Agent {
@@ -153,32 +154,32 @@ fn gate(status: &Status, name: &str, config: &Config) -> (Vec<(&'static str, Val
     (told, held.kind != FailureKind::RateLimited)
 }
 
-/// How long ago a registry limited one of its watches by the record, which is all that is known where no agent answers us,
-/// if that is not long ago.
+/// How long ago the registry last answered a check with a rate limit, if that is recent enough to count. Without an agent,
+/// the record is all that is known.
 fn limited(status: &Status, registry: &str, now: Timestamp) -> Option<String> {
     let is_limited = |watch: &&WatchStatus| {
         let error = watch.error.as_ref();
-        status::is_of(&watch.image, registry) && error.is_some_and(|error| error.kind == FailureKind::RateLimited)
+        snapshot::is_of(&watch.image, registry) && error.is_some_and(|error| error.kind == FailureKind::RateLimited)
     };
     let last = status.watches.iter().filter(is_limited).filter_map(|watch| watch.last_checked).max()?;
-    (now.duration_since(last) < LIMITED).then(|| text::distance(Some(last), now))
+    (now.duration_since(last) < RATE_LIMIT_LASTS).then(|| text::distance(Some(last), now))
 }
 
-/// Prints what the parts of a check tell.
+/// Prints the events of a check.
 struct Story {
     began: Instant,
     json: bool,
-    /// Nobody listens any more.
+    /// The reader of our output has gone away.
     is_over: AtomicBool,
 }
 
 impl Story {
-    fn tell(&self, message: &str, fields: Vec<(&'static str, Value)>) -> std::io::Result<()> {
+    fn print(&self, message: &str, fields: Vec<(&'static str, Value)>) -> std::io::Result<()> {
         let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if self.json {
             let fields: Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let line = json!({"ms": milliseconds, "event": message, "fields": fields});
-            return text::print(&text::json_lines(&[line]));
+            return text::print(&text::json_line(&line));
         }
         let told = |(name, value): &(&str, Value)| match value {
             Value::String(text) => format!("{name}={}", text::printable(text)),
@@ -192,26 +193,25 @@ impl Story {
 
 impl<S: Subscriber> Layer<S> for Story {
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
-        *metadata.level() <= Level::DEBUG && TELLERS.iter().any(|teller| metadata.target().starts_with(teller))
+        *metadata.level() <= Level::DEBUG && TARGETS.iter().any(|target| metadata.target().starts_with(target))
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut told = Told::default();
-        event.record(&mut told);
-        if !self.is_over.load(Relaxed) && self.tell(&told.message, told.fields).is_err() {
+        let mut seen = EventFields::default();
+        event.record(&mut seen);
+        if !self.is_over.load(Relaxed) && self.print(&seen.message, seen.fields).is_err() {
             self.is_over.store(true, Relaxed);
         }
     }
 }
 
-/// An event's message and fields.
 #[derive(Default)]
-struct Told {
+struct EventFields {
     message: String,
     fields: Vec<(&'static str, Value)>,
 }
 
-impl Told {
+impl EventFields {
     fn record(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(message)) => self.message = message,
@@ -220,7 +220,7 @@ impl Told {
     }
 }
 
-impl Visit for Told {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.record(field, json!(format!("{value:?}")));
     }

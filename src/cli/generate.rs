@@ -1,16 +1,15 @@
 //! `taghook generate`: what packagers install beside the binary, from the definition of the command line.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use clap::{CommandFactory, Subcommand};
+use clap::{Command, Subcommand};
 use clap_complete::Shell;
 
-use super::{Cli, Failure, text};
+use super::exit::{CliError, Exit};
+use super::text;
 
-/// What to make.
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+pub(super) enum GenerateCommand {
     /// Write the man pages, one for each command
     #[command(
         after_help = "Examples:\n  taghook generate man | man -l -\n  taghook generate man /usr/local/share/man/man1"
@@ -32,26 +31,26 @@ pub(super) enum Verb {
     },
 }
 
-pub(super) fn run(verb: Verb) -> Result<ExitCode, Failure> {
-    let mut command = Cli::command();
-    match verb {
-        Verb::Man { dir: Some(dir) } => {
-            let written = clap_mangen::generate_to(command, &dir);
+/// `cli`: the definition of the command line.
+pub(super) fn run(mut cli: Command, command: GenerateCommand) -> Result<Exit, CliError> {
+    match command {
+        GenerateCommand::Man { dir: Some(dir) } => {
+            let written = clap_mangen::generate_to(cli, &dir);
             written
-                .map_err(|why| Failure::Usage(format!("cannot write man pages into {dir:?}: {why}; make it first")))?;
+                .map_err(|why| CliError::Usage(format!("cannot write man pages into {dir:?}: {why}; make it first")))?;
         }
-        Verb::Man { dir: None } => {
+        GenerateCommand::Man { dir: None } => {
             let mut page = Vec::new();
-            let mut command = command.disable_help_subcommand(true);
+            let mut command = cli.disable_help_subcommand(true);
             command.build();
             clap_mangen::Man::new(command).render(&mut page)?;
             text::print(&String::from_utf8_lossy(&page))?;
         }
-        Verb::Completions { shell } => {
+        GenerateCommand::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, "taghook", &mut script);
+            clap_complete::generate(shell, &mut cli, "taghook", &mut script);
             text::print(&String::from_utf8_lossy(&script))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Ok)
 }

@@ -1,19 +1,36 @@
-//! `taghook health`: one word for monitoring, or what is wrong, the worst first.
+//! `taghook health`: says to monitoring that all is well, or what is wrong, the worst first.
 
 use std::path::Path;
-use std::process::ExitCode;
 
+use clap::Args;
 use jiff::Timestamp;
 
-use super::args::Health;
-use super::{Failure, state, status, text};
+use super::colour::Coloured;
+use super::exit::{CliError, Exit};
+use super::located::Located;
+use super::sentences::{failed_delivery, failing_watch, unread_edit};
+use super::{results, snapshot, text};
 use crate::agent::health::{self, Finding};
-use crate::control::wire::{Status, StatusSource};
+use crate::control::wire::{HealthProblem, Status, StatusSource};
 
-pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, Failure> {
-    let (config, dir) = state(explicit)?;
+/// Say whether all is well, for monitoring
+///
+/// Exit status 1 if a watch is failing or stale, a delivery has failed, an edit of the config was refused, or no agent runs. One line for each problem, the worst first. Without a running agent everything is stale. A watch whose tag was removed is
+/// no problem: that is known, and told to hooks.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook health || mail -s 'taghook needs you' root < /dev/null
+  taghook health --json | jq -r '.problems[].message'")]
+pub(super) struct HealthArgs {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(explicit: Option<&Path>, args: &HealthArgs) -> Result<Exit, CliError> {
+    let Located { config, state } = Located::find(explicit)?;
     // Without an agent and without a state, the faults are what is wrong.
-    let status = match (status::gather(config.as_ref().ok(), &dir), &config) {
+    let status = match (snapshot::gather(config.as_ref().ok(), &state), &config) {
         (Err(_), Err(faults)) => return Err(faults.clone().into()),
         (status, _) => status?,
     };
@@ -23,18 +40,12 @@ pub(super) fn run(explicit: Option<&Path>, health: &Health) -> Result<ExitCode, 
     let now = Timestamp::now();
     let findings = health::findings(&status, now);
     let found = health::report(&status, &findings, |finding| message(finding, &status, now));
-    let text = match found.ok {
-        _ if health.json => text::json_lines(std::slice::from_ref(&found)),
+    let line = |problem: &HealthProblem| format!("{}: {}\n", problem.what.coloured(), problem.message);
+    results::print(args.json, std::slice::from_ref(&found), |_| match found.ok {
         true => format!("ok: {}\n", text::count(found.watches, "watch", "watches")),
-        false => {
-            let line = |problem: &crate::control::wire::HealthProblem| {
-                format!("{}: {}\n", text::outcome(problem.what.as_str()), problem.message)
-            };
-            found.problems.iter().map(line).collect()
-        }
-    };
-    text::print(&text)?;
-    Ok(if found.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        false => found.problems.iter().map(line).collect(),
+    })?;
+    Ok(Exit::of(found.ok))
 }
 
 fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
@@ -47,8 +58,8 @@ fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
             format!("no agent answers, so nothing is checked ({since}); start `taghook run`")
         }
         Finding::Held(problem) => problem.message.clone(),
-        Finding::Failed(failed) => status::failed_delivery(failed, now),
-        Finding::Failing(watch) => status::trouble(watch, now),
+        Finding::Failed(failed) => failed_delivery(failed, now),
+        Finding::Failing(watch) => failing_watch(watch, now),
         Finding::Stale { watch, due } => {
             let last = match watch.last_checked {
                 Some(_) => format!("last checked {}", text::distance(watch.last_checked, now)),
@@ -56,6 +67,6 @@ fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
             };
             format!("{}: was due {}, and was {last}", watch.watch, text::distance(Some(*due), now))
         }
-        Finding::Refused(config, _) => status::about_config(config, now).unwrap_or_default(),
+        Finding::Refused(config, _) => unread_edit(config, now).unwrap_or_default(),
     }
 }

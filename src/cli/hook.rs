@@ -1,48 +1,74 @@
-//! `taghook hook test`: one run of a hook, now, of which nothing is recorded.
+//! `taghook hook test`: runs a hook now, and records nothing.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::args::HookTest;
-use super::run::Signals;
-use super::{Failure, load, log, runtime, status, text};
+use super::colour::Coloured;
+use super::exit::{CliError, Exit};
+use super::results::Results;
+use super::runtime::{Signals, runtime};
+use super::{logging, reader, snapshot, text};
 use crate::agent::{Sample, Trial};
 use crate::config;
-use crate::domain::delivery::Outcome;
+use crate::domain::delivery::{DeliveryState, Outcome};
 use crate::domain::{ChangeKind, Choice};
 use crate::hook::{Action, Stream};
 
-pub(super) fn test(explicit: Option<&Path>, test: HookTest) -> Result<ExitCode, Failure> {
-    let config = load(explicit)?;
-    log::start_quietly();
-    status::note_edit(&config.state, "the file")?;
-    let change = test.change.as_deref().and_then(ChangeKind::parse);
-    let sample = Sample { hook: test.hook, watch: test.watch, change };
+#[derive(Debug, Subcommand)]
+pub(super) enum HookCommand {
+    Test(HookTestArgs),
+}
+
+/// Run a hook now with a sample change, and show what it prints and how it ends
+///
+/// It runs by this user and from this shell, but as the agent runs it: with its clean environment, its directory, its
+/// time limit. It does what it does in earnest. Nothing is recorded, and what is owed to it stays owed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook hook test redeploy         for the first watch that feeds it
+  taghook hook test announce web --change failing")]
+pub(super) struct HookTestArgs {
+    /// The hook
+    #[arg(value_name = "HOOK")]
+    hook: String,
+    /// The watch whose image and digests it is told [default: the one that feeds it]
+    #[arg(value_name = "WATCH")]
+    watch: Option<String>,
+    /// What it is told to have happened [default: moved, or the first that it subscribes to]
+    #[arg(long, value_name = "KIND", value_parser = reader::change_kind())]
+    change: Option<ChangeKind>,
+    /// One JSON object, at the end
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(explicit: Option<&Path>, command: HookCommand) -> Result<Exit, CliError> {
+    let HookCommand::Test(HookTestArgs { hook, watch, change, json }) = command;
+    let config = config::load(&config::find(explicit)?)?.config;
+    logging::start_quietly();
+    snapshot::note_edit(&config.state, "the file")?;
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        let trial = Trial::new(&config, &sample).await?;
-        if !test.json {
+        let trial = Trial::new(&config, &Sample { hook, watch, change }).await?;
+        if !json {
             text::print(&heading(&trial))?;
         }
-        // Told as it comes; a reader that has gone away does not end the hook.
-        let printed = Mutex::new(Ok(()));
+        let results = Mutex::new(Results::new());
         let line = |_: Stream, line: &str| {
-            if let Ok(mut printed) = printed.lock()
-                && printed.is_ok()
-                && !test.json
-            {
-                *printed = text::print(&format!("  | {line}\n"));
+            if let (false, Ok(mut results)) = (json, results.lock()) {
+                results.add(true, &format!("  | {line}\n"));
             }
         };
         let (outcome, elapsed) = trial.run(signals.next(), line).await;
-        printed.into_inner().unwrap_or(Ok(()))?;
-        text::print(&if test.json { json(&trial, &outcome, elapsed) } else { ending(&outcome, elapsed) })?;
-        Ok(if outcome.error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let text = if json { in_json(&trial, &outcome, elapsed) } else { ending(&outcome, elapsed) };
+        results.add(outcome.error.is_none(), &text);
+        results.exit()
     })
 }
 
@@ -65,18 +91,18 @@ fn heading(trial: &Trial) -> String {
 fn ending(outcome: &Outcome, elapsed: Duration) -> String {
     let took = text::length(SignedDuration::try_from(elapsed).unwrap_or_default());
     let ending = match &outcome.error {
-        None => format!("{}: exit status 0 after {took}", text::outcome("succeeded")),
-        Some(error) => format!("{}: {} after {took}", text::outcome("failed"), text::printable(error)),
+        None => format!("{}: exit status 0 after {took}", DeliveryState::Succeeded.coloured()),
+        Some(error) => format!("{}: {} after {took}", DeliveryState::Failed.coloured(), text::printable(error)),
     };
     text::wrapped(&ending, 2)
 }
 
-fn json(trial: &Trial, outcome: &Outcome, elapsed: Duration) -> String {
+fn in_json(trial: &Trial, outcome: &Outcome, elapsed: Duration) -> String {
     let told = &trial.told;
-    let line = json!({
+    text::json_line(&json!({
         "hook": told.hook,
         "watch": told.watch_name,
-        "change": told.kind.as_str(),
+        "change": told.kind,
         "from": told.from.as_ref().map(|from| &from.digest),
         "to": told.to.as_ref().map(|to| &to.digest),
         "delivery": told.id,
@@ -84,6 +110,5 @@ fn json(trial: &Trial, outcome: &Outcome, elapsed: Duration) -> String {
         "error": outcome.error,
         "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         "output": outcome.output,
-    });
-    text::json_lines(&[line])
+    }))
 }

@@ -1,12 +1,14 @@
 //! `taghook check --image`: ask for any image, without a config, a state or hooks.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use futures_util::{StreamExt as _, stream};
 
+use super::exit::{CliError, Exit};
+use super::runtime::runtime;
 use super::text;
 use crate::control::wire::CheckLine;
 use crate::domain::judge::CheckOutcome;
@@ -14,43 +16,39 @@ use crate::domain::reference::InvalidReference;
 use crate::domain::{Answer, Failure, Platform, Question, Reference};
 use crate::registry::{self, Client, Options};
 
-/// So many images are asked for at a time.
-const AT_A_TIME: usize = 4;
+/// How many images are asked for at a time: few enough that no registry takes it for a flood.
+const CONCURRENCY: usize = 4;
 
-/// What the command line asks for.
-pub(super) struct ImageQuestion {
-    pub(super) images: Vec<String>,
-    pub(super) platform: Option<String>,
-    pub(super) plain_http: bool,
-    pub(super) json: bool,
+// Not a doc comment, which would become help text: how `--image` asks.
+#[derive(Debug, Args)]
+pub(super) struct ImageArgs {
+    /// With --image: the platform whose digest is wanted, for example linux/arm64
+    #[arg(long, value_name = "OS/ARCH", requires = "image")]
+    platform: Option<String>,
+    /// With --image: speak plain HTTP
+    #[arg(long, requires = "image")]
+    plain_http: bool,
 }
 
-/// Asks for every image and prints its digest: 0 if all are there, 1 if one is not, 2 if one is none.
-pub(super) fn run(question: &ImageQuestion) -> ExitCode {
-    let parsed = parse(question);
-    let (references, platform) = match parsed {
-        Ok(parsed) => parsed,
-        Err(faults) => {
-            faults.iter().for_each(|fault| anstream::eprintln!("error: {fault}"));
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            anstream::eprintln!("error: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    runtime.block_on(ask_all(&references, platform.as_ref(), question))
+impl ImageArgs {
+    pub(super) fn is_given(&self) -> bool {
+        self.platform.is_some() || self.plain_http
+    }
 }
 
-async fn ask_all(references: &[Reference], platform: Option<&Platform>, question: &ImageQuestion) -> ExitCode {
-    let options = Options { plain_http: question.plain_http, ..Options::default() };
+/// Asks for every image and prints its digest. Fails if one is not there.
+pub(super) fn run(images: &[String], args: &ImageArgs, json: bool) -> Result<Exit, CliError> {
+    let (references, platform) =
+        parse(images, args.platform.as_deref()).map_err(|faults| CliError::Usage(faults.join("\nerror: ")))?;
+    let options = Options { plain_http: args.plain_http, ..Options::default() };
+    Ok(runtime()?.block_on(ask_all(&references, platform.as_ref(), &options, json)))
+}
+
+async fn ask_all(references: &[Reference], platform: Option<&Platform>, options: &Options, json: bool) -> Exit {
     let mut clients = BTreeMap::new();
     for reference in references {
         let registry = reference.repository.registry();
-        clients.entry(registry).or_insert_with(|| Client::new(registry, &options).map(Arc::new));
+        clients.entry(registry).or_insert_with(|| Client::new(registry, options).map(Arc::new));
     }
     let mut outcomes = stream::iter(references)
         .map(|reference| {
@@ -64,15 +62,15 @@ async fn ask_all(references: &[Reference], platform: Option<&Platform>, question
                 line(reference, result, start.elapsed())
             }
         })
-        .buffered(AT_A_TIME);
-    let mut exit = ExitCode::SUCCESS;
+        .buffered(CONCURRENCY);
+    let mut exit = Exit::Ok;
     while let Some(line) = outcomes.next().await {
         if line.error.is_some() {
-            exit = ExitCode::FAILURE;
+            exit = Exit::Failed;
         }
-        // A reader that has gone away is no reason to panic, and nothing more can be told to it.
-        if tell(&line, question.json).is_err() {
-            return ExitCode::FAILURE;
+        // Nobody reads the other results either.
+        if print(&line, json).is_err() {
+            return Exit::Failed;
         }
     }
     exit
@@ -84,7 +82,7 @@ fn line(reference: &Reference, result: Result<Answer, registry::Error>, elapsed:
         Ok(Answer::Absent) => (None, Some(Failure::absent())),
         Err(error) => {
             let mut failure = Failure::from(&error);
-            // Here there is no table to write it into.
+            // Without a config there is no table for the key that the remedy names.
             let table = format!("set plain_http = true in [registry.\"{}\"]", reference.repository.registry());
             failure.message = failure.message.replace(&table, "add --plain-http");
             (None, Some(failure))
@@ -102,9 +100,9 @@ fn line(reference: &Reference, result: Result<Answer, registry::Error>, elapsed:
     }
 }
 
-fn tell(line: &CheckLine, json: bool) -> std::io::Result<()> {
+fn print(line: &CheckLine, json: bool) -> std::io::Result<()> {
     if json {
-        return text::print(&text::json_lines(std::slice::from_ref(line)));
+        return text::print(&text::json_line(line));
     }
     if let Some(error) = &line.error {
         anstream::eprintln!("error: {}: {}", line.image, error.message);
@@ -112,25 +110,25 @@ fn tell(line: &CheckLine, json: bool) -> std::io::Result<()> {
     line.digest.iter().try_for_each(|digest| text::print(&format!("{digest}  {}\n", line.image)))
 }
 
-/// What was meant, or every fault in it.
-fn parse(question: &ImageQuestion) -> Result<(Vec<Reference>, Option<Platform>), Vec<String>> {
+/// The images and the platform, or every fault in them.
+fn parse(images: &[String], platform: Option<&str>) -> Result<(Vec<Reference>, Option<Platform>), Vec<String>> {
     let mut faults = Vec::new();
     let mut references = Vec::new();
-    for image in &question.images {
+    for image in images {
         match Reference::parse(image) {
             Ok(reference) => references.push(reference),
             Err(fault) => faults.push(pointed_out(image, &fault)),
         }
     }
-    let platform = question.platform.as_deref().map(Platform::parse).transpose();
-    let platform = platform.map_err(|fault| faults.push(fault.to_string()));
-    match platform {
-        Ok(platform) if faults.is_empty() => Ok((references, platform)),
-        _ => Err(faults),
+    match platform.map(Platform::parse).transpose() {
+        Ok(platform) if faults.is_empty() => return Ok((references, platform)),
+        Ok(_) => {}
+        Err(fault) => faults.push(fault.to_string()),
     }
+    Err(faults)
 }
 
-/// The fault with a caret below the character that it is about.
+/// The fault, with a caret below the character that it is about.
 fn pointed_out(image: &str, fault: &InvalidReference) -> String {
     let column = image.get(..fault.at).map_or(0, |before| before.chars().count());
     format!("{fault}\n  {image}\n  {}^", " ".repeat(column))

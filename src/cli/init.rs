@@ -1,40 +1,39 @@
 //! `taghook init`: a config to start from.
 //!
-//! *Invariant:* what is there already is never overwritten.
+//! *Invariant:* an existing file is never overwritten.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 
+use super::exit::{CliError, Exit};
+use super::text;
 use crate::config;
 
-use super::{Failure, text};
-
-/// A config that works as it is.
+/// A config that works without an edit.
 const STARTER: &str = include_str!("starter.toml");
 
 /// Write a config to start from
 ///
 /// It watches one tag, has comments, and passes `taghook config check`. A file that is there already is left alone.
 #[derive(Debug, Args)]
-pub(super) struct Init {
+pub(super) struct InitArgs {
     /// Where to [default: --config, else /etc/taghook/config.toml for root, else $XDG_CONFIG_HOME/taghook/config.toml];
     /// - for standard output
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
 }
 
-pub(super) fn run(explicit: Option<&Path>, init: &Init) -> Result<ExitCode, Failure> {
-    if init.path.as_deref() == Some(Path::new("-")) {
+pub(super) fn run(explicit: Option<&Path>, args: &InitArgs) -> Result<Exit, CliError> {
+    if args.path.as_deref() == Some(Path::new("-")) {
         text::print(STARTER)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Ok);
     }
-    let path = config::path_for_new(init.path.as_deref().or(explicit))?;
+    let path = config::path_for_new(args.path.as_deref().or(explicit))?;
     write(&path).map_err(|error| refusal(&path, &error))?;
-    // Where a config is found by itself, it need not be named.
+    // The commands find a config in its usual place without `--config`.
     let is_found = config::find(None).is_ok_and(|found| found == path);
     let option = if is_found { String::new() } else { format!(" --config {}", path.display()) };
     text::print(&format!(
@@ -44,7 +43,7 @@ pub(super) fn run(explicit: Option<&Path>, init: &Init) -> Result<ExitCode, Fail
          \x20   taghook run{option}\n",
         path.display()
     ))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Ok)
 }
 
 fn write(path: &Path) -> io::Result<()> {
@@ -56,9 +55,9 @@ fn write(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-fn refusal(path: &Path, error: &io::Error) -> Failure {
+fn refusal(path: &Path, error: &io::Error) -> CliError {
     let shown = path.display();
-    Failure::Usage(match error.kind() {
+    CliError::Usage(match error.kind() {
         ErrorKind::AlreadyExists => {
             format!("{shown} is there already and was left as it is; edit it, or name another file: taghook init PATH")
         }

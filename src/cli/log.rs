@@ -1,93 +1,98 @@
-//! Where events go: the journal with fields when systemd started us, else standard error.
+//! `taghook log`: what an attempt has printed, and how it ended.
 
-use std::env::VarError;
-use std::io::IsTerminal;
-use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use tracing::warn;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use clap::Args;
 
-use crate::config::nearest;
+use super::exit::{CliError, Exit};
+use super::located::readable;
+use super::sentences::{result, took};
+use super::{results, text};
+use crate::store::{AttemptRow, Reader};
 
-/// How events are written to standard error, whoever started us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    /// Lines for people
-    Text,
+/// Show what an attempt of a delivery has printed, and how it ended
+///
+/// The newest attempt, unless told otherwise. A hook's first and last 32 KiB are kept, with the count of what was not.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook log 7f3a09c2d411           the newest attempt
+  taghook log 7f3a09c2d411 --all --tail 20")]
+pub(super) struct LogArgs {
+    /// The delivery, by its id or the end of it
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The attempt of this number
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    attempt: Option<u32>,
+    /// All attempts, oldest first
+    #[arg(long)]
+    all: bool,
+    /// Only so many lines of the beginning (and of the end, with --tail)
+    #[arg(long, value_name = "LINES")]
+    head: Option<usize>,
+    /// Only so many lines of the end
+    #[arg(long, value_name = "LINES")]
+    tail: Option<usize>,
+    /// Read the state in this directory, whatever the config says
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// One JSON object a line
-    Json,
+    #[arg(long)]
+    json: bool,
 }
 
-/// Sets it up once, for the agent; without a format: the journal where systemd started us, else text.
-pub(super) fn start(format: Option<Format>) {
-    start_at("info", format);
+pub(super) fn run(explicit: Option<&Path>, args: &LogArgs) -> Result<Exit, CliError> {
+    let (_, dir) = readable(explicit, args.state.as_ref())?;
+    let attempts =
+        Reader::open(&dir)?.attempts_of(&args.id)?.map_err(|refused| CliError::Usage(refused.to_string()))?;
+    let mut chosen = choose(attempts, args)?;
+    chosen.reverse();
+    results::print(args.json, &chosen, |chosen| chosen.iter().map(|one| human(one, args)).collect())
 }
 
-/// Sets it up once, for a command that prints its results itself: events are for the journal, under a timer.
-pub(super) fn start_quietly() {
-    start_at(if stderr_is_the_journal() { "info" } else { "off" }, None);
-}
-
-/// Sets it up once, for a command that tells the story of a check itself.
-pub(super) fn start_telling<L>(story: L)
-where
-    L: Layer<tracing_subscriber::Registry> + Send + Sync,
-{
-    tracing_subscriber::registry().with(story).init();
-}
-
-/// `level` is what is told where `RUST_LOG` says nothing, or nothing that can be understood.
-fn start_at(level: &str, format: Option<Format>) {
-    let (filter, doubt) = filter(level);
-    let registry = tracing_subscriber::registry().with(filter);
-    let human = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    match (format, tracing_journald::layer()) {
-        (None, Ok(journal)) if stderr_is_the_journal() => registry.with(journal).init(),
-        (Some(Format::Json), _) => registry.with(human.json().flatten_event(true)).init(),
-        _ => {
-            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            registry.with(human.with_ansi(colour).with_target(false)).init();
+/// The attempts that the arguments ask for, of all attempts, newest first.
+fn choose(mut attempts: Vec<AttemptRow>, args: &LogArgs) -> Result<Vec<AttemptRow>, CliError> {
+    if let Some(number) = args.attempt {
+        let count = text::count(attempts.len(), "attempt", "attempts");
+        attempts.retain(|attempt| attempt.attempt == number);
+        if attempts.is_empty() {
+            return Err(CliError::Usage(format!("delivery {:?} has {count}, and no attempt {number}", args.id)));
         }
+    } else if !args.all {
+        attempts.truncate(1);
     }
-    let Some(doubt) = doubt else { return };
-    if tracing::enabled!(tracing::Level::WARN) {
-        warn!("{doubt}");
-    } else {
-        anstream::eprintln!("warning: {doubt}");
+    if attempts.is_empty() {
+        let text = format!("delivery {:?} was not tried yet; `taghook deliveries` says when it is due", args.id);
+        return Err(CliError::Usage(text));
     }
+    Ok(attempts)
 }
 
-/// What `RUST_LOG` lets through, and what is odd about it.
-fn filter(level: &str) -> (EnvFilter, Option<String>) {
-    let usual = || EnvFilter::new(level);
-    let remedy = "write for example RUST_LOG=info or RUST_LOG=taghook=debug";
-    match std::env::var("RUST_LOG") {
-        Ok(text) if text.trim().is_empty() => (usual(), None),
-        Ok(text) => match EnvFilter::builder().parse(&text) {
-            Ok(filter) => (filter, misspelt(&text)),
-            Err(why) => (usual(), Some(format!("RUST_LOG={text:?} is ignored: {why}; {remedy}"))),
-        },
-        Err(VarError::NotPresent) => (usual(), None),
-        Err(VarError::NotUnicode(_)) => (usual(), Some(format!("RUST_LOG is ignored: it is not UTF-8; {remedy}"))),
+fn human(attempt: &AttemptRow, args: &LogArgs) -> String {
+    let AttemptRow { watch, hook, change, delivery, .. } = attempt;
+    let took = took(attempt).map(|took| format!(" after {}", text::length(took))).unwrap_or_default();
+    let (started, number) = (text::local(attempt.started), attempt.attempt);
+    let mut all = text::wrapped(&format!("{watch}: hook {hook} for `{change}`, delivery {delivery}"), 2);
+    all += &text::wrapped(&format!("attempt {number}, started {started}: {}{took}", result(attempt)), 2);
+    let output = attempt.output.as_deref().unwrap_or_default();
+    let lines: Vec<String> = output.lines().map(text::printable).collect();
+    match attempt.ended {
+        None => all += "  what it prints is in the log; it is kept here once the attempt has ended\n",
+        Some(_) if attempt.output.is_none() => all += "  what it printed is not kept any more; see [retention]\n",
+        Some(_) if lines.is_empty() => all += "  it printed nothing\n",
+        Some(_) => all.extend(shortened(&lines, args.head, args.tail).iter().map(|line| format!("  | {line}\n"))),
     }
+    all
 }
 
-/// A word that resembles a level is taken for a module, and so silences all others.
-fn misspelt(text: &str) -> Option<String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let mut words = text.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ':']));
-    words.find_map(|word| {
-        let lower = word.to_ascii_lowercase();
-        let near = nearest(&lower, LEVELS).filter(|_| !LEVELS.contains(&&*lower))?;
-        Some(format!("RUST_LOG: {word:?} is taken for the name of a module; did you mean {near:?}?"))
-    })
-}
-
-/// systemd.exec(5), `$JOURNAL_STREAM`: device and inode of the stream that leads to the journal.
-fn stderr_is_the_journal() -> bool {
-    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
-    let Ok(meta) = std::fs::metadata("/proc/self/fd/2") else { return false };
-    stream == format!("{}:{}", meta.dev(), meta.ino())
+/// The first `head` and the last `tail` lines, and between them how many are not shown.
+fn shortened(lines: &[String], head: Option<usize>, tail: Option<usize>) -> Vec<String> {
+    if head.is_none() && tail.is_none() {
+        return lines.to_vec();
+    }
+    let (head, tail) = (head.unwrap_or(0).min(lines.len()), tail.unwrap_or(0));
+    let (first, rest) = lines.split_at(head);
+    let (left_out, last) = rest.split_at(rest.len().saturating_sub(tail));
+    let note = (!left_out.is_empty()).then(|| format!("[{} not shown]", text::count(left_out.len(), "line", "lines")));
+    first.iter().cloned().chain(note).chain(last.iter().cloned()).collect()
 }

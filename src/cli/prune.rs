@@ -1,52 +1,56 @@
-//! `taghook prune`: what is left over from an earlier config, and its end.
+//! `taghook prune`: shows what is left over from an earlier config, and discards it.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::Path;
 
-use super::check::connect;
-use super::{Failure, Prune, log, runtime, state, status, text};
-use crate::agent;
-use crate::config::{Config, Faults};
+use clap::Args;
+
+use super::colour::Coloured;
+use super::exit::{CliError, Exit};
+use super::located::Located;
+use super::{logging, results, snapshot, text};
 use crate::control::wire::{Leftover, PruneRequest};
 
-pub(super) fn run(explicit: Option<&Path>, prune: &Prune) -> Result<ExitCode, Failure> {
-    let known = state(explicit)?;
-    log::start_quietly();
-    let runtime = runtime()?;
-    let found = runtime.block_on(ask(&known, PruneRequest::default()))?;
-    if known.0.is_ok() {
-        status::note_edit(&known.1, "the config that the agent has read")?;
-    }
-    if !prune.json {
-        text::print(&human(&found))?;
-    }
-    let shall = !found.is_empty() && (prune.yes || !prune.json && confirmed(found.len())?);
-    let done = if shall {
-        // What came up since the question is not taken along with its answer.
-        let discard = found.iter().filter(|_| !prune.yes).map(|one| one.id.clone()).collect();
-        runtime.block_on(ask(&known, PruneRequest { discard, all: prune.yes }))?
-    } else {
-        Vec::new()
-    };
-    let discarded = text::count(done.len(), "delivery", "deliveries");
-    match (prune.json, shall) {
-        (true, shall) => text::print(&text::json_lines(if shall { &done } else { &found }))?,
-        (false, true) => text::print(&format!("{discarded} discarded\n"))?,
-        (false, false) if found.is_empty() => {}
-        (false, false) => text::print("nothing was discarded; --yes does it without asking\n")?,
-    }
-    Ok(ExitCode::SUCCESS)
+/// Give up what is owed to hooks that the config does not feed any more
+///
+/// What was owed to a hook when it left the config is held until it returns. This tells what is held or has failed,
+/// asks, and discards it. Nothing else is touched.
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// Discard without asking
+    #[arg(long, short)]
+    yes: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
-async fn ask(
-    (config, dir): &(Result<Config, Faults>, PathBuf),
-    request: PruneRequest,
-) -> Result<Vec<Leftover>, Failure> {
-    match connect(dir).await? {
-        Some(mut client) => Ok(client.prune(&request).await?),
-        None => Ok(agent::without_agent(config.clone()?, async |ledger| ledger.prune(request).await).await?),
+pub(super) fn run(explicit: Option<&Path>, args: &PruneArgs) -> Result<Exit, CliError> {
+    let located = Located::find(explicit)?;
+    logging::start_quietly();
+    let found = ask(&located, &PruneRequest::default())?;
+    if located.config.is_ok() {
+        snapshot::note_edit(&located.state, "the config that the agent has read")?;
     }
+    if !args.json {
+        text::print(&human(&found))?;
+    }
+    if found.is_empty() {
+        return Ok(Exit::Ok);
+    }
+    if !args.yes && (args.json || !confirmed(found.len())?) {
+        let text = "nothing was discarded; --yes does it without asking\n";
+        return results::print(args.json, &found, |_| text.into());
+    }
+    // The answer covers only what was shown: a delivery that is left over since then stays.
+    let discard = found.iter().filter(|_| !args.yes).map(|one| one.id.clone()).collect();
+    let discarded = ask(&located, &PruneRequest { discard, all: args.yes })?;
+    let count = text::count(discarded.len(), "delivery", "deliveries");
+    results::print(args.json, &discarded, |_| format!("{count} discarded\n"))
+}
+
+fn ask(located: &Located, request: &PruneRequest) -> Result<Vec<Leftover>, CliError> {
+    located.act(async |client| client.prune(request).await, async |ledger| ledger.prune(request.clone()).await)
 }
 
 fn human(found: &[Leftover]) -> String {
@@ -59,14 +63,14 @@ fn human(found: &[Leftover]) -> String {
             one.hook.clone(),
             one.change.to_string(),
             text::digest(one.to.as_ref()),
-            text::outcome(one.state.as_str()),
+            one.state.coloured(),
             one.error.clone().unwrap_or_default(),
         ]
     };
     text::table(&["WATCH", "HOOK", "CHANGE", "TO", "STATE", "REMARK"], found.iter().map(row).collect())
 }
 
-/// Asks, where there is somebody to ask.
+/// Asks the person at the terminal; without one, the answer is no.
 fn confirmed(count: usize) -> std::io::Result<bool> {
     if !text::is_terminal() || !std::io::stdin().is_terminal() {
         return Ok(false);

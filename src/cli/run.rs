@@ -2,70 +2,60 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use clap::Args;
+use tokio::sync::{Mutex, Notify};
 
-use super::args::Run;
-use super::{Failure, aloud, log, runtime, systemd};
+use super::exit::{CliError, Exit, print_faults};
+use super::runtime::{Signals, runtime};
+use super::{logging, systemd};
 use crate::{agent, config};
 
-pub(super) fn run(explicit: Option<&Path>, run: &Run) -> Result<ExitCode, Failure> {
-    // Absolute, so that a reload reads the same file wherever we stand.
+/// Run the agent, in the foreground
+///
+/// Checks each watch on its schedule and runs its hooks when the tag moves, until SIGTERM or SIGINT. Running hooks are
+/// then given `shutdown_grace` (a second signal ends them at once); what is still owed is owed at the next start. It logs
+/// one line for each event that matters; RUST_LOG=taghook=debug shows each check.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook run --config ./config.toml
+  RUST_LOG=taghook=debug taghook run --log-format json")]
+pub(super) struct RunArgs {
+    /// How to log to standard error [default: to the journal under systemd, else text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log_format: Option<logging::LogFormat>,
+}
+
+pub(super) fn run(explicit: Option<&Path>, args: &RunArgs) -> Result<Exit, CliError> {
+    // Absolute, so that a reload reads the same file whatever the working directory is.
     let path = std::path::absolute(config::find(explicit)?)?;
     let loaded = config::load(&path)?;
-    log::start(run.log_format);
-    let config = aloud(loaded);
+    logging::start(args.log_format);
+    warn(&loaded.warnings);
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let hangup = Arc::new(Notify::new());
-        // The same streams for both, so that a second signal that comes at once is not lost.
-        let signals = tokio::sync::Mutex::new(Signals::new()?);
+        // Both wait on the same streams, so that a second signal that comes at once is not lost.
+        let signals = Mutex::new(Signals::new()?);
         let stop = async { signals.lock().await.next_end(&hangup).await };
         let hurry = async { signals.lock().await.next_end(&hangup).await };
-        // Twice in the time after which systemd takes us for stuck.
+        // systemd kills the agent after this long without a ping (sd_watchdog_enabled(3) advises half of it).
         let alive = sd_notify::watchdog_enabled().map(|limit| limit / 2);
         let world = agent::World { tell: systemd::tell, alive, reload: hangup.clone(), stop, hurry };
-        agent::run(path, config, world).await?;
-        Ok(ExitCode::SUCCESS)
+        agent::run(path, loaded.config, world).await?;
+        Ok(Exit::Ok)
     });
-    // What hangs in a file system must not keep us: all that matters is on disk by now.
+    // All that matters is on disk by now, so a thread that hangs in a file system call must not delay the exit.
     runtime.shutdown_background();
     done
 }
 
-/// SIGTERM, SIGINT and SIGHUP.
-pub(super) struct Signals([Signal; 3]);
-
-impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
-        let [terminate, interrupt, hangup] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-        Ok(Self([signal(terminate)?, signal(interrupt)?, signal(hangup)?]))
-    }
-
-    /// Waits for one of them.
-    pub(super) async fn next(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
-
-    /// Waits for one that ends the agent. SIGHUP rings `reload` instead; but where a person looks at our log it means
-    /// that their terminal has gone, and an agent that nobody sees must not hold the state.
-    async fn next_end(&mut self, reload: &Notify) {
-        let is_watched = std::io::stderr().is_terminal();
-        let [terminate, interrupt, hangup] = &mut self.0;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => if is_watched { return } else { reload.notify_one() },
-            }
-        }
+/// Shows the warnings of the config: with their lines to a person, else as a reload logs them.
+fn warn(warnings: &[config::Fault]) {
+    if std::io::stderr().is_terminal() {
+        print_faults(warnings);
+    } else {
+        warnings.iter().for_each(|warning| tracing::warn!("config: {warning}"));
     }
 }

@@ -2,77 +2,58 @@
 
 mod one;
 
-pub(super) use one::{result, took};
-
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::ExitCode;
 
+use clap::Args;
 use jiff::Timestamp;
 
-use super::{Failure, Read, find_watch, readable, runtime, text};
-use crate::agent::{self, status};
-use crate::config::{self, Config};
-use crate::control::wire::{ConfigStatus, FailedDelivery, Status, StatusSource, WatchStatus};
-use crate::control::{Client, Error};
-use crate::domain::delivery::OwedCounts;
+use super::colour::Coloured;
+use super::exit::{CliError, Exit};
+use super::located::{find_watch, readable};
+use super::reader::ReadArgs;
+use super::sentences::{failed_delivery, failing_watch, owed, unread_edit};
+use super::snapshot::{self, is_of};
+use super::text;
+use crate::control::wire::{FailedDelivery, Status, StatusSource, WatchStatus};
 use crate::domain::judge::WatchState;
 
-pub(super) fn run(explicit: Option<&Path>, read: &Read) -> Result<ExitCode, Failure> {
-    let (config, dir) = readable(explicit, read.state.as_ref())?;
-    let mut status = gather(config.as_ref(), &dir)?;
+/// Show every watch, the worst first, or all about one
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  taghook status                     every watch
+  taghook status web                 all about one
+  taghook status --json | jq -r '.watches[] | select(.state == \"failing\") | .watch'")]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+pub(super) fn run(explicit: Option<&Path>, StatusArgs { read }: &StatusArgs) -> Result<Exit, CliError> {
+    let (config, state) = readable(explicit, read.state.as_ref())?;
+    let mut status = snapshot::gather(config.as_ref(), &state)?;
     if let Some(name) = &read.watch {
         keep_only(&mut status, name)?;
     }
     let text = match &read.watch {
-        _ if read.json => serde_json::to_string(&status).unwrap_or_default() + "\n",
-        Some(name) => one::tell(
-            &status,
-            config.as_ref().and_then(|config| config.watches.get(name.as_str()).map(|watch| &**watch)),
-            &dir,
-        )?,
+        _ if read.json => text::json_line(&status),
+        Some(name) => {
+            let configured = config.as_ref().and_then(|config| config.watches.get(name.as_str()));
+            one::human(&status, configured.map(|watch| &**watch), &state)?
+        }
         None => human(&status, read.limit.map(|limit| limit as usize)),
     };
     text::print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Ok)
 }
 
-/// What the agent knows or, without one, the database. Without a config: of every watch that was ever checked.
-pub(super) fn gather(config: Option<&Config>, dir: &Path) -> Result<Status, Failure> {
-    match runtime()?.block_on(of_agent(dir))? {
-        Some(status) => Ok(status),
-        None => of_database(config, dir),
-    }
-}
-
-async fn of_agent(dir: &Path) -> Result<Option<Status>, Failure> {
-    let Some(socket) = agent::socket_of(dir) else { return Ok(None) };
-    match Client::connect(&socket).await {
-        Ok(mut client) => Ok(Some(client.status().await?)),
-        // Without an agent, or without the right to ask it, the database tells what it can.
-        Err(Error::Unreachable { .. } | Error::Forbidden { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn of_database(config: Option<&Config>, dir: &Path) -> Result<Status, Failure> {
-    Ok(match config {
-        Some(config) => status::of_database(config)?,
-        None => status::of_state(dir)?,
-    })
-}
-
-fn keep_only(status: &mut Status, name: &str) -> Result<(), Failure> {
+fn keep_only(status: &mut Status, name: &str) -> Result<(), CliError> {
     find_watch(name, status.watches.iter().map(|watch| watch.watch.as_str()))?;
     status.watches.retain(|watch| watch.watch == name);
     status.failed.retain(|failed| failed.watch == name);
     let of_registry = |registry: &str| status.watches.iter().any(|watch| is_of(&watch.image, registry));
     status.registries.retain(|registry| of_registry(&registry.registry));
     Ok(())
-}
-
-pub(super) fn is_of(image: &str, registry: &str) -> bool {
-    image.strip_prefix(registry).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn human(status: &Status, limit: Option<usize>) -> String {
@@ -90,65 +71,15 @@ fn human(status: &Status, limit: Option<usize>) -> String {
         failed.entry(&one.watch).or_default().push(one);
     }
     for watch in &watches {
-        all.extend(watch.error.is_some().then(|| text::wrapped(&trouble(watch, now), 2)));
+        all.extend(watch.error.is_some().then(|| text::wrapped(&failing_watch(watch, now), 2)));
         let failed = failed.get(watch.watch.as_str()).into_iter().flatten();
         all.extend(failed.map(|failed| text::wrapped(&failed_delivery(failed, now), 2)));
     }
     all += &text::wrapped(&summary(status, now), 2);
     all.extend(left_over(status.left_over).map(|line| text::wrapped(&line, 2)));
-    let config = status.config.as_ref().and_then(|config| about_config(config, now));
+    let config = status.config.as_ref().and_then(|config| unread_edit(config, now));
     all.extend(config.map(|config| text::wrapped(&config, 2)));
     all
-}
-
-/// Why a watch is failing, since when, and the remedy where the error has one.
-pub(super) fn trouble(watch: &WatchStatus, now: Timestamp) -> String {
-    let Some(error) = &watch.error else { return watch.watch.clone() };
-    let checks = match watch.consecutive_failures {
-        0 => String::new(),
-        count => format!("{}, ", text::count(count as usize, "check", "checks")),
-    };
-    let last_ok = watch.last_ok.map_or("never ok".into(), |at| format!("last ok {}", text::distance(Some(at), now)));
-    let (kind, message) = (&error.kind, text::printable(&error.message));
-    format!("{}: {}: {kind}: {message} ({checks}{last_ok})", watch.watch, watch.image)
-}
-
-/// What has failed, why, and what to do about it.
-pub(super) fn failed_delivery(failed: &FailedDelivery, now: Timestamp) -> String {
-    let FailedDelivery { watch, hook, change, .. } = failed;
-    let (id, error) = (text::id(&failed.id), failed.error.as_deref().unwrap_or("unknown"));
-    let attempts = text::count(failed.attempts as usize, "attempt", "attempts");
-    let when = text::distance(failed.ended, now);
-    let error = match &failed.last_line {
-        Some(line) => format!("{}: {}", text::printable(error), text::printable(line)),
-        None => text::printable(error),
-    };
-    format!(
-        "{watch}: hook {hook} failed for `{change}` {when} after {attempts}: {error}; see `taghook log {id}`, then \
-         `taghook retry {id}`"
-    )
-}
-
-/// Notes that the agent goes by another config than the one in the file, where it does; `which`: by which one the command
-/// goes.
-pub(super) fn note_edit(dir: &Path, which: &str) -> std::io::Result<()> {
-    // An agent that does not answer is for those to tell who need it.
-    let config = runtime()?.block_on(of_agent(dir)).ok().flatten().and_then(|status| status.config);
-    if let Some(edit) = config.and_then(|config| about_config(&config, Timestamp::now())) {
-        anstream::eprintln!("note: {edit}; this goes by {which}");
-    }
-    Ok(())
-}
-
-/// What an operator must know of the config that the agent goes by.
-pub(super) fn about_config(config: &ConfigStatus, now: Timestamp) -> Option<String> {
-    if let Some(error) = &config.error {
-        return Some(format!("the config was changed, and refused, so the earlier one goes on: {error}"));
-    }
-    let edited =
-        Timestamp::try_from(config::last_modified(&config.path)?).ok().filter(|edited| *edited > config.loaded)?;
-    let (path, ago) = (config.path.display(), text::distance(Some(edited), now));
-    Some(format!("{path} was edited {ago}, and the agent has not read it since: `taghook reload`"))
 }
 
 fn rank(watch: &WatchStatus) -> u8 {
@@ -167,8 +98,8 @@ fn rank(watch: &WatchStatus) -> u8 {
 fn row(watch: &WatchStatus, now: Timestamp) -> Vec<String> {
     let state = match (watch.enabled, watch.paused) {
         (false, _) => "disabled".to_owned(),
-        (true, true) => format!("{} (paused)", text::outcome(watch.state.as_str())),
-        (true, false) => text::outcome(watch.state.as_str()),
+        (true, true) => format!("{} (paused)", watch.state.coloured()),
+        (true, false) => watch.state.coloured(),
     };
     vec![
         watch.watch.clone(),
@@ -181,19 +112,8 @@ fn row(watch: &WatchStatus, now: Timestamp) -> Vec<String> {
     ]
 }
 
-fn owed(watch: &WatchStatus) -> String {
-    let OwedCounts { pending, running, failed, held } = watch.owed;
-    let counts = [("pending", pending.saturating_sub(held)), ("held", held), ("running", running), ("failed", failed)];
-    let told: Vec<String> = counts
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(word, count)| format!("{count} {}", text::outcome(word)))
-        .collect();
-    if told.is_empty() { "-".into() } else { told.join(", ") }
-}
-
 fn left_over(count: u64) -> Option<String> {
-    let deliveries = text::count(usize::try_from(count).unwrap_or(usize::MAX), "delivery is", "deliveries are");
+    let deliveries = text::count(count, "delivery is", "deliveries are");
     (count > 0).then(|| format!("{deliveries} left over from an earlier config: `taghook prune`"))
 }
 
@@ -212,6 +132,6 @@ fn summary(status: &Status, now: Timestamp) -> String {
         StatusSource::Database => format!("no agent answers; this was recorded {}", text::distance(status.as_of, now)),
     };
     let total = text::count(status.watches.len(), "watch", "watches");
-    let failed = text::count(usize::try_from(failed).unwrap_or(usize::MAX), "failed delivery", "failed deliveries");
+    let failed = text::count(failed, "failed delivery", "failed deliveries");
     format!("{total}: {states}; {failed}; {source}")
 }

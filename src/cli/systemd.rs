@@ -1,18 +1,18 @@
-//! What `systemctl status` shows: the agent's signs, as systemd wants to hear them.
+//! Tells systemd what the agent reports of itself: readiness, the watchdog's ping, and the line in `systemctl status`.
 
 use sd_notify::NotifyState;
 
 use super::text::count;
 use crate::agent::{Sign, Summary};
 
-/// More registries than these are counted, not named.
-const NAMED: usize = 3;
+/// The line names at most this many registries, so that it stays short, and counts more.
+const MAX_NAMED: usize = 3;
 
-/// Tells systemd; without it there is nobody to tell.
+/// Does nothing without systemd.
 pub(super) fn tell(sign: Sign) {
     let _ = match sign {
         Sign::Ready => sd_notify::notify(&[NotifyState::Ready]),
-        // The time is for `Type=notify-reload`, which a unit may have from systemd 253 on.
+        // `Type=notify-reload` (systemd 253) needs the time.
         Sign::Reloading => {
             NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))
         }
@@ -37,14 +37,11 @@ fn line(summary: &Summary) -> String {
         watches.iter().filter(|(number, _)| **number > 0).map(|(number, state)| format!("{number} {state}")).collect();
     let mut parts = vec![if states.is_empty() { total } else { format!("{total}: {}", states.join(", ")) }];
     if *failed > 0 {
-        parts.push(format!(
-            "{} failed",
-            count(usize::try_from(*failed).unwrap_or(usize::MAX), "delivery", "deliveries")
-        ));
+        parts.push(format!("{} failed", count(*failed, "delivery", "deliveries")));
     }
     match held_off.len() {
         0 => {}
-        1..=NAMED => parts.push(format!("{} held off", held_off.join(", "))),
+        1..=MAX_NAMED => parts.push(format!("{} held off", held_off.join(", "))),
         more => parts.push(format!("{more} registries held off")),
     }
     parts.extend(write_failure.iter().map(|why| format!("hooks are held: {why}")));

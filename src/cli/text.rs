@@ -1,14 +1,15 @@
-//! How things look: tables, colours on a terminal only, ages, short digests.
+//! How output looks: tables, wrapped lines, ages, short digests.
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use crate::domain::Digest;
 
-/// Prints to standard output; colours vanish where they are not wanted.
+/// Prints to standard output, without colours if it is no terminal.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -16,17 +17,22 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
 }
 
 /// One JSON object a line.
-pub(super) fn json_lines(rows: &[impl serde::Serialize]) -> String {
-    rows.iter().map(|row| serde_json::to_string(row).unwrap_or_default() + "\n").collect()
+pub(super) fn json_lines(rows: &[impl Serialize]) -> String {
+    rows.iter().map(json_line).collect()
 }
 
-/// Whether a person is looking.
+/// One JSON object on a line of its own.
+pub(super) fn json_line(row: &impl Serialize) -> String {
+    serde_json::to_string(row).unwrap_or_default() + "\n"
+}
+
+/// Whether standard output is a terminal, so that a person reads it.
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// The width of the terminal; `None` where nobody looks, and nothing is to be fitted.
-pub(super) fn width() -> Option<usize> {
+/// The width of the terminal; `None` if standard output is none, so that nothing is cut or wrapped.
+fn width() -> Option<usize> {
     if !is_terminal() {
         return None;
     }
@@ -37,67 +43,57 @@ pub(super) fn width() -> Option<usize> {
 /// How a table gives way where the terminal is too narrow for it.
 #[derive(Default)]
 pub(super) struct Fit<'a> {
-    /// Columns that are left out, the first one first.
+    /// Columns to leave out, the first one first.
     pub(super) spare: &'a [&'a str],
-    /// Columns whose cells are cut, the first one first.
+    /// Columns whose cells may be cut, the first one first.
     pub(super) cut: &'a [&'a str],
 }
 
-/// The fewest characters that are left of a cell.
-const SHORTEST: usize = 8;
+/// A cell that is cut keeps at least this many characters, so that names can be told apart.
+const MIN_CUT: u16 = 8;
+
+/// The spaces between two columns.
+const GAP: u16 = 2;
 
 /// A table that fits the terminal.
 pub(super) fn fitted(head: &[&str], rows: Vec<Vec<String>>, fit: &Fit<'_>) -> String {
     fitted_to(width(), head, rows, fit)
 }
 
-fn fitted_to(width: Option<usize>, head: &[&str], mut rows: Vec<Vec<String>>, fit: &Fit<'_>) -> String {
-    let Some(width) = width else { return table(head, rows) };
-    let mut head = head.to_vec();
-    for name in fit.spare {
-        if surplus(&head, &rows, width) > 0
-            && let Some(column) = head.iter().position(|head| head == name)
-        {
-            head.remove(column);
-            rows.iter_mut().for_each(|row| drop(row.remove(column)));
+fn fitted_to(terminal: Option<usize>, head: &[&str], rows: Vec<Vec<String>>, fit: &Fit<'_>) -> String {
+    let mut table = laid_out(head, rows);
+    let Some(terminal) = terminal else { return lines(&table) };
+    let mut widths = table.column_max_content_widths();
+    let position = |name: &&str| head.iter().position(|head| head == name);
+    let surplus = |widths: &[u16]| {
+        let total: usize = widths.iter().filter(|width| **width > 0).map(|width| usize::from(width + GAP)).sum();
+        u16::try_from(total.saturating_sub(usize::from(GAP) + terminal)).unwrap_or(u16::MAX)
+    };
+    for column in fit.spare.iter().filter_map(position) {
+        if surplus(&widths) > 0 {
+            widths[column] = 0;
+            constrain(&mut table, column, ColumnConstraint::Hidden);
         }
     }
-    for name in fit.cut {
-        let Some(column) = head.iter().position(|head| head == name) else { continue };
-        let room = widest(&head, &rows, column).saturating_sub(surplus(&head, &rows, width)).max(SHORTEST);
-        rows.iter_mut().for_each(|row| row[column] = cut(&row[column], room));
+    for column in fit.cut.iter().filter_map(position) {
+        let room = widths[column].saturating_sub(surplus(&widths)).max(MIN_CUT);
+        if widths[column] > room {
+            widths[column] = room;
+            constrain(&mut table, column, ColumnConstraint::UpperBoundary(Width::Fixed(room + GAP)));
+        }
     }
-    table(&head, rows)
-}
-
-fn surplus(head: &[&str], rows: &[Vec<String>], width: usize) -> usize {
-    let total: usize = (0..head.len()).map(|column| widest(head, rows, column) + 2).sum();
-    total.saturating_sub(2).saturating_sub(width)
-}
-
-fn widest(head: &[&str], rows: &[Vec<String>], column: usize) -> usize {
-    rows.iter().map(|row| seen(&row[column])).chain([head[column].len()]).max().unwrap_or(0)
-}
-
-/// How many characters are seen of a text: escape sequences are not.
-fn seen(text: &str) -> usize {
-    text.split('\x1b')
-        .enumerate()
-        .map(|(part, text)| if part == 0 { text } else { after_escape(text) })
-        .map(|text| text.chars().count())
-        .sum()
-}
-
-fn after_escape(text: &str) -> &str {
-    text.split_once('m').map_or(text, |(_, rest)| rest)
-}
-
-/// The text, or as much of it as there is room for. What has colours is short, and stays whole.
-fn cut(text: &str, room: usize) -> String {
-    if text.contains('\x1b') || text.chars().count() <= room {
-        return text.to_owned();
+    // comfy-table cuts a cell after its first line. No cell has this delimiter, so that line fills the column.
+    table.set_delimiter('\0');
+    for row in table.row_iter_mut() {
+        row.max_height(1);
     }
-    text.chars().take(room - 1).chain(['…']).collect()
+    lines(&table)
+}
+
+fn constrain(table: &mut Table, column: usize, constraint: ColumnConstraint) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_constraint(constraint);
+    }
 }
 
 /// A text of one line, broken between words where the terminal ends; further lines are indented by `indent`.
@@ -109,7 +105,8 @@ fn wrapped_to(width: Option<usize>, text: &str, indent: usize) -> String {
     let Some(width) = width else { return text.to_owned() + "\n" };
     let (mut all, mut column) = (String::new(), 0);
     for (number, word) in text.split(' ').enumerate() {
-        let length = seen(word);
+        // Escape sequences take no room.
+        let length = anstream::adapter::strip_str(word).flat_map(str::chars).count();
         if column > indent && column + 1 + length > width {
             all.truncate(all.trim_end_matches(' ').len());
             all += "\n";
@@ -125,14 +122,22 @@ fn wrapped_to(width: Option<usize>, text: &str, indent: usize) -> String {
     all + "\n"
 }
 
-/// A table without lines: columns that line up, for eyes and for `awk`.
+/// A table without lines, whose columns line up for people and for `awk`.
 pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    lines(&laid_out(head, rows))
+}
+
+fn laid_out(head: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
     table.add_rows(rows);
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, GAP));
     }
+    table
+}
+
+fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
@@ -141,28 +146,16 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
-/// An optional digest, short; for eyes without the algorithm, where that is the usual one.
+/// An optional digest, short; on a terminal without the algorithm, if that is SHA-256.
 pub(super) fn digest(digest: Option<&Digest>) -> String {
     let short = digest.map_or("-", Digest::short);
     if is_terminal() { short.trim_start_matches("sha256:") } else { short }.to_owned()
 }
 
-/// The end of a delivery's id, as `log` and `retry` take it; the start of all of one minute is the same. A script is
-/// given all of it.
+/// On a terminal the end of a delivery's id, which `log` and `retry` accept: ids of the same minute begin alike. In a pipe
+/// the whole id.
 pub(super) fn id(id: &str) -> &str {
     if is_terminal() { id.get(id.len().saturating_sub(12)..).unwrap_or(id) } else { id }
-}
-
-/// A word for a state or an outcome, coloured by how it bodes.
-pub(super) fn outcome(word: &str) -> String {
-    let code = match word {
-        "failed" | "failing" => "31",
-        "moved" | "restored" | "removed" | "absent" | "pending" | "held" | "settling" => "33",
-        "ok" | "succeeded" => "32",
-        "running" | "first" => "36",
-        _ => return word.to_owned(),
-    };
-    format!("\x1b[{code}m{word}\x1b[0m")
 }
 
 /// The local time, to the second.
@@ -171,11 +164,12 @@ pub(super) fn local(at: Timestamp) -> String {
 }
 
 /// A number and its noun.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(super) fn count(number: impl TryInto<u64>, one: &str, many: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// How far away a time is, as people say it.
+/// How far away a time is, for example "3 min ago".
 pub(super) fn distance(at: Option<Timestamp>, now: Timestamp) -> String {
     let Some(at) = at else { return "-".into() };
     let distance = at.duration_since(now);
@@ -225,6 +219,13 @@ mod tests {
         }
         assert_eq!(told(Some(23)), "WATCH             STATE\na-very-long-name  \x1b[32mok\x1b[0m\n");
         assert_eq!(told(Some(17)), "WATCH       STATE\na-very-lo…  \x1b[32mok\x1b[0m\n");
+    }
+
+    #[test]
+    fn a_cell_is_cut_within_a_word() {
+        let rows = vec![vec!["one two three".into()], vec!["short".into()]];
+        let fit = Fit { spare: &[], cut: &["REMARK"] };
+        assert_eq!(fitted_to(Some(10), &["REMARK"], rows, &fit), "REMARK\none two t…\nshort\n");
     }
 
     #[test]

@@ -2,21 +2,25 @@
 
 use std::path::Path;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::super::{Failure, text};
-use super::{failed_delivery, is_of, owed, trouble};
+use super::super::colour::Coloured;
+use super::super::exit::CliError;
+use super::super::sentences::{failed_delivery, failing_watch, owed, result, took};
+use super::super::snapshot::is_of;
+use super::super::text;
 use crate::agent::status::last_line;
 use crate::control::wire::{RegistryStatus, Status, StatusSource, WatchStatus};
 use crate::domain::Watch;
 use crate::store::{self, AttemptRow, ChangeRow, Filter, Reader};
 
-/// So many changes, attempts and due times are told.
+/// How many of the latest changes and attempts are shown, so that all about a watch fits a screen.
 const LATEST: usize = 5;
-const NEXT: usize = 3;
+/// How many due times show what a schedule means.
+const DUE_TIMES: usize = 3;
 
-/// What is known, what has happened lately, and what will happen next. `configured`: where there is a config.
-pub(super) fn tell(status: &Status, configured: Option<&Watch>, dir: &Path) -> Result<String, Failure> {
+/// What is known, what happened lately, and what happens next. `configured` is the watch in the config, if one was read.
+pub(super) fn human(status: &Status, configured: Option<&Watch>, dir: &Path) -> Result<String, CliError> {
     let now = Timestamp::now();
     let reader = match Reader::open(dir) {
         Ok(reader) => Some(reader),
@@ -24,7 +28,7 @@ pub(super) fn tell(status: &Status, configured: Option<&Watch>, dir: &Path) -> R
         Err(error) => return Err(error.into()),
     };
     let mut all = String::new();
-    // Without a config, an earlier image of the same name is told as well.
+    // Without a config, the watch may appear more than once: with each image that it ever had.
     for watch in &status.watches {
         all += &facts(watch, status, configured, now);
     }
@@ -57,26 +61,26 @@ fn facts(watch: &WatchStatus, status: &Status, configured: Option<&Watch>, now: 
         fact("registry", Some(gate(registry, now)));
     }
     let paused = if watch.paused { ", paused: its hooks are held until `taghook resume`" } else { "" };
-    let state = if watch.enabled { text::outcome(watch.state.as_str()) } else { "disabled".into() };
+    let state = if watch.enabled { watch.state.coloured() } else { "disabled".into() };
     let mut all = text::wrapped(&format!("{}: {state}{paused}", watch.watch), 2);
     for (name, value) in facts {
         all += &text::wrapped(&format!("  {name:<11} {value}"), 14);
     }
     if watch.error.is_some() {
-        all += &text::wrapped(&trouble(watch, now), 2);
+        all += &text::wrapped(&failing_watch(watch, now), 2);
     }
     let failed = status.failed.iter().filter(|failed| failed.watch == watch.watch);
     all.extend(failed.map(|failed| text::wrapped(&failed_delivery(failed, now), 2)));
     all
 }
 
-/// The next due times: what the agent says, and then what the schedule does.
+/// The next due times: the agent's, then those that follow from the schedule.
 fn next(watch: &WatchStatus, status: &Status, configured: Option<&Watch>, now: Timestamp) -> String {
     if !watch.enabled {
         return "never: `enabled` is false".into();
     }
     let mut times: Vec<Timestamp> = watch.next_check.into_iter().collect();
-    while let Some(configured) = configured.filter(|_| times.len() < NEXT) {
+    while let Some(configured) = configured.filter(|_| times.len() < DUE_TIMES) {
         times.push(configured.next_due(times.last().copied().unwrap_or(now)));
     }
     let times: Vec<_> =
@@ -107,7 +111,7 @@ fn changes(changes: &[ChangeRow], now: Timestamp) -> String {
     }
     let row = |change: &ChangeRow| {
         let (from, to) = (text::digest(change.from.as_ref()), text::digest(change.to.as_ref()));
-        vec![text::distance(Some(change.at), now), text::outcome(change.change.as_str()), from, to]
+        vec![text::distance(Some(change.at), now), change.change.coloured(), from, to]
     };
     let head = ["LAST CHANGES", "CHANGE", "FROM", "TO"];
     text::fitted(&head, changes.iter().map(row).collect(), &text::Fit::default())
@@ -131,22 +135,8 @@ fn attempts(attempts: &[AttemptRow], now: Timestamp) -> String {
     text::fitted(&head, attempts.iter().map(row).collect(), &text::Fit { spare: &["TRY"], cut: &["RESULT", "HOOK"] })
 }
 
-/// How long an attempt took, once it has ended.
-pub(in super::super) fn took(attempt: &AttemptRow) -> Option<SignedDuration> {
-    attempt.ended.map(|ended| ended.duration_since(attempt.started))
-}
-
-/// How an attempt ended and, where that was not well, the last line that it printed.
+/// How an attempt ended and, if it failed, the last line that it printed.
 fn with_reason(attempt: &AttemptRow) -> String {
     let line = attempt.output.as_deref().filter(|_| attempt.error.is_some()).and_then(last_line);
     line.map_or_else(|| result(attempt), |line| format!("{}: {}", result(attempt), text::printable(line)))
-}
-
-/// How an attempt ended.
-pub(in super::super) fn result(attempt: &AttemptRow) -> String {
-    match (&attempt.error, attempt.ended) {
-        (Some(error), _) => text::printable(error),
-        (None, Some(_)) => text::outcome("succeeded"),
-        (None, None) => text::outcome("running"),
-    }
 }

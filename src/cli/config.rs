@@ -1,19 +1,16 @@
-//! `taghook config`: what is wrong with the config, what is in force, and what may be written.
+//! `taghook config`: the faults of the config, the values in force, and its JSON Schema.
 
-use std::io::IsTerminal;
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
+use super::exit::{CliError, Exit, print_faults};
+use super::text;
 use crate::config::{self, Effective, Fault, Level, Origin, ShownTable};
 
-use super::{Failure, text};
-
-/// What to look at.
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+pub(super) enum ConfigCommand {
     /// Say every fault of the config, with its place and remedy
     Check {
         /// One JSON object
@@ -33,18 +30,18 @@ pub(super) enum Verb {
     Schema,
 }
 
-pub(super) fn run(explicit: Option<&Path>, verb: &Verb) -> Result<ExitCode, Failure> {
-    match verb {
-        Verb::Check { json } => check(&config::find(explicit)?, *json),
-        Verb::Show { json } => show(&config::find(explicit)?, *json),
-        Verb::Schema => {
+pub(super) fn run(explicit: Option<&Path>, command: &ConfigCommand) -> Result<Exit, CliError> {
+    match command {
+        ConfigCommand::Check { json } => check(&config::find(explicit)?, *json),
+        ConfigCommand::Show { json } => show(&config::find(explicit)?, *json),
+        ConfigCommand::Schema => {
             text::print(&config::schema())?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Ok)
         }
     }
 }
 
-fn check(path: &Path, is_json: bool) -> Result<ExitCode, Failure> {
+fn check(path: &Path, is_json: bool) -> Result<Exit, CliError> {
     let loaded = config::load(path);
     let (faults, counts) = match &loaded {
         Ok(loaded) => (loaded.warnings.as_slice(), Some((loaded.config.watches.len(), loaded.config.hooks.len()))),
@@ -54,10 +51,11 @@ fn check(path: &Path, is_json: bool) -> Result<ExitCode, Failure> {
         let faults: Vec<Value> = faults.iter().map(fault_json).collect();
         let (watches, hooks) = counts.unzip();
         let found = json!({ "config": path.display().to_string(), "ok": counts.is_some(), "watches": watches, "hooks": hooks, "faults": faults });
-        text::print(&format!("{found}\n"))?;
+        text::print(&text::json_line(&found))?;
     } else {
         if !faults.is_empty() {
-            anstream::eprintln!("{}\n", config::render(faults, std::io::stderr().is_terminal()).trim_end());
+            print_faults(faults);
+            anstream::eprintln!();
         }
         let mut parts = Vec::new();
         if let Some((watches, hooks)) = counts {
@@ -67,19 +65,19 @@ fn check(path: &Path, is_json: bool) -> Result<ExitCode, Failure> {
         let line = format!("{}: {}\n", path.display(), parts.join(", "));
         if counts.is_some() { text::print(&line)? } else { anstream::eprint!("{line}") }
     }
-    Ok(if counts.is_some() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(if counts.is_some() { Exit::Ok } else { Exit::Usage })
 }
 
-/// How many faults there are of which kind.
 fn summary(faults: &[Fault]) -> String {
     let errors = faults.iter().filter(|fault| fault.level() == Level::Error).count();
-    match (errors, faults.len() - errors) {
+    let warnings = faults.len() - errors;
+    let (error_count, warning_count) =
+        (text::count(errors, "error", "errors"), text::count(warnings, "warning", "warnings"));
+    match (errors, warnings) {
         (0, 0) => "no faults".to_owned(),
-        (0, warnings) => format!("no errors, {}", text::count(warnings, "warning", "warnings")),
-        (errors, 0) => text::count(errors, "error", "errors"),
-        (errors, warnings) => {
-            format!("{}, {}", text::count(errors, "error", "errors"), text::count(warnings, "warning", "warnings"))
-        }
+        (0, _) => format!("no errors, {warning_count}"),
+        (_, 0) => error_count,
+        _ => format!("{error_count}, {warning_count}"),
     }
 }
 
@@ -96,16 +94,14 @@ fn fault_json(fault: &Fault) -> Value {
     })
 }
 
-fn show(path: &Path, is_json: bool) -> Result<ExitCode, Failure> {
+fn show(path: &Path, is_json: bool) -> Result<Exit, CliError> {
     let shown = config::effective(path)?;
-    if !shown.warnings.is_empty() {
-        anstream::eprintln!("{}", config::render(&shown.warnings, std::io::stderr().is_terminal()).trim_end());
-    }
-    text::print(&if is_json { format!("{}\n", show_json(&shown)) } else { show_toml(&shown) })?;
-    Ok(ExitCode::SUCCESS)
+    print_faults(&shown.warnings);
+    text::print(&if is_json { text::json_line(&show_json(&shown)) } else { show_toml(&shown) })?;
+    Ok(Exit::Ok)
 }
 
-/// A config that means the same, each line with where its value comes from.
+/// A config with the same meaning, with the origin of each value as a comment.
 fn show_toml(shown: &Effective) -> String {
     let mut lines: Vec<String> = Vec::new();
     for table in &shown.tables {
@@ -123,14 +119,12 @@ fn show_toml(shown: &Effective) -> String {
 fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Table { file, line } => format!("{}:{line}", text::printable(file)),
-        Origin::Defaults { file, line } => {
-            format!("{}:{line} [defaults]", text::printable(file))
-        }
+        Origin::Defaults { file, line } => format!("{}:{line} [defaults]", text::printable(file)),
         Origin::Default => "default".to_owned(),
     }
 }
 
-/// The tables by kind and name; for each key its value, and from where.
+/// The tables by kind and name, with the value and the origin of each key.
 fn show_json(shown: &Effective) -> Value {
     let settings = |table: &ShownTable| -> Map<String, Value> {
         table.meaningful().map(|setting| (setting.key.to_owned(), json!(setting))).collect()
