@@ -1,6 +1,6 @@
-//! What a registry said of a tag: present, absent, or nothing that can be believed.
+//! The result of one check: the tag is present, the tag is absent, or the check failed.
 //!
-//! *Invariant:* a failure carries no digest, so it can neither change what is recorded nor read as "up to date".
+//! *Invariant:* a failure carries no digest, so it can neither change the recorded digest nor look like "unchanged".
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -12,13 +12,13 @@ use super::reference::Tag;
 use super::selection::Choice;
 use super::words::words;
 
-/// What was found.
+/// The manifest that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
     pub tag: Tag,
-    /// What counts: the tag's digest, or with a platform the chosen child's.
+    /// The digest that is compared: the tag's own, or with a platform that of the matching child manifest.
     pub digest: Digest,
-    /// With a platform: the digest of the index that the child was chosen from.
+    /// With a platform: the digest of the index that lists the child.
     pub index_digest: Option<Digest>,
     /// Media type of the manifest that `digest` names.
     pub media_type: Arc<str>,
@@ -29,13 +29,13 @@ impl Sighting {
         Choice { tag: self.tag.clone(), digest: self.digest.clone() }
     }
 
-    /// The digest that the tag itself answers with; a `HEAD` of an unchanged tag repeats it.
+    /// The digest that a `HEAD` request for the tag returns.
     pub fn tag_digest(&self) -> &Digest {
         self.index_digest.as_ref().unwrap_or(&self.digest)
     }
 }
 
-/// The media types of manifests.
+/// The media types of manifests and indexes, of OCI and of Docker.
 pub const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -43,72 +43,68 @@ pub const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
 
-/// The name of a media type, shared by all who keep one.
+/// Returns one shared allocation for each known media type, because every record keeps a copy.
 pub fn media_type(name: &str) -> Arc<str> {
     static SHARED: LazyLock<[Arc<str>; 4]> = LazyLock::new(|| MEDIA_TYPES.map(Arc::from));
     SHARED.iter().find(|shared| ***shared == *name).map_or_else(|| name.into(), Arc::clone)
 }
 
-/// A registry's believable answer.
+/// A valid answer of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The tag points at this.
     Present(Sighting),
-    /// The registry knows no such tag, or hides it from us: most do not tell the two apart.
+    /// The tag does not exist, or we are not allowed to see it. Most registries do not distinguish the two.
     Absent,
 }
 
-/// A check that learnt nothing: a stable kind and a message for people.
+/// Why a check failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The stable word for what went wrong.
+    /// Stable, for programs.
     pub kind: FailureKind,
-    /// The whole cause chain and, where there is one, the remedy. Never a secret.
+    /// For people: the whole chain of causes, and the remedy if there is one. Contains no secret.
     pub message: String,
 }
 
 words! {
-    /// Why a check learnt nothing.
     pub enum FailureKind {
-        /// The registry's name does not resolve.
+        /// The host name does not resolve.
         Dns = "dns",
-        /// No connection: refused, unreachable, or reset.
+        /// The connection was refused or reset, or the host is unreachable.
         Connect = "connect",
-        /// No trust: certificate or handshake.
+        /// The certificate is not trusted, or the handshake failed.
         Tls = "tls",
-        /// No answer in time.
         Timeout = "timeout",
         /// Credentials are missing or were refused.
         Unauthorized = "unauthorized",
-        /// The registry knows no such tag, or hides it.
+        /// See [`Answer::Absent`].
         NotFound = "not_found",
-        /// The registry asked for fewer requests.
         RateLimited = "rate_limited",
-        /// The registry is broken (5xx).
+        /// The registry answered with a 5xx status.
         Server = "server",
-        /// Something answered that is not a registry (HTML, a captive portal).
+        /// Something else answered, for example a captive portal with an HTML page.
         NotARegistry = "not_a_registry",
-        /// An answer without a digest where none could be computed.
+        /// The answer has no digest, and none could be computed.
         NoDigest = "no_digest",
-        /// A digest that is malformed or does not match the content.
+        /// The digest is malformed or does not match the content.
         BadDigest = "bad_digest",
-        /// The tag's new digest does not resolve by itself.
+        /// The tag points at a digest that the registry does not serve.
         Unresolvable = "unresolvable",
-        /// The index has no child for the platform.
+        /// The index has no manifest for the platform.
         PlatformMissing = "platform_missing",
-        /// Redirects that cannot be followed.
+        /// A redirect could not be followed.
         Redirect = "redirect",
-        /// Configured credentials cannot be read.
+        /// The configured credentials could not be read.
         Credentials = "credentials",
-        /// An answer that breaks the protocol in another way.
+        /// The answer violates the protocol in another way.
         Protocol = "protocol",
-        /// The check could not be recorded: the disk, not the registry.
+        /// The result could not be recorded. The database is at fault, not the registry.
         Store = "store",
     }
 }
 
 impl Failure {
-    /// What a 404 is until it has repeated: most registries do not tell a tag that is gone from one that is hidden.
+    /// The failure that a 404 counts as until it has repeated for long enough.
     pub fn absent() -> Self {
         Self { kind: FailureKind::NotFound, message: "not found, or not allowed to see it".into() }
     }

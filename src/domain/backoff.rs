@@ -1,21 +1,20 @@
-//! How long to pause before the next try: doubling, jittered, bounded.
+//! Exponential back-off with jitter.
 
 use std::time::Duration;
 
-/// First pause and longest pause of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The first pause.
+    /// The ceiling of the first pause. It doubles for each further one.
     pub first: Duration,
-    /// No pause is longer.
+    /// The upper bound of the ceiling.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// The pause after `tries` earlier ones (0: the first pause); `chance` is uniform in 0..1.
+    /// The pause after `tries` earlier pauses. `chance` is a uniform random number in 0..1.
     ///
-    /// The ceiling doubles with each try; the pause falls anywhere between half the first pause and the ceiling. So it
-    /// spreads almost fully (many hosts that failed together do not come back together) and yet is never nothing.
+    /// The pause is uniform between half the first ceiling and the current one. This is nearly full jitter, so that hosts
+    /// which failed together do not retry together, and a pause is still never zero.
     pub fn pause(&self, tries: u32, chance: f64) -> Duration {
         let ceiling = self.first.saturating_mul(2u32.saturating_pow(tries)).min(self.max);
         let floor = (self.first / 2).min(ceiling);

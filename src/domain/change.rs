@@ -1,4 +1,4 @@
-//! What can happen to a watch that a hook can be owed.
+//! The changes of a watch that a hook can subscribe to.
 
 use std::sync::Arc;
 
@@ -9,25 +9,24 @@ use super::selection::Choice;
 use super::words::words;
 
 words! {
-    /// The kinds of change, in OCI's and operators' words.
     pub enum ChangeKind {
-        /// The tag was seen for the first time; a baseline.
+        /// The tag was seen for the first time. This is the baseline.
         First = "first",
-        /// Another digest is found.
+        /// The tag points at another digest.
         Moved = "moved",
-        /// The tag is gone.
         Removed = "removed",
-        /// The tag is back.
+        /// The tag exists again after `Removed`.
         Restored = "restored",
-        /// Checks have been failing for a while.
+        /// Several checks in a row have failed, over a minimum time.
         Failing = "failing",
-        /// Checks work again after `Failing`.
+        /// A check succeeded after `Failing`.
         Recovered = "recovered",
     }
 }
 
 words! {
-    /// Newest wins within a lane: news about content never cancels news about health.
+    /// A newer change supersedes an older one only within its lane, so a change of content never cancels a change of
+    /// health.
     pub enum Lane {
         Content = "content",
         Health = "health",
@@ -35,16 +34,16 @@ words! {
 }
 
 words! {
-    /// Who has brought a change about.
+    /// Who caused a change.
     pub enum Cause {
         Registry = "registry",
-        /// An operator, by hand.
+        /// An operator caused it by hand.
         Person = "person",
     }
 }
 
 impl ChangeKind {
-    /// The lane that a change of this kind belongs to: the one list of what is in which lane.
+    /// The lane of this kind. No other list of the kinds in each lane exists.
     pub fn lane(self) -> Lane {
         match self {
             Self::First | Self::Moved | Self::Removed | Self::Restored => Lane::Content,
@@ -53,11 +52,11 @@ impl ChangeKind {
     }
 }
 
-/// A set of kinds: what a hook subscribes to. One bit for each kind.
+/// The set of kinds that a hook subscribes to, as a bit set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChangeSet(u16);
 
-// A kind more than there are bits does not compile.
+// Compilation fails if there are more kinds than bits.
 const _: () = assert!(ChangeKind::ALL.len() <= u16::BITS as usize);
 
 impl ChangeSet {
@@ -76,19 +75,18 @@ impl FromIterator<ChangeKind> for ChangeSet {
     }
 }
 
-/// One accepted change of a watch.
+/// An accepted change. A digest that is still settling is not a change yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub kind: ChangeKind,
     pub cause: Cause,
-    /// The choice before; `None` at first sight.
+    /// The tag and digest before; `None` for the first sighting.
     pub from: Option<Choice>,
-    /// The choice now; `None` when the tag is gone.
+    /// The tag and digest now; `None` if the tag is gone.
     pub to: Option<Choice>,
-    /// With a platform: the index that `to` was chosen from.
+    /// For a watch with a platform: the digest of the index that lists `to`.
     pub index_digest: Option<Digest>,
     /// Media type of the manifest that `to` names.
     pub media_type: Option<Arc<str>>,
-    /// When it was accepted.
     pub at: Timestamp,
 }

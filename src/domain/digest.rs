@@ -1,52 +1,47 @@
 //! A content digest as registries write it: `algorithm:hex`.
 //!
-//! A `Digest` that exists is valid and never empty, so "no digest" cannot be mistaken for one.
+//! *Invariant:* a `Digest` is valid and never empty, so a missing digest cannot be mistaken for one.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A validated content digest, for example `sha256:2c26…`; the whole of `algorithm:hex` is compared.
+/// A validated content digest, for example `sha256:2c26…`. Equality compares the algorithm, too.
 ///
 /// Grammar: OCI image-spec, `descriptor.md`, section "Digests". Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(Arc<str>);
 
-/// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDigest {
-    /// There is no `:` between an algorithm and its value.
     #[error("not of the form algorithm:hex")]
     Form,
-    /// The part before the colon is not an algorithm's name.
     #[error("the algorithm is not a lower-case name")]
     Algorithm,
-    /// The part after the colon is not lower-case hexadecimal.
     #[error("the value is not lower-case hexadecimal")]
     Hex,
-    /// The value has the wrong number of digits for its algorithm.
     #[error("the value has {found} digits where {expected} are due")]
     Length {
-        /// Digits seen.
         found: usize,
-        /// Digits that the algorithm has, or the least that is accepted of one that is not registered.
+        /// The exact number for a registered algorithm; the minimum for any other.
         expected: usize,
     },
 }
 
-/// The fewest and the most hexadecimal digits believed of an algorithm that the image-spec does not register.
+/// The number of hexadecimal digits accepted for an algorithm that the image-spec does not register: from 128 bits
+/// (MD5) to 1024 bits, twice the longest registered one.
 const UNREGISTERED_DIGITS: std::ops::RangeInclusive<usize> = 32..=256;
 
 impl Digest {
-    /// Reads a digest, strictly: a registry that answers anything else has not said which content it has.
+    /// Parses a digest strictly: with a malformed digest, a registry has not said which content it has.
     pub fn parse(text: &str) -> Result<Self, InvalidDigest> {
         let (algorithm, hex) = text.split_once(':').ok_or(InvalidDigest::Form)?;
         if !is_algorithm(algorithm) {
             return Err(InvalidDigest::Algorithm);
         }
-        // All of them, whatever comes first: that is done many at a time.
+        // A fold without early exit, which the compiler can vectorise.
         if !hex.bytes().fold(true, |hex, b| hex & matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(InvalidDigest::Hex);
         }
@@ -63,7 +58,6 @@ impl Digest {
         Ok(Self(text.into()))
     }
 
-    /// The digest of these bytes, by SHA-256.
     pub fn sha256(bytes: &[u8]) -> Self {
         use sha2::Digest as _;
         use std::fmt::Write as _;
@@ -75,19 +69,18 @@ impl Digest {
         Self(text.into())
     }
 
-    /// The whole text, `algorithm:hex`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The algorithm and the first twelve digits: enough for a person to tell two apart.
+    /// The algorithm and the first twelve digits, which is enough for a person to tell two digests apart.
     pub fn short(&self) -> &str {
         let colon = self.0.find(':').unwrap_or(0);
         self.0.get(..colon + 13).unwrap_or(&self.0)
     }
 }
 
-/// `algorithm-component [algorithm-separator algorithm-component]*` of the image-spec.
+/// Grammar in the image-spec: `algorithm-component [algorithm-separator algorithm-component]*`.
 fn is_algorithm(text: &str) -> bool {
     text.split(['+', '.', '_', '-'])
         .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))

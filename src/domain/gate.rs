@@ -1,24 +1,24 @@
-//! What lets a registry be asked: concurrency, a rate, and a hold-off that all its watches share.
+//! Admission control of one registry: a concurrency limit, a token bucket, and a cool-down that all its watches share.
 //!
-//! A gate is open or held off. A rate limit or an unreachable host holds it off until a time; then one check is let
-//! through as a probe, and only an answer to it opens the gate for the rest.
+//! A gate works like a circuit breaker. A rate limit or an unreachable host starts a cool-down. When that is over, one
+//! check is admitted as a probe, and the gate opens for the rest only if the registry answers the probe.
 
 use std::time::{Duration, Instant};
 
 use super::answer::FailureKind;
 use super::backoff::Backoff;
 
-/// How hard a registry may be asked.
+/// The limits of requests to a registry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Checks under way at a time.
+    /// The most checks in flight at a time.
     pub concurrency: u32,
-    /// Requests per second in the long run.
+    /// Requests per second, on average.
     pub rate: f64,
 }
 
 impl Limits {
-    /// What registries tolerate when nothing else is configured; `public.ecr.aws` allows one request a second.
+    /// The limits unless others are configured. `public.ecr.aws` allows one anonymous request per second.
     pub fn default_for(registry: &str) -> Self {
         match registry {
             "public.ecr.aws" => Self { concurrency: 1, rate: 1.0 },
@@ -27,45 +27,49 @@ impl Limits {
     }
 }
 
-/// The pauses of a registry that fails or limits without saying for how long.
-const HOLD_OFF: Backoff = Backoff { first: Duration::from_secs(10), max: Duration::from_secs(900) };
+/// The cool-down if the registry does not name one. It starts short, because most outages are, and is bounded so that
+/// checks resume within a quarter of an hour after a long one.
+const COOL_DOWN: Backoff = Backoff { first: Duration::from_secs(10), max: Duration::from_secs(900) };
 
-/// The bounds of a pause that a registry asks for; the upper one keeps a garbled date from muting it for ever.
+/// Bounds of a cool-down that the registry asks for (`Retry-After`). The upper bound is there for a garbled date, which
+/// would otherwise stop all checks indefinitely.
 const RETRY_AFTER: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(6 * 3600);
 
-/// So many repositories must answer 5xx before the registry, and not one repository, counts as broken.
+/// Number of repositories that must answer 5xx before the registry as a whole counts as broken: with fewer, the fault may
+/// lie in the repositories.
 const BROKEN_REPOSITORIES: usize = 3;
 
-/// The gate of one registry.
 #[derive(Debug)]
 pub struct Gate {
     limits: Limits,
     in_flight: u32,
     tokens: f64,
     refilled: Instant,
-    held: Option<Hold>,
-    /// How often the registry has come to be reached otherwise.
+    cool_down: Option<CoolDown>,
+    /// Incremented by [`Gate::reopen`], to tell apart the permits from before and after it.
     generation: u32,
-    /// Hashes of repositories that answered 5xx since the last good answer.
+    /// Hashes of the repositories that answered 5xx since the last good answer.
     broken: Vec<u64>,
 }
 
 #[derive(Debug)]
-struct Hold {
+struct CoolDown {
     until: Instant,
     cause: FailureKind,
-    tries: u32,
+    /// Probes that have failed: the step of the back-off.
+    failed_probes: u32,
+    /// Whether a probe is in flight.
     probing: bool,
 }
 
 /// Whether a check may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Go; give the permit back with [`Gate::release`].
+    /// It may. Return the permit with [`Gate::release`].
     Granted(Permit),
-    /// Not before this.
+    /// Not before this time.
     At(Instant),
-    /// When a check that is under way has ended.
+    /// Not before a check in flight has ended.
     WhenOneEnds,
 }
 
@@ -77,63 +81,60 @@ pub struct Permit {
     generation: u32,
 }
 
-/// What a check has learnt about the registry itself.
+/// What a check found out about the registry as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// It answered, whatever the answer.
+    /// It answered, no matter what.
     Answered,
-    /// It asked for fewer requests, perhaps for so long.
+    /// It asked for fewer requests, possibly with a `Retry-After`.
     RateLimited(Option<Duration>),
-    /// It asked to be left alone for so long, because it is in trouble.
+    /// It is unavailable and sent a `Retry-After`.
     Unavailable(Duration),
-    /// It could not be reached: name, connection, trust or time.
+    /// The DNS look-up, the connection or the TLS handshake failed, or it timed out.
     Unreachable(FailureKind),
-    /// It answered 5xx to this repository (a hash of its name).
+    /// It answered 5xx for the repository with this hash.
     Broken(u64),
 }
 
-/// How much of what a gate allows is in use.
+/// How much of the limits is in use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
-    /// What it allows.
     pub limits: Limits,
-    /// Checks under way.
+    /// Checks in flight.
     pub under_way: u32,
-    /// Requests that may be made at once; less than nothing where checks have cost more than one request.
+    /// Tokens in the bucket. Negative after checks that needed more than one request.
     pub allowance: f64,
 }
 
 impl Gate {
-    /// An open gate with a full burst.
+    /// An open gate with a full token bucket.
     pub fn new(limits: Limits, now: Instant) -> Self {
         let tokens = burst(limits);
-        Self { limits, in_flight: 0, tokens, refilled: now, held: None, generation: 0, broken: Vec::new() }
+        Self { limits, in_flight: 0, tokens, refilled: now, cool_down: None, generation: 0, broken: Vec::new() }
     }
 
-    /// How hard the registry may be asked.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// From now on this hard.
     pub fn limit(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
-    /// Forgets why the registry was held off: it is reached otherwise from now on. What checks that are under way will
-    /// report is of the way that was.
+    /// Ends the cool-down after a change of the connection settings. Checks in flight still use the old settings, so their
+    /// reports will be ignored.
     pub fn reopen(&mut self) {
-        self.held = None;
+        self.cool_down = None;
         self.generation = self.generation.wrapping_add(1);
         self.broken.clear();
     }
 
-    /// Asks to start a check.
+    /// Decides whether a check may start, and takes a token if so.
     pub fn admit(&mut self, now: Instant) -> Admission {
         self.refill(now);
-        let probe = match &self.held {
-            Some(hold) if hold.probing => return Admission::WhenOneEnds,
-            Some(hold) if now < hold.until => return Admission::At(hold.until),
+        let probe = match &self.cool_down {
+            Some(cool_down) if cool_down.probing => return Admission::WhenOneEnds,
+            Some(cool_down) if now < cool_down.until => return Admission::At(cool_down.until),
             Some(_) => true,
             None => false,
         };
@@ -146,13 +147,13 @@ impl Gate {
         }
         self.tokens -= 1.0;
         self.in_flight += 1;
-        if let Some(hold) = &mut self.held {
-            hold.probing = true;
+        if let Some(cool_down) = &mut self.cool_down {
+            cool_down.probing = true;
         }
         Admission::Granted(Permit { probe, generation: self.generation })
     }
 
-    /// Ends a check that made `requests` requests; `chance` is uniform in 0..1.
+    /// Ends a check that made `requests` requests. `chance` is a uniform random number in 0..1.
     pub fn release(&mut self, permit: Permit, requests: u32, report: Report, now: Instant, chance: f64) {
         self.refill(now);
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -161,52 +162,60 @@ impl Gate {
             return;
         }
         if permit.probe
-            && let Some(hold) = &mut self.held
+            && let Some(cool_down) = &mut self.cool_down
         {
-            hold.probing = false;
+            cool_down.probing = false;
         }
         match report {
             Report::Answered => {
                 self.broken.clear();
-                // An answer to a check that began before the hold-off says nothing about now.
+                // Only a probe ends the cool-down: other checks in flight began before it.
                 if permit.probe {
-                    self.held = None;
+                    self.cool_down = None;
                 }
             }
-            Report::RateLimited(retry_after) => self.hold(permit, FailureKind::RateLimited, retry_after, now, chance),
-            Report::Unavailable(pause) => self.hold(permit, FailureKind::Server, Some(pause), now, chance),
-            Report::Unreachable(kind) => self.hold(permit, kind, None, now, chance),
+            Report::RateLimited(retry_after) => {
+                self.start_cool_down(permit, FailureKind::RateLimited, retry_after, now, chance)
+            }
+            Report::Unavailable(pause) => self.start_cool_down(permit, FailureKind::Server, Some(pause), now, chance),
+            Report::Unreachable(kind) => self.start_cool_down(permit, kind, None, now, chance),
             Report::Broken(repository) => {
                 if !self.broken.contains(&repository) && self.broken.len() < BROKEN_REPOSITORIES {
                     self.broken.push(repository);
                 }
                 if permit.probe || self.broken.len() >= BROKEN_REPOSITORIES {
-                    self.hold(permit, FailureKind::Server, None, now, chance);
+                    self.start_cool_down(permit, FailureKind::Server, None, now, chance);
                 }
             }
         }
     }
 
-    /// Why and until when the registry is held off, if it is.
+    /// The cause and the end of the cool-down, if there is one.
     pub fn held_off(&self) -> Option<(FailureKind, Instant)> {
-        self.held.as_ref().map(|hold| (hold.cause, hold.until))
+        self.cool_down.as_ref().map(|cool_down| (cool_down.cause, cool_down.until))
     }
 
-    /// Whether a check could not start now because the registry is held off.
+    /// Whether the cool-down prevents a check from starting now.
     pub fn is_closed(&self, now: Instant) -> bool {
-        self.held.as_ref().is_some_and(|hold| hold.probing || now < hold.until)
+        self.cool_down.as_ref().is_some_and(|cool_down| cool_down.probing || now < cool_down.until)
     }
 
-    /// How much of what it allows is in use.
     pub fn usage(&self, now: Instant) -> Usage {
         Usage { limits: self.limits, under_way: self.in_flight, allowance: self.tokens_at(now) }
     }
 
-    fn hold(&mut self, permit: Permit, cause: FailureKind, asked: Option<Duration>, now: Instant, chance: f64) {
-        // Checks that were under way together fail together: that is one piece of news, not several.
-        let tries = match &self.held {
-            Some(hold) if permit.probe => hold.tries.saturating_add(1),
-            Some(hold) => hold.tries,
+    fn start_cool_down(
+        &mut self,
+        permit: Permit,
+        cause: FailureKind,
+        asked: Option<Duration>,
+        now: Instant,
+        chance: f64,
+    ) {
+        // Checks in flight at the same time fail for the same reason, so only a failed probe advances the back-off.
+        let failed_probes = match &self.cool_down {
+            Some(cool_down) if permit.probe => cool_down.failed_probes.saturating_add(1),
+            Some(cool_down) => cool_down.failed_probes,
             None => 0,
         };
         let pause = match asked {
@@ -214,11 +223,11 @@ impl Gate {
                 let asked = asked.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end());
                 asked + (asked / 10).mul_f64(chance)
             }
-            None => HOLD_OFF.pause(tries, chance),
+            None => COOL_DOWN.pause(failed_probes, chance),
         };
-        let until = self.held.as_ref().map_or(now + pause, |hold| hold.until.max(now + pause));
-        let probing = self.held.as_ref().is_some_and(|hold| hold.probing);
-        self.held = Some(Hold { until, cause, tries, probing });
+        let until = self.cool_down.as_ref().map_or(now + pause, |earlier| earlier.until.max(now + pause));
+        let probing = self.cool_down.as_ref().is_some_and(|earlier| earlier.probing);
+        self.cool_down = Some(CoolDown { until, cause, failed_probes, probing });
     }
 
     fn refill(&mut self, now: Instant) {
@@ -232,7 +241,7 @@ impl Gate {
     }
 }
 
-/// A small burst: what may be under way at a time may also start at a time.
+/// Capacity of the token bucket: as many checks as may be in flight may also start at once.
 fn burst(limits: Limits) -> f64 {
     f64::from(limits.concurrency.max(1))
 }
@@ -290,7 +299,7 @@ mod tests {
         gate.release(second, 1, Report::Unreachable(FailureKind::Connect), now, 1.0);
         assert_eq!(gate.held_off(), None);
         let then = now + Duration::from_secs(1);
-        // Its place is given back all the same.
+        // Its slot is still returned.
         let (_, _) = (granted(&mut gate, then), granted(&mut gate, then));
     }
 
@@ -344,7 +353,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever a registry says, the checks of any window never exceed burst plus rate times its length.
+        /// The requests of any window never exceed the burst plus the rate times the length of the window.
         #[test]
         fn the_rate_holds(steps in proptest::collection::vec((0u64..400, 1u32..4), 1..200)) {
             let start = Instant::now();
@@ -355,7 +364,7 @@ mod tests {
                     requests += f64::from(cost);
                     gate.release(permit, cost, Report::Answered, now, 0.5);
                 }
-                // The last check may cost up to three requests more than it was admitted for.
+                // The last check may have made up to three requests that its token did not pay for.
                 let allowed = 2.0 + 3.0 + LIMITS.rate * (now - start).as_secs_f64() + 1e-6;
                 proptest::prop_assert!(requests <= allowed, "{requests} > {allowed}");
             }

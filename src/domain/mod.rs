@@ -1,7 +1,7 @@
 //! What taghook knows and decides: pure types and pure functions.
 //!
-//! *Architecture invariant:* nothing in here does I/O, awaits, or reads a clock. Time and chance are passed in,
-//! so every decision can be tested by calling a function.
+//! *Architecture invariant:* nothing in this folder does I/O, awaits, or reads a clock. The current time and random
+//! numbers are passed in, so every decision can be tested by calling a function.
 
 pub mod answer;
 pub mod backoff;

@@ -1,11 +1,11 @@
-//! An operating system, an architecture and a variant, and which of an index's children serve them.
+//! A platform, and which manifests of an index can run on it.
 //!
-//! Rules: image-spec `image-index.md` ("platform"), and the variant table of containerd's `platforms` package.
+//! Sources: image-spec `image-index.md` ("platform"), and the variant table of containerd's `platforms` package.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A platform in its normal form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is `linux/arm/v7`. Cheap to clone.
+/// Operating system, architecture and variant in normalised form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is `linux/arm/v7`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform(Arc<PlatformParts>);
 
@@ -16,7 +16,6 @@ struct PlatformParts {
     variant: Option<String>,
 }
 
-/// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a platform; write os/architecture or os/architecture/variant, for example linux/arm64 or linux/arm/v7"
@@ -24,7 +23,7 @@ struct PlatformParts {
 pub struct InvalidPlatform(String);
 
 impl Platform {
-    /// Reads `os/architecture[/variant]`; the common other names (`x86_64`, `aarch64`, `armhf`) are understood.
+    /// Parses `os/architecture[/variant]`. Common aliases such as `x86_64`, `aarch64` and `armhf` are accepted.
     pub fn parse(text: &str) -> Result<Self, InvalidPlatform> {
         let parts: Vec<&str> = text.split('/').collect();
         let is_word = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
@@ -32,17 +31,20 @@ impl Platform {
             return Err(InvalidPlatform(text.to_owned()));
         }
         match parts[..] {
-            [os, architecture] => Ok(Self(Arc::new(PlatformParts::normal(os, architecture, None)))),
-            [os, architecture, variant] => Ok(Self(Arc::new(PlatformParts::normal(os, architecture, Some(variant))))),
+            [os, architecture] => Ok(Self(Arc::new(PlatformParts::normalized(os, architecture, None)))),
+            [os, architecture, variant] => {
+                Ok(Self(Arc::new(PlatformParts::normalized(os, architecture, Some(variant)))))
+            }
             _ => Err(InvalidPlatform(text.to_owned())),
         }
     }
 
-    /// How well a child of an index serves this platform: 0 is exact, more is older, `None` is not at all.
+    /// How far an index's manifest is from this platform: 0 is an exact match, a higher number an older variant, and `None`
+    /// a manifest that cannot run on it.
     ///
-    /// A v7 host also runs v6 and v5; an amd64 host of level v3 also runs v2 and v1.
+    /// An arm host of v7 also runs v6 and v5; an amd64 host of level v3 also runs v2 and v1.
     pub fn distance(&self, os: &str, architecture: &str, variant: Option<&str>) -> Option<u8> {
-        let child = PlatformParts::normal(os, architecture, variant.filter(|v| !v.is_empty()));
+        let child = PlatformParts::normalized(os, architecture, variant.filter(|v| !v.is_empty()));
         let own = &*self.0;
         if (&child.os, &child.architecture) != (&own.os, &own.architecture) {
             return None;
@@ -60,7 +62,7 @@ impl Platform {
 }
 
 impl PlatformParts {
-    fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+    fn normalized(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let (os, architecture) = (os.to_ascii_lowercase(), architecture.to_ascii_lowercase());
         let variant = variant.map(str::to_ascii_lowercase);
         let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {

@@ -1,6 +1,6 @@
-//! An image reference as people write it, and the one canonical text that stands for it.
+//! Parses image references as people write them into one canonical form.
 //!
-//! `nginx`, `docker.io/nginx` and `index.docker.io/library/nginx:latest` are one reference.
+//! `nginx`, `docker.io/nginx` and `index.docker.io/library/nginx:latest` are the same reference.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The registry: host and, where written, port. Docker Hub is `docker.io`.
+    /// The host of the registry, with the port if one was written. Docker Hub is `docker.io`.
     pub fn registry(&self) -> &str {
         &self.name[..usize::from(self.host_end)]
     }
 
-    /// The repository within its registry; `library/nginx` for Docker Hub's `nginx`.
+    /// The path within the registry: `library/nginx` for Docker Hub's `nginx`.
     pub fn path(&self) -> &str {
         &self.name[usize::from(self.host_end) + 1..]
     }
 
-    /// `host/path@digest`: what to give a tool that shall use exactly this content.
+    /// `host/path@digest`, which makes any tool use exactly this content.
     pub fn pinned(&self, digest: &Digest) -> String {
         format!("{self}@{digest}")
     }
@@ -85,7 +85,7 @@ impl From<Tag> for String {
     }
 }
 
-/// A repository and a tag; equal references have equal canonical texts.
+/// A repository and a tag. Two references are equal exactly if their canonical texts are.
 ///
 /// Grammar: `distribution/reference`, with the tag and repository rules of the OCI distribution-spec.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,24 +94,25 @@ pub struct Reference {
     pub tag: Tag,
 }
 
-/// Why a text is not a reference to a tag, and where in it the fault is.
+/// Why a text is not a valid reference, and where the fault is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct InvalidReference {
-    /// The fault and its remedy.
+    /// What is wrong, and the remedy.
     pub reason: String,
-    /// Byte offset of the offending character in what was written.
+    /// Byte offset of the offending character in the parsed text.
     pub at: usize,
 }
 
-/// Names by which Docker Hub is known; all mean `docker.io`.
+/// Host names of Docker Hub. All become `docker.io`.
 const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
-/// The longest repository name (with host) that clients of the field accept.
-const LONGEST_NAME: usize = 255;
+/// Longest repository name in bytes, including the host, that most clients accept (OCI distribution-spec, "Pulling
+/// manifests").
+const MAX_NAME_LENGTH: usize = 255;
 
 impl Reference {
-    /// Reads a reference as people write it: the host defaults to `docker.io`, the tag to `latest`.
+    /// The host defaults to `docker.io`, the tag to `latest`.
     pub fn parse(text: &str) -> Result<Self, InvalidReference> {
         let fault = |at: usize, reason: String| Err(InvalidReference { reason, at });
         if text.is_empty() {
@@ -141,22 +142,22 @@ impl Reference {
         let tag = tag.map_or("latest", |(_, tag)| tag);
         let library = if host == "docker.io" && !repository.contains('/') { "library/" } else { "" };
         let name_length = host.len() + 1 + library.len() + repository.len();
-        if name_length > LONGEST_NAME {
+        if name_length > MAX_NAME_LENGTH {
             return fault(
                 rest_at,
-                format!("the name is {name_length} characters long; at most {LONGEST_NAME} are allowed"),
+                format!("the name is {name_length} characters long; at most {MAX_NAME_LENGTH} are allowed"),
             );
         }
         let name = format!("{host}/{library}{repository}").into();
-        // It fits: the name was just found to be at most 255 bytes.
+        // The cast cannot truncate: the whole name is at most 255 bytes long.
         let repository = Repository { name, host_end: host.len() as u16 };
         Ok(Self { repository, tag: Tag::parse(tag)? })
     }
 }
 
-/// The host as it is used for looking a registry up in a config: lower case, Docker Hub's names made one.
+/// Normalises a registry host: lower case, and `docker.io` for every name of Docker Hub.
 ///
-/// Errors name the offending character, counted from the start of `host`.
+/// An error's offset is relative to the start of `host`.
 pub fn canonical_host(host: &str) -> Result<String, InvalidReference> {
     let lower = host.to_ascii_lowercase();
     let (name, port) = match lower.strip_prefix('[') {
@@ -189,7 +190,8 @@ pub fn canonical_host(host: &str) -> Result<String, InvalidReference> {
     Ok(if DOCKER_HUB.contains(&lower.as_str()) { "docker.io".into() } else { lower })
 }
 
-/// The host as written (Docker Hub where none is), what follows it, and where that starts.
+/// The host as written (default: Docker Hub), the rest, and the byte offset of the rest. A first component is a host if
+/// it contains `.` or `:` or is `localhost`, as in Docker.
 fn split_host(text: &str) -> (&str, &str, usize) {
     if let Some((first, rest)) = text.split_once('/') {
         let is_host = first.contains(['.', ':']) || first.eq_ignore_ascii_case("localhost") || first.starts_with('[');
@@ -236,7 +238,7 @@ fn check_repository(repository: &str, offset: usize) -> Result<(), InvalidRefere
     Ok(())
 }
 
-/// Between letters and digits stand `.`, `_`, `__` or any number of `-`.
+/// Letters and digits may be separated by `.`, `_`, `__` or any number of `-`.
 fn check_separators(component: &str, offset: usize) -> Result<(), InvalidReference> {
     let is_separator = |c: char| matches!(c, '.' | '_' | '-');
     let edge = |at: usize| InvalidReference {

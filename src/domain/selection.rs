@@ -1,4 +1,4 @@
-//! Which of a repository's tags is watched, and which one was found.
+//! Which tag of a repository a watch selects, and what that tag points at.
 
 use std::fmt;
 
@@ -10,7 +10,6 @@ use super::reference::Tag;
 /// How a watch selects a tag of its repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Select {
-    /// This one.
     Tag(Tag),
 }
 
@@ -22,7 +21,7 @@ impl fmt::Display for Select {
     }
 }
 
-/// The tag that a watch stands at, and the digest that this tag points at.
+/// The tag that was selected, and the digest that it points at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Choice {
     pub tag: Tag,
@@ -30,7 +29,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// Reads `TAG@DIGEST`.
+    /// Parses `TAG@DIGEST`.
     pub fn parse(text: &str) -> Option<Self> {
         let (tag, digest) = text.split_once('@')?;
         Some(Self { tag: Tag::parse(tag).ok()?, digest: Digest::parse(digest).ok()? })

@@ -1,4 +1,4 @@
-//! A named question with a schedule, and the hooks that it feeds.
+//! A watch: a named question, its schedule, and the hooks that are told of its changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,36 +6,35 @@ use std::time::Duration;
 use super::question::Question;
 use super::schedule::Schedule;
 
-/// What identifies the state of a watch: an edit of image or platform is another key, and starts a new baseline.
+/// The key of a watch's recorded state. Editing the image or the platform changes the key and starts a new baseline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchKey {
-    /// The watch's name in the config.
     pub name: Arc<str>,
     pub question: Question,
 }
 
-/// One watch as configured.
 #[derive(Debug, Clone)]
 pub struct Watch {
     pub key: WatchKey,
-    /// When it is due; shared by all watches with the same text and zone.
+    /// Shared by all watches with the same text and time zone, to save memory.
     pub schedule: Arc<Schedule>,
-    /// For cron: how far due times are spread.
+    /// For a cron expression: the longest delay added to a due time. An interval ignores it.
     pub jitter: Duration,
-    /// How long things must hold before they count; shared by all watches with the same times.
+    /// Shared by all watches with the same policy, to save memory.
     pub policy: Arc<Policy>,
-    /// The names of the hooks that it feeds.
+    /// The names of the hooks that are told of its changes.
     pub hooks: Arc<[Arc<str>]>,
-    /// `false`: kept in the config, not checked.
+    /// A disabled watch stays in the config and is not checked.
     pub enabled: bool,
 }
 
-/// How long things must hold before they count.
+/// How long an observation must persist before it is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// A new digest must hold for this long; zero: at once.
+    /// Debounce: a new digest must be seen for this long. Zero accepts it at once.
     pub settle: Duration,
-    /// A digest that was superseded recently must still be there after this.
+    /// A digest that was superseded recently may come from a stale mirror, as may another media type. It must be
+    /// seen again after this long.
     pub confirm_after: Duration,
     /// A tag must be missing for this long before it counts as removed.
     pub absent_after: Duration,
@@ -52,7 +51,7 @@ impl Watch {
         &self.key.name
     }
 
-    /// The first time after `after` at which the watch is due.
+    /// The first due time after `after`.
     pub fn next_due(&self, after: jiff::Timestamp) -> jiff::Timestamp {
         self.schedule.next(&self.key.name, self.jitter, after)
     }

@@ -1,6 +1,6 @@
-//! Enums whose variants are words: the same in config, database, JSON, metrics and logs.
+//! Enums with one word for each variant, which is the same in config, database, JSON, metrics and logs.
 
-/// Defines an enum with one word for each variant, and serialises it as that word.
+/// Defines such an enum: `as_str`, `parse`, `Display` and serde all use the word.
 macro_rules! words {
     ($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$about])*
