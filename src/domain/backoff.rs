@@ -13,8 +13,8 @@ pub struct Backoff {
 impl Backoff {
     /// The pause after `tries` earlier pauses. `chance` is a uniform random number in 0..1.
     ///
-    /// The pause is uniform between half the first ceiling and the current one. This is nearly full jitter, so that hosts
-    /// which failed together do not retry together, and a pause is still never zero.
+    /// The pause is uniform between half the first ceiling and the current one. This is nearly full jitter, so that
+    /// hosts which failed together do not retry together, and a pause is still never zero.
     pub fn pause(&self, tries: u32, chance: f64) -> Duration {
         let ceiling = self.first.saturating_mul(2u32.saturating_pow(tries)).min(self.max);
         let floor = (self.first / 2).min(ceiling);

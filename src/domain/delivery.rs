@@ -1,7 +1,7 @@
-//! What a hook is owed, and the one table that says how that may go on.
+//! Deliveries of changes to hooks: their state machine, their retries, and the cursors that decide what is owed.
 //!
-//! Each watch and hook has a cursor in each lane: the target that the hook last succeeded for. Newest wins: a newer
-//! change supersedes what is pending, and the next run goes from the cursor to the newest.
+//! Each pair of watch and hook has a cursor per lane: the target that the hook last succeeded for. A newer change
+//! supersedes a pending delivery, so the next run goes from the cursor straight to the newest target.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,60 +13,55 @@ use super::change::{Change, ChangeKind, ChangeSet, Lane};
 use super::selection::Choice;
 use super::words::words;
 
-/// How often and at which pace a hook is tried.
+/// How often a delivery is attempted, and the pauses in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries before a delivery is `failed`.
+    /// Attempts before the delivery is `failed`.
     pub attempts: u32,
-    /// The pauses between them.
     pub backoff: Backoff,
 }
 
-/// A hook that says "try later" (exit 75) for longer than this has failed.
+/// A hook that has answered "try later" (exit 75) for a day is stuck, so the delivery fails.
 const DEFERRED_AT_MOST: Duration = Duration::from_secs(86_400);
 
 words! {
-    /// The state of a delivery.
     pub enum DeliveryState {
-        /// To be run when due.
+        /// Waits until it is due.
         Pending = "pending",
         Running = "running",
         Succeeded = "succeeded",
-        /// Given up, until it is retried by hand or the tag moves on.
+        /// Given up. An operator may retry it, and a newer change supersedes it.
         Failed = "failed",
-        /// A newer change took its place.
+        /// A newer change replaced it, or it is no longer owed.
         Superseded = "superseded",
     }
 }
 
-/// Deliveries that are not done, by state.
+/// Numbers of unfinished deliveries by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct OwedCounts {
     pub pending: u64,
     pub running: u64,
-    /// Given up, and not held.
+    /// Excludes those that are held.
     pub failed: u64,
-    /// How many of those that are pending are held: their watch is paused, or does not subscribe their hook.
+    /// The pending ones that must wait: the watch is paused, or the hook no longer subscribes to it.
     #[serde(default)]
     pub held: u64,
 }
 
-/// What can happen to a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Its run is about to start.
+    /// An attempt is about to start.
     Claimed,
-    /// Its run ended well.
     Succeeded,
-    /// It shall be tried again.
     RetryAt(Timestamp),
-    /// It shall not be tried again.
+    /// No attempts are left.
     GaveUp,
-    /// A newer change of the same lane takes its place, or nothing is owed any more.
+    /// A newer change of the same lane replaces it, or nothing is owed any more.
     Overtaken,
 }
 
-/// An event that cannot happen in a state: a bug, never input.
+/// An event that is not allowed in the state. This is always a bug, never bad input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a delivery that is {state} cannot be {event:?}")]
 pub struct Illegal {
@@ -75,7 +70,7 @@ pub struct Illegal {
 }
 
 impl DeliveryState {
-    /// The table: every pair that is not in it is an error.
+    /// The transition table. Every pair that is not listed is an error.
     pub fn on(self, event: Event) -> Result<Self, Illegal> {
         Ok(match (self, event) {
             (Self::Pending, Event::Claimed) => Self::Running,
@@ -94,39 +89,40 @@ words! {
     /// How an attempt ended.
     pub enum Ending {
         Succeeded = "succeeded",
-        /// The hook asked to be tried later.
+        /// The hook asked for a later attempt.
         Deferred = "deferred",
-        /// Any other end: exit status, signal, timeout, or it did not start.
+        /// Any other end: a non-zero exit status, a signal, a timeout, or a failure to start.
         Failed = "failed",
-        /// We were stopped or killed while it ran.
+        /// The agent was stopped or killed during the attempt.
         Cut = "cut",
     }
 }
 
-/// What an attempt came to, whatever ran.
+/// The result of an attempt, independent of the kind of action.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     pub ending: Ending,
-    /// The exit status, where there is one.
+    /// The exit status, if there is one.
     pub code: Option<i32>,
-    /// What went wrong, for people; `None` if it succeeded.
+    /// For people: what went wrong. `None` on success.
     pub error: Option<String>,
-    /// What it printed, within bounds.
+    /// What it printed, truncated.
     pub output: String,
 }
 
-/// What a delivery has behind it when an attempt ends.
+/// The earlier attempts of a delivery, at the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
-    /// Starts, this one included.
+    /// All attempts, including this one.
     pub attempts: u32,
-    /// Starts that ended in `Deferred`, not counting this one.
+    /// Attempts that ended in `Deferred`, excluding this one.
     pub deferrals: u32,
-    /// When the first of those ended.
+    /// The end of the first of these.
     pub deferred_since: Option<Timestamp>,
 }
 
-/// What follows from the end of an attempt; `overtaken`: a newer change waits; `chance` is uniform in 0..1.
+/// Decides what follows from the end of an attempt. `overtaken` means that a newer change waits; `chance` is a uniform
+/// random number in 0..1.
 pub fn settle(
     ending: Ending,
     tries: Tries,
@@ -137,7 +133,7 @@ pub fn settle(
 ) -> Event {
     let spent = tries.attempts.saturating_sub(tries.deferrals);
     let pause = |step: u32| {
-        // Whole milliseconds: as it is stored.
+        // The database stores whole milliseconds.
         let pause =
             Duration::from_millis(u64::try_from(retry.backoff.pause(step, chance).as_millis()).unwrap_or(u64::MAX));
         let due = SignedDuration::try_from(pause).ok().and_then(|pause| now.checked_add(pause).ok());
@@ -151,29 +147,25 @@ pub fn settle(
             let too_long = now.duration_since(since) >= SignedDuration::try_from(DEFERRED_AT_MOST).unwrap_or_default();
             if too_long { Event::GaveUp } else { pause(tries.deferrals) }
         }
-        // A cut attempt says nothing about the hook, so one is repeated even where a single attempt is allowed; but a
-        // hook that brings us down each time must come to an end.
+        // A cut attempt says nothing about the hook, so it is repeated once even if only a single attempt is allowed.
+        // It still counts, so that a hook which stops the agent each time is eventually given up.
         Ending::Cut if spent < retry.attempts.max(2) => Event::RetryAt(now),
         Ending::Failed if spent < retry.attempts => pause(spent.saturating_sub(1)),
         Ending::Cut | Ending::Failed => Event::GaveUp,
     }
 }
 
-/// Where a hook stands, or shall be brought to, in a lane.
+/// The state of a watch in one lane, as a hook has been told or is to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// This tag, at this digest.
     Choice(Choice),
-    /// The tag is gone.
     Absent,
-    /// Checks fail.
     Failing,
-    /// Checks work.
     Well,
 }
 
 impl Target {
-    /// Where a change leads.
+    /// The target that a change leads to.
     pub fn of(change: &Change) -> Self {
         match (change.kind, &change.to) {
             (ChangeKind::Failing, _) => Self::Failing,
@@ -183,7 +175,7 @@ impl Target {
         }
     }
 
-    /// Where a change comes from; `None` at first sight.
+    /// The target that a change starts from; `None` for the first sighting.
     pub fn before(change: &Change) -> Option<Self> {
         match (change.kind, &change.from) {
             (ChangeKind::Failing, _) => Some(Self::Well),
@@ -194,7 +186,7 @@ impl Target {
         }
     }
 
-    /// Reads the text in the database.
+    /// Parses the database's form, which `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "absent" => Some(Self::Absent),
@@ -212,7 +204,7 @@ impl Target {
     }
 }
 
-/// The text in the database: `TAG@DIGEST` or a word, which has no `@`.
+/// The database's form: `TAG@DIGEST`, or a word without `@`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -224,26 +216,28 @@ impl fmt::Display for Target {
     }
 }
 
-/// Where a hook stands with a watch in one lane.
+/// The position of a hook in one lane of a watch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cursor {
-    /// What it last succeeded for, or what stood when it subscribed.
+    /// The target that it last succeeded for, or the one that was current when it subscribed.
     pub reached: Option<Target>,
-    /// What it was last started for since then, without success.
+    /// The target of the last attempt since then, which has not succeeded.
     pub attempted: Option<Target>,
 }
 
 impl Cursor {
-    /// Whether a change to `target` is owed; `waiting`: where an earlier delivery of the lane, not begun, leads.
+    /// Whether a change to `target` must be delivered. `waiting` is the target of an earlier delivery of the lane that
+    /// has not started.
     ///
-    /// Back where the hook stands, with nothing attempted in between, nothing is owed. But a hook that was not told of
-    /// what lay in between (no delivery of it, or one for the same target) has not come back: to it, this is news.
+    /// If the watch is back at the target that the hook has reached, and nothing was attempted in between, the two
+    /// changes cancel out and nothing is owed. Without a waiting delivery for another target there is nothing to
+    /// cancel: the hook does not subscribe to the change in between, so it must be told of this one.
     pub fn owes(&self, target: &Target, waiting: Option<&Target>) -> bool {
-        let is_back = waiting.is_some_and(|waiting| waiting != target);
-        !(is_back && self.attempted.is_none() && self.reached.as_ref() == Some(target))
+        let is_returning = waiting.is_some_and(|waiting| waiting != target);
+        !(is_returning && self.attempted.is_none() && self.reached.as_ref() == Some(target))
     }
 
-    /// Where a run for `target` starts from; `change_from` where the hook's own past does not tell.
+    /// The choice that a delivery for `target` reports as `from`: the hook's own last one, or else the change's.
     pub fn origin(&self, target: &Target, change_from: Option<Choice>) -> Option<Choice> {
         let other = |point: &Option<Target>| {
             point.as_ref().filter(|point| *point != target).and_then(|point| point.choice().cloned())
@@ -257,7 +251,7 @@ impl Cursor {
     }
 }
 
-/// Which of a check's changes a hook is told in a lane: the last one that it subscribes to.
+/// The index of the change that a hook is told of in a lane: the last one among `changes` that it subscribes to.
 pub fn news(changes: &[Change], on: ChangeSet, lane: Lane) -> Option<usize> {
     changes.iter().rposition(|change| change.kind.lane() == lane && on.contains(change.kind))
 }
@@ -265,7 +259,8 @@ pub fn news(changes: &[Change], on: ChangeSet, lane: Lane) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Digest, Tag};
+    use crate::domain::digest::Digest;
+    use crate::domain::reference::Tag;
 
     const RETRY: RetryPolicy = RetryPolicy {
         attempts: 3,

@@ -35,8 +35,8 @@ const COOL_DOWN: Backoff = Backoff { first: Duration::from_secs(10), max: Durati
 /// would otherwise stop all checks indefinitely.
 const RETRY_AFTER: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(6 * 3600);
 
-/// Number of repositories that must answer 5xx before the registry as a whole counts as broken: with fewer, the fault may
-/// lie in the repositories.
+/// Number of repositories that must answer 5xx before the registry as a whole counts as broken: with fewer, the fault
+/// may lie in the repositories.
 const BROKEN_REPOSITORIES: usize = 3;
 
 #[derive(Debug)]
@@ -121,8 +121,8 @@ impl Gate {
         self.limits = limits;
     }
 
-    /// Ends the cool-down after a change of the connection settings. Checks in flight still use the old settings, so their
-    /// reports will be ignored.
+    /// Ends the cool-down after a change of the connection settings. Checks in flight still use the old settings, so
+    /// their reports will be ignored.
     pub fn reopen(&mut self) {
         self.cool_down = None;
         self.generation = self.generation.wrapping_add(1);

@@ -5,7 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Operating system, architecture and variant in normalised form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is `linux/arm/v7`. Cheap to clone.
+/// Operating system, architecture and variant in normalised form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is
+/// `linux/arm/v7`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform(Arc<PlatformParts>);
 
@@ -39,8 +40,8 @@ impl Platform {
         }
     }
 
-    /// How far an index's manifest is from this platform: 0 is an exact match, a higher number an older variant, and `None`
-    /// a manifest that cannot run on it.
+    /// How far an index's manifest is from this platform: 0 is an exact match, a higher number an older variant, and
+    /// `None` a manifest that cannot run on it.
     ///
     /// An arm host of v7 also runs v6 and v5; an amd64 host of level v3 also runs v2 and v1.
     pub fn distance(&self, os: &str, architecture: &str, variant: Option<&str>) -> Option<u8> {

@@ -332,7 +332,7 @@ mod tests {
             (reference.repository.registry(), reference.repository.path(), reference.tag.as_str()),
             ("localhost:5000", "team/app", "v1")
         );
-        let digest = crate::domain::Digest::sha256(b"x");
+        let digest = Digest::sha256(b"x");
         assert_eq!(reference.repository.pinned(&digest), format!("localhost:5000/team/app@{digest}"));
     }
 

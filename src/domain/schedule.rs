@@ -1,7 +1,7 @@
-//! When a watch is due: an interval with a stable phase, or a cron expression in a time zone.
+//! Schedules: an interval with a stable phase, or a cron expression in a time zone.
 //!
-//! *Invariant:* due times follow from the schedule and the watch's name alone, so nothing about them is stored and a
-//! restart neither forgets nor repeats one. The next due time is always in the future.
+//! *Invariant:* due times depend only on the schedule, the jitter and the watch's name, so they need not be stored, and
+//! a restart neither skips nor repeats one. The next due time is always in the future.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,6 @@ mod invalid;
 
 pub use invalid::InvalidSchedule;
 
-/// An interval or a cron expression.
 pub struct Schedule {
     text: String,
     kind: ScheduleKind,
@@ -29,10 +28,10 @@ enum ScheduleKind {
     Cron(Crontab),
 }
 
-/// Intervals shorter than this are an attack, longer ones a mistake.
+/// The allowed intervals. A shorter one would hammer the registry, a longer one is surely a mistake.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
 
-/// The same text in the same zone.
+/// Schedules are equal if text and time zone are.
 impl PartialEq for Schedule {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text && self.zone() == other.zone()
@@ -40,7 +39,7 @@ impl PartialEq for Schedule {
 }
 
 impl Schedule {
-    /// Reads an interval (`15m`, `1h 30m`, `3d`) or a five-field cron expression; `zone` is for cron.
+    /// Parses an interval (`15m`, `1h 30m`, `3d`) or a five-field cron expression, which applies in `zone`.
     pub fn parse(text: &str, zone: &TimeZone) -> Result<Self, InvalidSchedule> {
         let indent = text.len() - text.trim_start().len();
         let text = text.trim();
@@ -56,7 +55,8 @@ impl Schedule {
         }
     }
 
-    /// The first due time after `after` for the watch of this name; `jitter` spreads cron's.
+    /// The first due time after `after` for the watch `name`. Due times of a cron expression are delayed by up to
+    /// `jitter`.
     pub fn next(&self, name: &str, jitter: Duration, after: Timestamp) -> Timestamp {
         match &self.kind {
             ScheduleKind::Every(interval) => next_interval(*interval, name, after),
@@ -64,7 +64,7 @@ impl Schedule {
         }
     }
 
-    /// The time zone, where it is a cron expression.
+    /// The time zone of a cron expression.
     pub fn zone(&self) -> Option<&TimeZone> {
         match &self.kind {
             ScheduleKind::Every(_) => None,
@@ -72,7 +72,6 @@ impl Schedule {
         }
     }
 
-    /// The interval, where it is one.
     pub fn interval(&self) -> Option<Duration> {
         match self.kind {
             ScheduleKind::Every(interval) => Some(interval),
@@ -80,7 +79,7 @@ impl Schedule {
         }
     }
 
-    /// How often it comes in an hour; for cron, in an hour in which it comes at all.
+    /// Due times per hour. For a cron expression, they are counted in the hour that starts with the first due time.
     pub fn per_hour(&self) -> f64 {
         match &self.kind {
             ScheduleKind::Every(interval) => 3600.0 / interval.as_secs_f64(),
@@ -99,18 +98,18 @@ impl Schedule {
     }
 }
 
-/// Reads a duration as people write it: `90s`, `15m`, `1h 30m`, `3d`, `2w`. A day is 24 hours.
+/// Parses a duration such as `90s`, `15m`, `1h 30m`, `3d` or `2w`. A day is 24 hours.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidSchedule> {
     let wrong = |reason: &str| InvalidSchedule::whole(text, format!("{text:?} {reason}"));
-    let not_one = || wrong("is not a duration; write for example \"30s\", \"15m\", \"1h 30m\" or \"3d\"");
+    let not_a_duration = || wrong("is not a duration; write for example \"30s\", \"15m\", \"1h 30m\" or \"3d\"");
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong(&format!("has no unit; write for example \"{text}s\" or \"{text}m\"")));
     }
-    let span = jiff::Span::from_str(text).map_err(|_| not_one())?;
+    let span = jiff::Span::from_str(text).map_err(|_| not_a_duration())?;
     if span.get_months() != 0 || span.get_years() != 0 {
         return Err(wrong("has no fixed length; write it in days, as in \"30d\""));
     }
-    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| not_one())?;
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| not_a_duration())?;
     Duration::try_from(length).map_err(|_| wrong("is a negative duration; leave the minus out"))
 }
 
@@ -139,22 +138,22 @@ fn next_cron(crontab: &Crontab, name: &str, jitter: Duration, after: Timestamp) 
     let mut from = after.checked_sub(jitter).unwrap_or(after);
     let mut found = crontab.next(from);
     while let Some(this) = found {
-        // Spread no further than up to the next occurrence, so that due times keep their order.
+        // The delay ends before the next occurrence, so that due times keep their order.
         let next = if jitter.is_zero() { None } else { crontab.next(this) };
         let room = next.map_or(jitter, |next| jitter.min(next.duration_since(this)));
-        let due = this.checked_add(spread(name, room, this)).unwrap_or(Timestamp::MAX);
+        let due = this.checked_add(stable_delay(name, room, this)).unwrap_or(Timestamp::MAX);
         if due > after {
             return due;
         }
         from = this;
         found = next.or_else(|| crontab.next(from));
     }
-    // Only at the end of representable time: a schedule that never comes is refused when it is read.
+    // Only reached at the end of representable time: parsing rejects a schedule that never matches.
     Timestamp::MAX
 }
 
-/// A part of `jitter` that is stable for a watch and an occurrence.
-fn spread(name: &str, jitter: SignedDuration, occurrence: Timestamp) -> SignedDuration {
+/// A delay below `jitter`, always the same for this watch and occurrence.
+fn stable_delay(name: &str, jitter: SignedDuration, occurrence: Timestamp) -> SignedDuration {
     let length = u64::try_from(jitter.as_millis()).unwrap_or(0);
     if length == 0 {
         return SignedDuration::ZERO;
@@ -163,7 +162,7 @@ fn spread(name: &str, jitter: SignedDuration, occurrence: Timestamp) -> SignedDu
     SignedDuration::from_millis((seed % length) as i64)
 }
 
-/// FNV-1a with a final mix: stable over releases and machines, which the standard library's hasher is not.
+/// FNV-1a with a final mix. Unlike the hasher of the standard library, it is stable across releases and machines.
 fn hash(bytes: &[u8]) -> u64 {
     let fnv = bytes
         .iter()

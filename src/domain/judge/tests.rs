@@ -1,7 +1,7 @@
-//! The rules of DESIGN section 1 that concern one check, and properties of any sequence of checks.
+//! The rules for a single check, and properties that hold for every sequence of checks.
 
 use super::*;
-use crate::domain::Tag;
+use crate::domain::reference::Tag;
 
 const POLICY: Policy =
     Policy { settle: Duration::ZERO, confirm_after: Duration::from_secs(60), absent_after: Duration::from_secs(600) };
@@ -23,7 +23,7 @@ fn failure(kind: FailureKind) -> Failure {
     Failure { kind, message: "the registry is in failing".into() }
 }
 
-/// A watch that is checked again and again, the last verdict kept.
+/// A watch that is checked repeatedly, and its last verdict.
 struct Checks {
     record: Record,
     policy: Policy,
@@ -258,7 +258,7 @@ mod properties {
                 }
                 prop_assert_eq!(verdict.record.choice(), standing.clone());
                 prop_assert_eq!(verdict.record.failing.is_some(), verdict.outcome == CheckOutcome::Failed);
-                prop_assert!(verdict.record.recent.len() <= RECENT);
+                prop_assert!(verdict.record.recent.len() <= MAX_RECENT);
                 prop_assert!(verdict.changes.is_empty() || verdict.persist == Persist::Now);
                 prop_assert!(verdict.recheck.is_none_or(|due| due > at(now)));
                 record = verdict.record;

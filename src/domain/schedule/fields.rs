@@ -1,47 +1,48 @@
-//! The fields of a cron expression, checked by the grammar of crontab(5), so that a refusal names the field and the
-//! reason. What has passed is read by croner, which would say less and let more through.
+//! Validates the fields of a cron expression by the grammar of crontab(5), so that an error names the field and the
+//! reason. The crate `croner` then parses the expression; its own errors say less and its grammar allows more.
 //!
-//! *Invariant:* a step that is longer than its field is refused: it would silently mean "only the first value".
+//! *Invariant:* a step longer than its field is an error, because cron would silently run at the first value only.
 
 use std::ops::Range;
 
-/// A field of crontab(5): its name, its values, and the words that stand for them.
+/// A field of crontab(5), with its range of values and their names.
 struct Field {
     name: &'static str,
     low: u32,
     high: u32,
-    words: &'static [&'static str],
-    /// The unit of the interval that a long step probably means.
+    /// The names of the values, from `low` on.
+    names: &'static [&'static str],
+    /// The unit of the interval that an error suggests in place of a long step.
     unit: &'static str,
 }
 
 const FIELDS: [Field; 5] = [
-    Field { name: "minute", low: 0, high: 59, words: &[], unit: "m" },
-    Field { name: "hour", low: 0, high: 23, words: &[], unit: "h" },
-    Field { name: "day of month", low: 1, high: 31, words: &[], unit: "d" },
+    Field { name: "minute", low: 0, high: 59, names: &[], unit: "m" },
+    Field { name: "hour", low: 0, high: 23, names: &[], unit: "h" },
+    Field { name: "day of month", low: 1, high: 31, names: &[], unit: "d" },
     Field {
         name: "month",
         low: 1,
         high: 12,
-        words: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
+        names: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
         unit: "d",
     },
     Field {
         name: "day of week",
         low: 0,
         high: 7,
-        words: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],
+        names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],
         unit: "d",
     },
 ];
 
-/// What is wrong, and the bytes of the expression that are meant.
+/// What is wrong, and the bytes of the expression that it concerns.
 pub(super) struct Wrong {
     pub(super) reason: String,
     pub(super) at: Range<usize>,
 }
 
-/// Checks number and values of the fields.
+/// Checks the number of fields and their values.
 pub(super) fn check(text: &str) -> Result<(), Wrong> {
     let fields = fields(text);
     if fields.len() != FIELDS.len() {
@@ -64,8 +65,8 @@ pub(super) fn check(text: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Why an expression whose fields are right has no date, or is not understood all the same.
-pub(super) fn never(text: &str) -> Wrong {
+/// The error for an expression with valid fields that matches no date.
+pub(super) fn never_matches(text: &str) -> Wrong {
     match fields(text)[..] {
         [_, _, (start, day), (end, month), _] => Wrong {
             reason: format!("it never comes: no month of \"{month}\" has a day of \"{day}\""),
@@ -75,11 +76,11 @@ pub(super) fn never(text: &str) -> Wrong {
     }
 }
 
-/// The fields, and where each starts.
+/// The fields, each with the byte offset of its start.
 fn fields(text: &str) -> Vec<(usize, &str)> {
     let mut end = 0;
     let found = text.split_whitespace().map(|field| {
-        // Only white space stands between the last field and this one.
+        // There is only white space between the previous field and this one.
         let start = end + text[end..].find(field).unwrap_or(0);
         end = start + field.len();
         (start, field)
@@ -88,7 +89,7 @@ fn fields(text: &str) -> Vec<(usize, &str)> {
 }
 
 impl Field {
-    /// Checks one part of the field's list: `*`, `5`, `1-5`, `MON-FRI`, each perhaps with a step.
+    /// Checks one element of the field's list: `*`, `5`, `1-5` or `MON-FRI`, with or without a step.
     fn check(&self, part: &str) -> Result<(), String> {
         let (range, step) = match part.split_once('/') {
             Some((range, step)) => (range, Some(step)),
@@ -111,8 +112,8 @@ impl Field {
             return Ok(());
         }
         let (low, high) = (self.low, self.high);
-        // Sunday is both ends of the week.
-        let remedy = if self.is_week() && last == low {
+        // Sunday is both the first and the last value (0 and 7).
+        let remedy = if self.is_day_of_week() && last == low {
             format!("{from}-{high}")
         } else {
             format!("{first}-{high},{low}-{last}")
@@ -120,8 +121,8 @@ impl Field {
         Err(format!("the range {from}-{to} runs backwards; write {remedy}"))
     }
 
-    fn is_week(&self) -> bool {
-        self.words.contains(&"SUN")
+    fn is_day_of_week(&self) -> bool {
+        self.names.contains(&"SUN")
     }
 
     fn check_step(&self, part: &str, step: &str) -> Result<(), String> {
@@ -142,19 +143,19 @@ impl Field {
     }
 
     fn value(&self, text: &str) -> Result<u32, String> {
-        let Self { name, low, high, words, .. } = self;
-        if let Some(position) = words.iter().position(|word| word.eq_ignore_ascii_case(text)) {
+        let Self { name, low, high, names, .. } = self;
+        if let Some(position) = names.iter().position(|known| known.eq_ignore_ascii_case(text)) {
             return Ok(low + position as u32);
         }
-        let or_words = match words {
+        let or_name = match names {
             [first, .., last] => format!(" or a name, {first} to {last}"),
             _ => String::new(),
         };
         if text.is_empty() {
-            return Err(format!("a value is missing; it is a number from {low} to {high}{or_words}"));
+            return Err(format!("a value is missing; it is a number from {low} to {high}{or_name}"));
         }
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(format!("\"{text}\" is not a {name}; it is a number from {low} to {high}{or_words}"));
+            return Err(format!("\"{text}\" is not a {name}; it is a number from {low} to {high}{or_name}"));
         }
         match text.parse() {
             Ok(value) if (*low..=*high).contains(&value) => Ok(value),
@@ -164,7 +165,7 @@ impl Field {
     }
 }
 
-/// What croner knows beyond crontab(5), such as `L` (the last), `15W` (the nearest weekday), `MON#2` (the second).
+/// Whether this is one of croner's extensions: `L` (the last), `15W` (the nearest weekday), `MON#2` (the second).
 fn is_extension(range: &str) -> bool {
     let rest = range.trim_start_matches(|c: char| c.is_ascii_digit());
     range.contains(['#', '?']) || matches!(rest, "L" | "W" | "LW")

@@ -1,19 +1,18 @@
-//! Why a text is not a schedule.
+//! The error of parsing a schedule or a duration.
 
 use std::ops::Range;
 
-/// Why a text is not a schedule or a duration, and the bytes of it that are meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct InvalidSchedule {
-    /// The fault and its remedy.
+    /// What is wrong, and the remedy.
     pub reason: String,
-    /// The offending part of what was written.
+    /// The bytes of the offending part in the parsed text.
     pub at: Range<usize>,
 }
 
 impl InvalidSchedule {
-    /// All of `text` is meant.
+    /// An error that concerns all of `text`.
     pub(super) fn whole(text: &str, reason: String) -> Self {
         Self { reason, at: 0..text.len() }
     }

@@ -38,7 +38,7 @@ fn a_day_that_a_zone_skipped_is_passed_over() {
     assert!(at(&due) > at("2011-12-30T00:00:00Z"), "{due}");
 }
 
-/// The reason, and the part of the text that is meant.
+/// The reason of the error, and the part of the text that it concerns.
 fn refusal(text: &str) -> (String, &str) {
     let wrong = Schedule::parse(text, &TimeZone::UTC).unwrap_err();
     (wrong.reason, &text[wrong.at])
@@ -66,7 +66,7 @@ fn what_cannot_be_meant_is_refused_with_the_field_and_the_reason() {
         ("0 0 * * MON-SUN", "day of week: the range MON-SUN runs backwards; write MON-7", "MON-SUN"),
         ("0 0 * * 5-0", "day of week: the range 5-0 runs backwards; write 5-7", "5-0"),
         ("0 9- * * *", "hour: a value is missing", "9-"),
-        // So `?` is never in a field that tells fixed times from those of the wall clock.
+        // Because these are refused, `is_fixed` need not consider `?`.
         ("30 ? * * *", "has L, W, # or ? where they have no meaning", "30 ? * * *"),
         ("? 2 * * *", "has L, W, # or ? where they have no meaning", "? 2 * * *"),
         ("0 0 * * 5W", "has L, W, # or ? where they have no meaning", "0 0 * * 5W"),
@@ -131,20 +131,21 @@ fn what_runs_at_fixed_times_runs_once_for_each_where_clocks_change() {
         let schedule = Schedule::parse(text, &berlin).unwrap();
         dues(&schedule, Duration::ZERO, at(from), at(until)).iter().map(ToString::to_string).collect()
     };
-    // There is no 02:30 on this day: it runs at 03:00, which is right after 01:59.
+    // 02:30 does not exist on this day, so the job runs at 03:00, right after 01:59.
     let spring = |text| dues(text, "2027-03-27T23:00:00Z", "2027-03-28T22:00:00Z");
     assert_eq!(spring("30 2 * * *"), ["2027-03-28T01:00:00Z"]);
     assert_eq!(spring("30 2,14 * * *"), ["2027-03-28T01:00:00Z", "2027-03-28T12:30:00Z"]);
     assert_eq!(spring("0,30 2 * * *"), ["2027-03-28T01:00:00Z"]);
-    // What follows the wall clock misses what that does not show.
+    // A job that follows the wall clock misses the skipped times.
     assert_eq!(spring("*/30 2 * * *"), <[&str; 0]>::default());
-    // There are two on this one.
+    // On this day, 02:30 exists twice.
     let autumn = |text| dues(text, "2027-10-30T22:00:00Z", "2027-10-31T23:00:00Z");
     assert_eq!(autumn("30 2,14 * * *"), ["2027-10-31T00:30:00Z", "2027-10-31T13:30:00Z"]);
     assert_eq!(autumn("30 */2 * * *").len(), 13);
 }
 
-/// Zones with changes of an hour, of half an hour, of a whole day, at midnight, in the other half of the year, and none.
+/// Zones whose clocks change by an hour, by half an hour, by a whole day, at midnight, in the southern summer, or
+/// never.
 const ZONES: [&str; 12] = [
     "UTC",
     "Europe/Berlin",
@@ -160,7 +161,7 @@ const ZONES: [&str; 12] = [
     "Pacific/Apia",
 ];
 
-/// All due times after `from`, up to `until`, as the schedule tells them one after another.
+/// All due times after `from`, up to `until`.
 fn dues(schedule: &Schedule, jitter: Duration, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
     let mut after = from;
     let next = || {
@@ -170,7 +171,7 @@ fn dues(schedule: &Schedule, jitter: Duration, from: Timestamp, until: Timestamp
     std::iter::from_fn(next).collect()
 }
 
-/// The same for a crontab whose days are all days, found by looking at every minute.
+/// The expected due times of a cron expression for every day, found by brute force: it looks at every minute.
 fn by_the_minute(text: &str, zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
     let fields: Vec<&str> = text.split(' ').collect();
     let matches = |time: jiff::civil::DateTime| {
@@ -181,7 +182,7 @@ fn by_the_minute(text: &str, zone: &TimeZone, from: Timestamp, until: Timestamp)
         let all = minutes(from.as_second(), until.as_second()).map(|second| Timestamp::from_second(second).unwrap());
         return all.filter(|time| *time > from && *time <= until && matches(zone.to_datetime(*time))).collect();
     }
-    // What the wall clock should show, two days on either side, and when it does.
+    // All wall-clock times from two days before to two days after, each turned into an instant.
     let spare = SignedDuration::from_hours(48);
     let (first, last) = (TimeZone::UTC.to_datetime(from - spare), TimeZone::UTC.to_datetime(until + spare));
     let first = first.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second();
@@ -193,7 +194,7 @@ fn by_the_minute(text: &str, zone: &TimeZone, from: Timestamp, until: Timestamp)
             if after.seconds() - before.seconds() > 3 * 3600 {
                 return None;
             }
-            // The first minute that there is behind it.
+            // The first minute after the gap.
             let behind = (1..=180).map(|minutes| time + SignedDuration::from_mins(minutes));
             let mut behind = behind.filter(|time| !zone.to_ambiguous_zoned(*time).is_ambiguous());
             return Some(zone.to_zoned(behind.next().unwrap()).unwrap().timestamp());
@@ -206,7 +207,7 @@ fn by_the_minute(text: &str, zone: &TimeZone, from: Timestamp, until: Timestamp)
     all
 }
 
-/// Whether a field of numbers, lists, ranges and steps holds a value.
+/// Whether a cron field (numbers, lists, ranges and steps) matches a value.
 fn is_in(field: &str, value: i8, size: i8) -> bool {
     field.split(',').any(|part| {
         let (range, step) = part.split_once('/').map_or((part, 1), |(range, step)| (range, step.parse().unwrap()));
@@ -221,7 +222,7 @@ fn is_in(field: &str, value: i8, size: i8) -> bool {
 
 fn field(size: u8) -> impl proptest::strategy::Strategy<Value = String> {
     use proptest::prelude::*;
-    // The hours in which clocks are changed come up often.
+    // Clocks change in the first hours of the day, so these are chosen more often.
     let value = prop_oneof![0..size, 0..size.min(4)];
     let range = (value.clone(), value.clone()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b)));
     let part = prop_oneof![3 => value.prop_map(|value| value.to_string()), 1 => range];
@@ -230,7 +231,7 @@ fn field(size: u8) -> impl proptest::strategy::Strategy<Value = String> {
     prop_oneof![4 => list, 1 => step, 1 => Just("*".to_owned())]
 }
 
-/// The change of a zone's clocks that comes next.
+/// The next change of the zone's clocks.
 fn next_change(zone: &TimeZone, after: Timestamp) -> Timestamp {
     zone.following(after).next().map_or(after, |change| change.timestamp())
 }
@@ -267,9 +268,9 @@ proptest::proptest! {
         let mut after = Timestamp::from_millisecond(after).unwrap();
         for instant in instants {
             let due = schedule.next("web", jitter, after);
-            // In the future, and therefore never twice.
+            // A due time is in the future, and therefore never repeated.
             proptest::prop_assert!(due > after);
-            // Asked again from anywhere before it, the answer is the same: a restart repeats and forgets nothing.
+            // Any earlier instant gives the same due time, so a restart neither skips nor repeats one.
             let before = after + due.duration_since(after).mul_f64(instant);
             proptest::prop_assert!(before >= due || schedule.next("web", jitter, before) == due);
             after = due;
@@ -289,7 +290,7 @@ proptest::proptest! {
         let found = dues(&schedule, Duration::ZERO, change - SignedDuration::from_hours(80), change + SignedDuration::from_hours(80));
         for pair in found.windows(2) {
             let (one, other) = (zone.to_datetime(pair[0]).date(), zone.to_datetime(pair[1]).date());
-            // The day that Samoa has left out is no day.
+            // The day that Samoa skipped does not count.
             let is_next = one.tomorrow().unwrap() == other || zone.to_ambiguous_zoned(one.tomorrow().unwrap().at(12, 0, 0, 0)).is_ambiguous();
             proptest::prop_assert!(is_next, "{:?}", pair);
         }
