@@ -1,4 +1,4 @@
-//! What a hook does when it is told of a change: one variant for each kind of hook, and a folder beside this file.
+//! The action that a hook carries out on a change. Each variant is implemented in a folder beside this file.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ pub enum Action {
     Command(Command),
 }
 
-/// Carries out an action, within `timeout`. `stop` ends it early; `line` hears each line that it prints.
+/// Carries out an action within `timeout`. When `stop` completes, it is ended early. `line` is called for each line
+/// that it prints.
 pub async fn run(
     action: &Action,
     message: &Message,

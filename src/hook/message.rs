@@ -1,16 +1,17 @@
-//! What a hook is told: one list of values, given to commands as environment variables and as JSON on standard input.
+//! The values that a hook receives. Commands get them as environment variables and as JSON on standard input.
 
 use serde_json::{Map, Value};
 
-/// The name under which a hook is told which delivery it runs for. Processes that outlived an agent are found by it.
+/// The name of the value with the delivery's id, which hooks can use as an idempotency key. It also serves to find
+/// processes that outlived a killed agent.
 pub const DELIVERY: &str = "delivery";
 
-/// The name of the environment variable for a value of this name.
+/// The environment variable of a value.
 pub(super) fn variable(name: &str) -> String {
     format!("TAGHOOK_{}", name.to_ascii_uppercase())
 }
 
-/// The values that one attempt is told, by name.
+/// The values for one attempt, by name.
 pub struct Message(Map<String, Value>);
 
 impl Message {
@@ -18,7 +19,8 @@ impl Message {
         Self(values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// `TAGHOOK_…`. What does not apply is set to nothing, so that `set -u` in a shell does not trip over it.
+    /// The environment variables `TAGHOOK_…`. A value that does not apply is empty rather than unset, because scripts
+    /// with `set -u` abort on an unset variable.
     pub(super) fn vars(&self) -> Vec<(String, String)> {
         let text = |value: &Value| match value {
             Value::Null => String::new(),
@@ -28,7 +30,7 @@ impl Message {
         self.0.iter().map(|(name, value)| (variable(name), text(value))).collect()
     }
 
-    /// One JSON object and a newline.
+    /// One JSON object, followed by a newline.
     pub(super) fn json(&self) -> Vec<u8> {
         let mut bytes = Value::Object(self.0.clone()).to_string().into_bytes();
         bytes.push(b'\n');

@@ -1,4 +1,4 @@
-//! What hooks do: one run of an action, supervised, and what it came to.
+//! Hooks: carrying out a hook's action for one attempt, under supervision, and reporting the outcome.
 
 mod action;
 mod command;

@@ -1,8 +1,10 @@
-//! Runs one command, supervised: argument list, clean environment, standard input, timeout, process group, output.
+//! Runs a command under supervision: clean environment, standard input, timeout, process group, captured output.
 //!
-//! Theory of operation: the command leads a process group of its own. Its exit decides; its pipes are read for two
-//! seconds more, because a background child may hold them open. A timeout, or our own end, signals the whole group.
-//! *Invariant:* a run ends within its timeout plus the two graces, whatever the command does.
+//! Theory of operation: the command leads a process group of its own, and its exit status decides the outcome. After it
+//! has exited, its pipes are only read for two seconds more, because a background child may hold them open. On a
+//! timeout or a shutdown of the agent, the whole group is sent SIGTERM and later SIGKILL.
+//!
+//! *Invariant:* once started, a run ends within its timeout plus these two grace periods, whatever the command does.
 
 pub(super) mod options;
 pub(super) mod output;

@@ -1,32 +1,30 @@
-//! What to run and within which limits; and as much of it as may be shown.
+//! A command as configured, and the part of it that may be shown.
 //!
-//! *Invariant:* of a command nothing is shown but its program. Which argument is a secret cannot be told from its looks.
+//! *Invariant:* only the program of a command is ever shown, because any argument may be a secret.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A command and what it runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// Program and arguments, executed as they are; never empty.
+    /// Program and arguments, executed without a shell. Never empty.
     pub argv: Vec<String>,
-    /// Working directory; `/` where none is set.
+    /// Working directory. The default is `/`.
     pub cwd: Option<PathBuf>,
-    /// Variables set for the command.
     pub env: BTreeMap<String, String>,
-    /// Names of our own variables that are passed on.
+    /// Names of the agent's own environment variables that are passed on.
     pub pass_env: Vec<String>,
 }
 
 impl Command {
-    /// The program, and `***` for each argument.
+    /// The program, with `***` for each argument.
     pub fn masked(&self) -> Vec<String> {
-        let argument = |_| "***".to_owned();
-        self.argv.iter().take(1).map(|word| masked(word)).chain(self.argv.iter().skip(1).map(argument)).collect()
+        let masked = |(position, word): (usize, &String)| if position == 0 { masked(word) } else { "***".to_owned() };
+        self.argv.iter().enumerate().map(masked).collect()
     }
 }
 
-/// A shell command with `***` for all but its program; all of it, where it does not start with one.
+/// A shell command with `***` for all but its program, or for all of it if it does not start with a plain program.
 pub fn masked(script: &str) -> String {
     let script = script.trim();
     match program(script) {
@@ -36,7 +34,7 @@ pub fn masked(script: &str) -> String {
     }
 }
 
-/// The first word of a shell command, if it is plainly a program: no assignment, no quotes, nothing of the shell.
+/// The first word of a shell command if it is a plain program, without assignment, quotes or other shell syntax.
 pub fn program(script: &str) -> Option<&str> {
     let word = script.split_whitespace().next()?;
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+');

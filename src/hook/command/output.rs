@@ -1,23 +1,21 @@
-//! A command's output, kept within bounds: the head and the tail, with the middle counted.
+//! Captures the output of a command in bounded memory: the head and the tail are kept, the middle is only counted.
 
 use std::collections::VecDeque;
 
-/// Bytes kept of the beginning, and of the end.
-const HALF: usize = 32 * 1024;
-/// A line that is longer is handed on in pieces.
-const LONGEST_LINE: usize = 4 * 1024;
+/// Bytes kept of the head, and as many of the tail: enough for a stack trace, and small enough to store with each
+/// attempt.
+const KEPT_AT_EACH_END: usize = 32 * 1024;
+/// Bytes. A longer line is logged in pieces, so that one without an end does not fill the memory.
+const MAX_LINE_LENGTH: usize = 4 * 1024;
 
-/// Which of the two streams a line came from.
+/// The stream that a line was printed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 
 impl Stream {
-    /// The word in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
@@ -26,7 +24,7 @@ impl Stream {
     }
 }
 
-/// Both streams in the order in which they were read.
+/// The output of both streams, in the order in which it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Output {
     head: Vec<u8>,
@@ -36,21 +34,20 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let (to_head, rest) = bytes.split_at(bytes.len().min(HALF - self.head.len()));
+        let (to_head, rest) = bytes.split_at(bytes.len().min(KEPT_AT_EACH_END - self.head.len()));
         self.head.extend_from_slice(to_head);
         self.tail.extend(rest);
-        let surplus = self.tail.len().saturating_sub(HALF);
+        let surplus = self.tail.len().saturating_sub(KEPT_AT_EACH_END);
         self.tail.drain(..surplus);
         self.dropped += surplus as u64;
     }
 
-    /// Bytes that were not kept.
     #[cfg(test)]
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The text: what is not UTF-8 is replaced, and a line tells how much of the middle is missing.
+    /// The output as text. Invalid UTF-8 is replaced, and a line in the middle says how many bytes are missing.
     pub(super) fn text(&self) -> String {
         let mut bytes = self.head.clone();
         if self.dropped > 0 {
@@ -61,39 +58,39 @@ impl Output {
     }
 }
 
-/// A line without control characters, so that it cannot forge another line, or colours, in a log.
+/// A line with its control characters escaped, so that it can forge neither another line nor colours in a log.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches(['\n', '\r']);
-    let is_unfit = |c: char| c.is_control() && c != '\t';
+    let is_unsafe = |c: char| c.is_control() && c != '\t';
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_unfit(c) { printable.extend(c.escape_default()) } else { printable.push(c) }
+        if is_unsafe(c) { printable.extend(c.escape_default()) } else { printable.push(c) }
     }
     printable
 }
 
-/// Cuts a stream into lines for the journal.
+/// Splits a stream into lines for the log.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    rest: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 impl Lines {
     pub(super) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.rest.extend_from_slice(piece);
-            while self.rest.last() == Some(&b'\n') || self.rest.len() >= LONGEST_LINE {
-                let cut = self.rest.len().min(LONGEST_LINE);
-                let whole: Vec<u8> = self.rest.drain(..cut).collect();
+            self.partial.extend_from_slice(piece);
+            while self.partial.last() == Some(&b'\n') || self.partial.len() >= MAX_LINE_LENGTH {
+                let cut = self.partial.len().min(MAX_LINE_LENGTH);
+                let whole: Vec<u8> = self.partial.drain(..cut).collect();
                 line(&printable(&whole));
             }
         }
     }
 
     pub(super) fn end(&mut self, mut line: impl FnMut(&str)) {
-        if !self.rest.is_empty() {
-            line(&printable(&std::mem::take(&mut self.rest)));
+        if !self.partial.is_empty() {
+            line(&printable(&std::mem::take(&mut self.partial)));
         }
     }
 }
@@ -111,9 +108,9 @@ mod tests {
         }
         output.push(b"\nlast");
         assert!(output.text().starts_with("first\n") && output.text().ends_with("\nlast"));
-        assert_eq!(output.dropped(), 6 + 10_000_000 + 5 - 2 * HALF as u64);
+        assert_eq!(output.dropped(), 6 + 10_000_000 + 5 - 2 * KEPT_AT_EACH_END as u64);
         assert!(output.text().contains(&format!("[{} bytes not kept]", output.dropped())));
-        assert!(output.text().len() < 2 * HALF + 100);
+        assert!(output.text().len() < 2 * KEPT_AT_EACH_END + 100);
     }
 
     #[test]
@@ -134,8 +131,8 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_handed_on_in_pieces() {
         let (mut lines, mut seen) = (Lines::default(), 0);
-        lines.push(&vec![b'x'; 3 * LONGEST_LINE + 1], |_| seen += 1);
+        lines.push(&vec![b'x'; 3 * MAX_LINE_LENGTH + 1], |_| seen += 1);
         assert_eq!(seen, 3);
-        assert_eq!(lines.rest.len(), 1);
+        assert_eq!(lines.partial.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! One run of a command, from start to end.
+//! Runs a command once, from start to end.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -14,34 +14,30 @@ use super::options::{Command, masked};
 use super::output::{Lines, Output, Stream};
 use crate::domain::delivery::{Ending, Outcome};
 
-/// Exit status by which a hook says "try later", `EX_TEMPFAIL` of sysexits(3).
+/// The exit status that means "try later": `EX_TEMPFAIL` of sysexits(3).
 const TEMPORARY_FAILURE: i32 = 75;
 
-/// Between SIGTERM and SIGKILL.
+/// Grace period between SIGTERM and SIGKILL, long enough for a command to clean up.
 const KILL_AFTER: Duration = Duration::from_secs(10);
-/// A program that has not started by then lies on a file system that hangs. Should it start after all, it is ended.
-const START_WITHIN: Duration = Duration::from_secs(30);
-/// How long pipes are read after the command has ended.
-const DRAIN: Duration = Duration::from_secs(2);
-/// How often a group that was told to end is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A program that takes longer to start is on a file system that hangs. If it starts later after all, it is killed.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the pipes are read after the command has exited, in case a background child holds them open.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a process group is polled after SIGTERM: there is no notification of the end of a group.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
-    /// It exited with this status.
     Exited(i32),
-    /// A signal ended it.
     Signalled(i32),
-    /// It took too long, and was ended.
     TimedOut,
-    /// We were asked to stop, and ended it.
+    /// `stop` completed first, so it was ended.
     Cut,
-    /// It could not be started, and why.
+    /// It could not be started, or its end is unknown, for this reason.
     NotStarted(String),
 }
 
-/// How a run ended, and what it printed.
 #[derive(Debug)]
 pub(crate) struct CommandRun {
     pub(super) end: End,
@@ -65,7 +61,7 @@ impl CommandRun {
 }
 
 impl End {
-    /// What went wrong, for people; `None` for exit status 0.
+    /// For people: what went wrong. `None` for exit status 0.
     pub(super) fn error(&self) -> Option<String> {
         match self {
             Self::Exited(0) => None,
@@ -81,8 +77,8 @@ impl End {
 
 /// Runs a command to its end.
 ///
-/// `vars` are set beside the command's own environment, `stdin` is given to it, `stop` is when it must end early, and
-/// `line` hears each line that it prints. A command that never reads its input is fine.
+/// `vars` are added to the command's environment, `stdin` is written to its standard input, and `line` is called for
+/// each line that it prints. When `stop` completes, the command is ended ended_early. It need not read its input.
 pub(crate) async fn run(
     command: &Command,
     vars: &[(String, String)],
@@ -102,12 +98,12 @@ pub(crate) async fn run(
     CommandRun { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
 }
 
-/// Starts the command on a thread that may block: its program or directory may lie on a file system that hangs.
+/// Starts the command on a blocking thread, because its program or directory may be on a file system that hangs.
 async fn start(command: &Command, vars: &[(String, String)]) -> Result<Child, String> {
     let (command, vars) = (command.clone(), vars.to_vec());
     let start = move || spawn(&command, &vars).map_err(|error| cannot_start(&command, &error));
     let starting = tokio::task::spawn_blocking(start);
-    match tokio::time::timeout(START_WITHIN, starting).await {
+    match tokio::time::timeout(START_TIMEOUT, starting).await {
         Ok(started) => started.unwrap_or_else(|error| Err(format!("cannot start it: {error}"))),
         Err(_) => Err("cannot start it: its program or cwd does not answer; is it on a file system that hangs?".into()),
     }
@@ -135,7 +131,7 @@ fn spawn(command: &Command, vars: &[(String, String)]) -> std::io::Result<Child>
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn cannot_start(command: &Command, error: &std::io::Error) -> String {
-    // A whole command line may stand in the place of the program, and what we say is kept.
+    // Somebody may have written a whole command line in place of the program, and this message is stored: mask it.
     let program = command.argv.first().map(|program| masked(program)).unwrap_or_default();
     if let Some(cwd) = command.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
         return format!("cannot start {program:?}: cwd {:?} is not a directory", cwd.display().to_string());
@@ -168,42 +164,42 @@ async fn supervise<L: Fn(Stream, &str) + Sync>(
     let feed = feed(input, pipes.stdin);
     let out = read(stdout, Stream::Stdout, pipes.captured, pipes.line);
     let err = read(stderr, Stream::Stderr, pipes.captured, pipes.line);
-    let talk = async { tokio::join!(out, err) };
-    tokio::pin!(feed, talk, stop);
+    let read_both = async { tokio::join!(out, err) };
+    tokio::pin!(feed, read_both, stop);
 
     let deadline = sleep(timeout);
     tokio::pin!(deadline);
-    let (mut fed, mut silent, mut early) = (false, false, None);
+    let (mut is_fed, mut is_drained, mut ended_early) = (false, false, None);
     let status = loop {
         tokio::select! {
             status = child.wait() => break status,
-            () = &mut feed, if !fed => fed = true,
-            _ = &mut talk, if !silent => silent = true,
-            () = &mut deadline, if early.is_none() => early = Some(End::TimedOut),
-            () = &mut stop, if early.is_none() => early = Some(End::Cut),
+            () = &mut feed, if !is_fed => is_fed = true,
+            _ = &mut read_both, if !is_drained => is_drained = true,
+            () = &mut deadline => ended_early = Some(End::TimedOut),
+            () = &mut stop => ended_early = Some(End::Cut),
         }
-        if early.is_some() {
+        if ended_early.is_some() {
             {
                 let ending = end_group(child, group);
                 tokio::pin!(ending);
-                // Keep reading meanwhile, or it may block on a full pipe and never get round to its SIGTERM.
+                // Keep reading meanwhile: a process that blocks on a full pipe may never handle its SIGTERM.
                 loop {
                     tokio::select! {
                         () = &mut ending => break,
-                        _ = &mut talk, if !silent => silent = true,
+                        _ = &mut read_both, if !is_drained => is_drained = true,
                     }
                 }
             }
             break child.wait().await;
         }
     };
-    if !silent {
-        let _ = timeout_at(Instant::now() + DRAIN, &mut talk).await;
+    if !is_drained {
+        let _ = timeout_at(Instant::now() + DRAIN_TIMEOUT, &mut read_both).await;
     }
-    early.unwrap_or_else(|| ended(status))
+    ended_early.unwrap_or_else(|| end_of(status))
 }
 
-fn ended(status: std::io::Result<ExitStatus>) -> End {
+fn end_of(status: std::io::Result<ExitStatus>) -> End {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => End::Exited(code),
@@ -214,25 +210,25 @@ fn ended(status: std::io::Result<ExitStatus>) -> End {
     }
 }
 
-/// SIGTERM to the whole group, and SIGKILL to what is left of it after a while.
+/// Sends SIGTERM to the process group, and SIGKILL to whatever remains of it after the grace period.
 async fn end_group(child: &mut Child, group: Option<Pid>) {
     let Some(group) = group else { return };
     let _ = kill_process_group(group, Signal::TERM);
     let kill_at = Instant::now() + KILL_AFTER;
     while Instant::now() < kill_at {
-        // Reap the leader, so that an empty group can be told from one with a zombie in it.
+        // Reap the leader: as a zombie it would keep the group from being empty.
         let _ = child.try_wait();
         if test_kill_process_group(group).is_err() {
             return;
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
     let _ = kill_process_group(group, Signal::KILL);
 }
 
 async fn feed(input: Option<ChildStdin>, bytes: &[u8]) {
     if let Some(mut input) = input {
-        // A hook that does not read is fine: the pipe breaks when it ends.
+        // A command need not read its input: if it ends without, the pipe breaks and the error is ignored.
         let _ = input.write_all(bytes).await;
     }
 }
@@ -244,7 +240,7 @@ async fn read<R: AsyncRead + Unpin>(
     line: &(impl Fn(Stream, &str) + Sync),
 ) {
     let Some(mut pipe) = pipe else { return };
-    // Not a part of the future, which is moved a dozen times before the hook has started.
+    // On the heap, because the future is moved several times before the command has started.
     let (mut lines, mut buffer) = (Lines::default(), vec![0; 8 * 1024]);
     while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
         if let Ok(mut captured) = captured.lock() {

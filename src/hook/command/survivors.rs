@@ -1,7 +1,7 @@
-//! Hooks that outlived an agent which was killed outright.
+//! Ends the processes of hooks that outlived a killed agent.
 //!
-//! Under systemd the unit's cgroup ends them. Outside, a delivery must not be claimed again while its earlier run goes
-//! on: processes of our own user that still carry its id are ended first.
+//! Under systemd, they end with the unit's cgroup. Elsewhere, a delivery must not be claimed again while its earlier
+//! attempt is still running, so processes of our user with its id in their environment are ended first.
 
 use std::time::Duration;
 
@@ -10,22 +10,25 @@ use tokio::time::{Instant, sleep};
 
 use crate::hook::message::{DELIVERY, variable};
 
-/// Between SIGTERM and SIGKILL.
+/// Time from SIGTERM to SIGKILL, long enough for a hook to clean up.
 const KILL_AFTER: Duration = Duration::from_secs(10);
-/// After SIGKILL; what is still there then hangs in the kernel, and nobody can end it.
+/// Time from SIGTERM until we stop waiting. A process that has not ended by then hangs in the kernel and cannot be
+/// killed.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(15);
+/// How often the processes are polled: `/proc` has no notification of their end.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Ends all processes of our user whose environment carries one of these delivery ids; tells how many there were.
+/// Ends all processes of our user whose environment carries one of these delivery ids, and returns their number.
 pub async fn end_survivors(deliveries: &[String]) -> usize {
-    let found = carriers(deliveries);
+    let found = processes_of(deliveries);
     let count = found.len();
     signal(&found, Signal::TERM);
     let began = Instant::now();
-    while !carriers(deliveries).is_empty() && began.elapsed() < GIVE_UP_AFTER {
+    while !processes_of(deliveries).is_empty() && began.elapsed() < GIVE_UP_AFTER {
         if began.elapsed() >= KILL_AFTER {
-            signal(&carriers(deliveries), Signal::KILL);
+            signal(&processes_of(deliveries), Signal::KILL);
         }
-        sleep(Duration::from_millis(50)).await;
+        sleep(POLL_INTERVAL).await;
     }
     count
 }
@@ -36,21 +39,23 @@ fn signal(pids: &[Pid], signal: Signal) {
     }
 }
 
-fn carriers(deliveries: &[String]) -> Vec<Pid> {
+/// The processes of our user whose environment carries one of these delivery ids.
+fn processes_of(deliveries: &[String]) -> Vec<Pid> {
     use std::os::unix::fs::MetadataExt;
     if deliveries.is_empty() {
         return Vec::new();
     }
-    let marks: Vec<Vec<u8>> = deliveries.iter().map(|id| format!("{}={id}", variable(DELIVERY)).into_bytes()).collect();
+    let entries: Vec<Vec<u8>> =
+        deliveries.iter().map(|id| format!("{}={id}", variable(DELIVERY)).into_bytes()).collect();
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     processes
         .filter_map(Result::ok)
         .filter_map(|entry| Some((Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?, entry)))
         .filter(|(_, entry)| entry.metadata().is_ok_and(|meta| meta.uid() == geteuid().as_raw()))
         .filter(|(_, entry)| {
-            // A zombie's environment reads as empty, so what is only waiting to be reaped does not count.
+            // The environment of a zombie reads as empty, so a process that only waits to be reaped does not count.
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|var| marks.iter().any(|mark| mark == var))
+            environment.split(|byte| *byte == 0).any(|var| entries.iter().any(|entry| entry == var))
         })
         .map(|(pid, _)| pid)
         .collect()

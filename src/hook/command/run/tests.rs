@@ -1,4 +1,4 @@
-//! Real processes: what a command may do, and what becomes of it.
+//! Tests with real processes.
 
 use super::*;
 use std::collections::BTreeMap;
