@@ -1,7 +1,7 @@
-//! Attempts: a delivery is claimed, its command runs elsewhere, its end is recorded.
+//! Attempts: claiming a delivery, and recording the end of its run. The run itself happens outside the store.
 //!
-//! *Invariant:* a claim is committed before its command starts, so a start is never forgotten; nothing is held open
-//! while it runs.
+//! *Invariant:* a claim is committed before its command starts, so no start is ever lost. No transaction is open
+//! while the command runs.
 
 use std::time::Duration;
 
@@ -10,74 +10,74 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Error;
 use super::record::{WatchId, question};
-use super::rows::{cursor, next, put_cursor, put_due_state, put_state, waiting};
-use super::sql::{Time, choice, columns, time};
+use super::rows::{apply, cursor, pending, put_cursor};
+use super::sql::{Time, choice, choice_columns, time};
 use super::subscriptions::HELD;
 use super::writer::Store;
 use crate::domain::delivery::{Cursor, DeliveryState, Ending, Event, Outcome, RetryPolicy, Target, Tries, settle};
 use crate::domain::{ChangeKind, Choice, Digest, Lane, Question};
 
-/// A delivery whose run shall start now.
+/// A delivery that was marked as running: its command must start now.
 #[derive(Debug, Clone)]
 pub struct Claimed {
-    /// Globally unique, the same for all attempts.
+    /// The idempotency key: globally unique, and the same for all attempts.
     pub id: String,
     pub hook: String,
     pub watch: WatchId,
     pub watch_name: String,
     pub question: Question,
     pub kind: ChangeKind,
-    /// From the hook's own cursor to the newest.
+    /// Where the hook stands by its own cursor, which may be older than the change's origin.
     pub from: Option<Choice>,
     /// `None` when the tag is gone.
     pub to: Option<Choice>,
-    /// With a platform: the index.
+    /// The digest of the image index; only set if the watch selects a platform.
     pub index_digest: Option<Digest>,
-    /// Media type of the manifest that `to` names.
+    /// The media type of the manifest that `to` names.
     pub media_type: Option<String>,
     /// When the change was accepted.
     pub at: Timestamp,
-    /// 1 for the first start.
+    /// Counts from 1.
     pub attempt: u32,
 }
 
-/// The state that a delivery was left in by the end of an attempt.
+/// The state of a delivery after an attempt ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {
     pub state: DeliveryState,
-    /// When it is tried again, if it is.
+    /// When it is tried again; `None` if it is not.
     pub due: Option<Timestamp>,
 }
 
-/// A delivery that an earlier agent left running.
+/// A delivery that was still running when an earlier agent ended.
 #[derive(Debug, Clone)]
 pub struct LeftRunning {
     pub id: String,
     pub hook: String,
 }
 
-/// How many runs of a hook may start.
+/// How many more runs of a hook may start.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
-    /// So many.
     pub free: usize,
-    /// No delivery of it is put off for longer than this.
+    /// The longest pause between two attempts of this hook, by its retry policy.
     pub longest_pause: Duration,
 }
 
-/// What may start now, and when to look again.
+/// The deliveries to run now, and when to claim again.
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
-    /// Marked as running.
+    /// Already marked as running.
     pub claimed: Vec<Claimed>,
-    /// When the next delivery of a hook with room is due, if one waits.
+    /// When the next pending delivery of a hook with room is due; `None` if there is none.
     pub next_due: Option<Timestamp>,
 }
 
 impl Store {
-    /// Takes what is due for hooks that have room and marks it running; of all deliveries, or only this one.
+    /// Marks the deliveries as running that are due and whose hooks have room. With `only`, considers no other delivery
+    /// than the one with that id.
     ///
-    /// Only hooks for which something waits are looked at: there may be many, and few of them are owed anything.
+    /// Visits only hooks with pending deliveries: there may be many hooks, and few of them have any.
     pub async fn claim(
         &self,
         now: Timestamp,
@@ -86,20 +86,20 @@ impl Store {
     ) -> Result<Claims, Error> {
         self.write(move |connection| {
             let (mut claims, mut next_due, mut hook) = (Vec::new(), None, String::new());
-            while let Some(next) = next_awaited(connection, &hook)? {
+            while let Some(next) = next_hook_with_pending(connection, &hook)? {
                 hook = next;
                 let Some(mut room) = room(&hook) else { continue };
                 while room.free > 0 {
-                    let Some(number) = next_due_of(connection, &hook, room, now, only.as_deref())? else { break };
+                    let Some(number) = next_startable(connection, &hook, room, now, only.as_deref())? else { break };
                     match start(connection, number, now) {
-                        Ok(one) => {
-                            claims.push(one);
+                        Ok(claimed) => {
+                            claims.push(claimed);
                             room.free -= 1;
                         }
                         Err(error) => give_up(connection, number, &error, now)?,
                     }
                 }
-                // A hook without room is looked at again when one of its runs has ended.
+                // A hook without room is visited again when one of its runs ends.
                 let due = if room.free > 0 { due_after(connection, &hook, now)? } else { None };
                 next_due = next_due.into_iter().chain(due).min();
             }
@@ -108,7 +108,8 @@ impl Store {
         .await
     }
 
-    /// Records the end of an attempt and what follows from it; `chance` is uniform in 0..1.
+    /// Records the end of an attempt and updates the delivery and its cursor. `chance` is a random number, uniform in
+    /// 0..1, for the jitter of the back-off.
     pub async fn finish(
         &self,
         id: String,
@@ -120,7 +121,7 @@ impl Store {
         self.write(move |connection| finish(connection, &id, &outcome, &retry, now, chance)).await
     }
 
-    /// The deliveries that were running when an earlier agent ended.
+    /// The deliveries in state running. At start, these are the ones that an earlier agent left behind.
     pub async fn running(&self) -> Result<Vec<LeftRunning>, Error> {
         self.read(|connection| {
             let mut query = connection.prepare("SELECT id, hook FROM deliveries WHERE state = 'running'")?;
@@ -131,11 +132,12 @@ impl Store {
     }
 }
 
-/// The oldest delivery of a hook that may start: due, not held or paused, and no other run for its watch and hook.
+/// The number of the oldest delivery of a hook that may start: it is due, neither held nor paused, and no other run for its
+/// watch and hook is under way.
 ///
-/// No pause is longer than the hook's longest: what is due later than that was put off by a clock that has since been
-/// set back.
-fn next_due_of(
+/// A delivery that is due later than the hook's longest pause from now also counts as due: its due time came from a clock
+/// that has since been set back.
+fn next_startable(
     connection: &Connection,
     hook: &str,
     room: Room,
@@ -144,7 +146,7 @@ fn next_due_of(
 ) -> Result<Option<i64>, Error> {
     let horizon = SignedDuration::try_from(room.longest_pause).ok().and_then(|pause| now.checked_add(pause).ok());
     let horizon = horizon.unwrap_or(Timestamp::MAX).as_millisecond();
-    // One range at a time: with both in one condition, all that waits for its time would be gone through.
+    // One query per range: with both ranges in one condition, SQLite would scan all pending deliveries of the hook.
     for (after, until) in [(i64::MIN, now.as_millisecond()), (horizon, i64::MAX)] {
         let found = connection
             .prepare_cached(&format!(
@@ -164,20 +166,21 @@ fn next_due_of(
     Ok(None)
 }
 
-/// The first hook after this one, by name, for which something waits.
-fn next_awaited(connection: &Connection, hook: &str) -> Result<Option<String>, Error> {
+/// The first hook with a pending delivery whose name sorts after this one.
+fn next_hook_with_pending(connection: &Connection, hook: &str) -> Result<Option<String>, Error> {
     let sql = "SELECT hook FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND hook > ?1
                ORDER BY hook LIMIT 1";
     Ok(connection.prepare_cached(sql)?.query_row([hook], |row| row.get(0)).optional()?)
 }
 
-/// When the next of a hook's deliveries is due after `now`.
+/// When the hook's next pending delivery is due, among those that are due after `now`.
 fn due_after(connection: &Connection, hook: &str, now: Timestamp) -> Result<Option<Timestamp>, Error> {
     let sql = "SELECT min(due) FROM deliveries WHERE state = 'pending' AND hook = ?1 AND due > ?2";
     Ok(connection.prepare_cached(sql)?.query_row(params![hook, Time(now)], |row| time(row, 0))?)
 }
 
-/// A row that means nothing to us (a newer taghook's, an edit by hand) must not keep all others waiting.
+/// Marks a delivery as failed whose row cannot be read, because a newer taghook wrote it or somebody edited it by hand. It
+/// must not block all other deliveries.
 fn give_up(connection: &Connection, number: i64, error: &Error, now: Timestamp) -> Result<(), Error> {
     tracing::error!(delivery = number, "a delivery cannot be read and is given up: {error}");
     connection
@@ -186,7 +189,7 @@ fn give_up(connection: &Connection, number: i64, error: &Error, now: Timestamp) 
     Ok(())
 }
 
-/// Marks a delivery running: spends an attempt, and fixes where its run starts from.
+/// Marks a delivery as running: counts the attempt, and fixes where its run starts from.
 fn start(connection: &Connection, number: i64, now: Timestamp) -> Result<Claimed, Error> {
     let mut query = connection.prepare_cached(
         "SELECT d.id, d.hook, d.watch, w.name, w.reference, w.platform, c.kind, c.from_tag, c.from_digest, c.to_tag,
@@ -214,8 +217,8 @@ fn start(connection: &Connection, number: i64, now: Timestamp) -> Result<Claimed
     };
     cursor.attempted = Some(target);
     put_cursor(connection, watch, &claimed.hook, kind.lane(), &cursor)?;
-    put_state(connection, number, next(DeliveryState::Pending, Event::Claimed)?)?;
-    let (tag, digest) = columns(claimed.from.as_ref());
+    apply(connection, number, DeliveryState::Pending, Event::Claimed)?;
+    let (tag, digest) = choice_columns(claimed.from.as_ref());
     connection
         .prepare_cached("UPDATE deliveries SET attempts = ?2, from_tag = ?3, from_digest = ?4 WHERE number = ?1")?
         .execute(params![number, claimed.attempt, tag, digest])?;
@@ -242,22 +245,20 @@ fn finish(
         let (hook, lane, target) = (row.get::<_, String>(2)?, row.get::<_, Lane>(3)?, row.get::<_, Target>(4)?);
         Ok((row.get::<_, i64>(0)?, WatchId(row.get(1)?), hook, lane, target, tries))
     })?;
-    let newer = waiting(connection, watch, &hook, lane)?;
+    let newer = pending(connection, watch, &hook, lane)?;
     let event = settle(outcome.ending, tries, newer.is_some(), retry, now, chance);
-    let state = next(DeliveryState::Running, event)?;
-    let due = if let Event::RetryAt(due) = event { Some(due) } else { None };
-    put_due_state(connection, number, state, due)?;
+    let state = apply(connection, number, DeliveryState::Running, event)?;
     put_outcome(connection, number, outcome, tries, now)?;
     if state == DeliveryState::Succeeded {
         put_cursor(connection, watch, &hook, lane, &Cursor { reached: Some(target.clone()), attempted: None })?;
-        // What waits for where the hook now stands has nothing left to tell it.
-        if let Some((newer, wanted)) = newer
-            && wanted == target
+        // A pending delivery to where the hook stands now has nothing left to deliver.
+        if let Some((newer, newer_target)) = newer
+            && newer_target == target
         {
-            put_state(connection, newer, next(DeliveryState::Pending, Event::Overtaken)?)?;
+            apply(connection, newer, DeliveryState::Pending, Event::Overtaken)?;
         }
     }
-    Ok(Finished { state, due })
+    Ok(Finished { state, due: if let Event::RetryAt(due) = event { Some(due) } else { None } })
 }
 
 fn put_outcome(

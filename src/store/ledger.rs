@@ -1,4 +1,4 @@
-//! The ledger: changes, and the deliveries that they owe to hooks.
+//! The ledger: recording changes together with the deliveries that they owe to hooks.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use rusqlite::{Connection, params};
 
 use super::error::Error;
 use super::record::{self, WatchId};
-use super::rows::{NewDelivery, cursor, insert, next, put_cursor, put_state, waiting};
-use super::sql::{Time, columns};
+use super::rows::{NewDelivery, apply, cursor, insert, pending, put_cursor};
+use super::sql::{Time, choice_columns};
 use super::subscriptions;
 use super::writer::Store;
 use crate::domain::delivery::{Cursor, DeliveryState, Event, Target, news};
 use crate::domain::judge::Record;
 use crate::domain::{Change, ChangeKind, ChangeSet, Lane};
 
-/// A delivery that a change has made.
+/// A new delivery that a change owes to a hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owed {
     pub id: String,
@@ -22,7 +22,8 @@ pub struct Owed {
 }
 
 impl Store {
-    /// Commits a verdict: the record, its changes, and the deliveries that these owe to those who subscribe.
+    /// Commits the verdict of a check in one transaction: the watch's record, its changes, and the deliveries that these
+    /// owe to the hooks that subscribe to them. Returns the new deliveries.
     pub async fn commit(&self, watch: WatchId, record: Record, changes: Vec<Change>) -> Result<Vec<Owed>, Error> {
         self.write(move |connection| {
             record::write(connection, watch, &record)?;
@@ -32,7 +33,7 @@ impl Store {
             for lane in Lane::ALL {
                 if changes.iter().any(|change| change.kind.lane() == lane) {
                     let hearers = hearers(connection, watch, lane)?;
-                    forget_unsubscribed(connection, watch, lane, &hearers)?;
+                    delete_unsubscribed_cursors(connection, watch, lane, &hearers)?;
                     for hearer in hearers {
                         owed.extend(owe(connection, watch, lane, &hearer, &changes, &ids)?);
                     }
@@ -46,7 +47,7 @@ impl Store {
 
 fn insert_change(connection: &Connection, watch: WatchId, change: &Change) -> Result<i64, Error> {
     let Change { kind, cause, from, to, index_digest, media_type, at } = change;
-    let ((from_tag, from_digest), (to_tag, to_digest)) = (columns(from.as_ref()), columns(to.as_ref()));
+    let ((from_tag, from_digest), (to_tag, to_digest)) = (choice_columns(from.as_ref()), choice_columns(to.as_ref()));
     connection
         .prepare_cached(
             "INSERT INTO changes (watch, kind, lane, cause, from_tag, from_digest, to_tag, to_digest, index_digest,
@@ -73,26 +74,27 @@ fn insert_change(connection: &Connection, watch: WatchId, change: &Change) -> Re
 struct Hearer {
     hook: Arc<str>,
     kinds: ChangeSet,
-    /// Whether it subscribes to something in this lane now. If not, it is only still owed an earlier change.
+    /// Whether it subscribes to any kind in this lane now. If not, it only hears because an earlier change is pending.
     subscribes: bool,
 }
 
-/// Who hears of a change: the hooks that subscribe to it, and those that are still owed an earlier one of its kind.
+/// The hooks that hear of a change: those that subscribe to it, and those with a pending delivery for an earlier change of
+/// its kind.
 ///
-/// A hook that was taken from the config, or subscribes to other kinds now, was subscribed when that earlier change was
-/// accepted. It is owed the newest instead, or it would be brought to a digest that is long gone.
+/// A hook that was removed from the config, or that now subscribes to other kinds, was subscribed when that earlier change
+/// was accepted. It is owed the newest change instead, because otherwise it would deploy a digest that is long gone.
 fn hearers(connection: &Connection, watch: WatchId, lane: Lane) -> Result<Vec<Hearer>, Error> {
-    let hearer = |one: subscriptions::Subscription| Hearer {
-        hook: one.hook,
-        kinds: one.kinds,
-        subscribes: one.kinds.iter().any(|kind| kind.lane() == lane),
+    let hearer = |subscription: subscriptions::Subscription| Hearer {
+        hook: subscription.hook,
+        kinds: subscription.kinds,
+        subscribes: subscription.kinds.iter().any(|kind| kind.lane() == lane),
     };
     let mut hearers: Vec<Hearer> = subscriptions::of_watch(connection, watch)?.into_iter().map(hearer).collect();
     let mut query = connection.prepare_cached(
         "SELECT d.hook, c.kind FROM deliveries d JOIN changes c ON c.id = d.change
          WHERE d.watch = ?1 AND d.lane = ?2 AND d.state = 'pending'",
     )?;
-    // A kind that cannot be read is a newer taghook's, or an edit by hand, and must not keep the others waiting.
+    // A newer taghook, or somebody by hand, may have written a kind that we cannot read. It must not block the others.
     let rows = query.query_map(params![watch.0, lane], |row| Ok((row.get::<_, String>(0)?, row.get(1).ok())))?;
     for row in rows {
         let (hook, kind): (_, Option<ChangeKind>) = row?;
@@ -104,9 +106,15 @@ fn hearers(connection: &Connection, watch: WatchId, lane: Lane) -> Result<Vec<He
     Ok(hearers)
 }
 
-/// A hook that does not hear of this change no longer stands where its cursor says, unless it is still owed something.
-fn forget_unsubscribed(connection: &Connection, watch: WatchId, lane: Lane, hearers: &[Hearer]) -> Result<(), Error> {
-    let hooks: Vec<&str> = hearers.iter().filter(|one| one.subscribes).map(|one| &*one.hook).collect();
+/// Deletes the cursors of hooks that do not subscribe to this lane: they miss this change, so they no longer stand where
+/// their cursors say. A hook with a pending or running delivery keeps its cursor.
+fn delete_unsubscribed_cursors(
+    connection: &Connection,
+    watch: WatchId,
+    lane: Lane,
+    hearers: &[Hearer],
+) -> Result<(), Error> {
+    let hooks: Vec<&str> = hearers.iter().filter(|hearer| hearer.subscribes).map(|hearer| &*hearer.hook).collect();
     let hooks = serde_json::to_string(&hooks).map_err(|error| Error::Value(error.to_string()))?;
     connection
         .prepare_cached(
@@ -121,7 +129,7 @@ fn forget_unsubscribed(connection: &Connection, watch: WatchId, lane: Lane, hear
     Ok(())
 }
 
-/// What the newest of these changes owes one hook in one lane.
+/// Inserts the delivery that the newest of these changes owes to one hook in one lane, if it owes one.
 fn owe(
     connection: &Connection,
     watch: WatchId,
@@ -136,15 +144,15 @@ fn owe(
     let hook = &hearer.hook;
     let cursor = match cursor(connection, watch, hook, lane)? {
         Some(cursor) => cursor,
-        // Subscribing sets the cursor to what stood then: what stood before this change.
+        // The hook has just subscribed, so it starts from where the tag stood before this change.
         None => Cursor {
             reached: changes.iter().find(|change| change.kind.lane() == lane).and_then(Target::before),
             attempted: None,
         },
     };
-    let waited = overtake(connection, watch, hook, lane)?;
+    let superseded = supersede_earlier(connection, watch, hook, lane)?;
     put_cursor(connection, watch, hook, lane, &cursor)?;
-    if !cursor.owes(&target, waited.as_ref()) {
+    if !cursor.owes(&target, superseded.as_ref()) {
         return Ok(None);
     }
     let from = cursor.origin(&target, change.from.clone());
@@ -153,20 +161,20 @@ fn owe(
     Ok(Some(Owed { id, hook: hook.clone() }))
 }
 
-/// Supersedes what waits or has failed, and returns where what waited would have led. A running attempt goes on.
-fn overtake(connection: &Connection, watch: WatchId, hook: &str, lane: Lane) -> Result<Option<Target>, Error> {
-    let waited = waiting(connection, watch, hook, lane)?;
-    if let Some((number, _)) = &waited {
-        put_state(connection, *number, next(DeliveryState::Pending, Event::Overtaken)?)?;
+/// Supersedes pending and failed deliveries, and returns the target of the pending one. A running attempt goes on.
+fn supersede_earlier(connection: &Connection, watch: WatchId, hook: &str, lane: Lane) -> Result<Option<Target>, Error> {
+    let pending = pending(connection, watch, hook, lane)?;
+    if let Some((number, _)) = &pending {
+        apply(connection, *number, DeliveryState::Pending, Event::Overtaken)?;
     }
     let mut query = connection.prepare_cached(
         "SELECT number FROM deliveries WHERE watch = ?1 AND hook = ?2 AND lane = ?3 AND state = 'failed'",
     )?;
     let failed = query.query_map(params![watch.0, hook, lane], |row| row.get(0))?;
     for number in failed.collect::<Result<Vec<i64>, _>>()? {
-        put_state(connection, number, next(DeliveryState::Failed, Event::Overtaken)?)?;
+        apply(connection, number, DeliveryState::Failed, Event::Overtaken)?;
     }
-    Ok(waited.map(|(_, target)| target))
+    Ok(pending.map(|(_, target)| target))
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Reader {
                 return Err(Error::Directory { path: dir.to_owned(), remedy, source });
             }
         }
-        let of = |error| Error::of(&path, error);
+        let of = |error| Error::from_sqlite(&path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(of)?;
         connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(of)?;
@@ -71,7 +71,7 @@ impl Reader {
 
     /// Every watch that was ever checked, by name; an earlier reference or platform of a name has a row of its own.
     pub fn watches(&self) -> Result<Vec<WatchRow>, Error> {
-        queries::watches(&self.connection).map_err(|error| error.at(&self.path))
+        queries::watches(&self.connection).map_err(|error| error.with_path(&self.path))
     }
 
     /// The names of all watches that were ever checked.
@@ -133,17 +133,17 @@ impl Reader {
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
         let rows = || self.connection.prepare(sql)?.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>();
-        rows().map_err(|error| Error::of(&self.path, error))
+        rows().map_err(|error| Error::from_sqlite(&self.path, error))
     }
 
     /// How much is owed or has failed that the config did not feed any more when it was last read.
     pub fn left_over(&self) -> Result<u64, Error> {
-        queries::left_over(&self.connection).map_err(|error| error.at(&self.path))
+        queries::left_over(&self.connection).map_err(|error| error.with_path(&self.path))
     }
 
     /// What was given up, the latest first, and the end of what it printed; but for what is left over.
     pub fn failed(&self) -> Result<Vec<DeliveryRow>, Error> {
-        queries::failed(&self.connection).map_err(|error| error.at(&self.path))
+        queries::failed(&self.connection).map_err(|error| error.with_path(&self.path))
     }
 
     /// The latest attempts of a watch's hooks, newest first.
@@ -154,7 +154,7 @@ impl Reader {
 
     /// All attempts of a delivery (its whole id, or the end of it), newest first.
     pub fn attempts_of(&self, id: &str) -> Result<Result<Vec<AttemptRow>, RetryRefused>, Error> {
-        match retry::find(&self.connection, id).map_err(|error| error.at(&self.path))? {
+        match retry::find(&self.connection, id).map_err(|error| error.with_path(&self.path))? {
             Err(refused) => Ok(Err(refused)),
             Ok(number) => {
                 let sql = format!("{ATTEMPT} WHERE a.delivery = ?1 ORDER BY a.attempt DESC");
@@ -165,7 +165,7 @@ impl Reader {
 
     /// When an agent was last known to be alive on this state.
     pub fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
-        record::last_heartbeat(&self.connection).map_err(|error| error.at(&self.path))
+        record::last_heartbeat(&self.connection).map_err(|error| error.with_path(&self.path))
     }
 }
 

@@ -1,53 +1,53 @@
-//! Retrying by hand: a watch and hook is owed the newest digest again, in a new delivery.
+//! Retrying by hand: a new delivery owes the newest change to its hook once more.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::Error;
 use super::record::WatchId;
-use super::rows::{NewDelivery, cursor, insert, next, put_state};
+use super::rows::{NewDelivery, apply, cursor, insert};
 use super::sql::choice;
 use super::subscriptions::HELD;
 use super::writer::Store;
 use crate::domain::delivery::{DeliveryState, Event, Target};
 use crate::domain::{Choice, Lane};
 
-/// A delivery that was made to try an earlier one again.
+/// The new delivery that retries an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retried {
-    /// The new delivery.
+    /// The id of the new delivery.
     pub id: String,
     pub watch: String,
     pub hook: String,
 }
 
-/// Why a delivery cannot be tried again.
+/// Why a delivery cannot be retried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RetryRefused {
-    /// There is none of this id.
+    /// No delivery has this id.
     #[error("there is no delivery {0:?}; `taghook deliveries` lists them")]
     Unknown(String),
-    /// The end of an id that several have.
+    /// The ids of several deliveries end in this text.
     #[error("more than one delivery ends in {0:?}; give more of its id")]
     Ambiguous(String),
-    /// It is owed already.
+    /// It is pending or running already.
     #[error("delivery {id} is {state} already")]
     Owed { id: String, state: DeliveryState },
-    /// A newer one has taken its place.
+    /// There is a newer delivery for the same watch, hook and lane.
     #[error("delivery {id} is no longer the newest of its watch and hook; that is {newest}, which is {state}")]
     Outdated {
         id: String,
         newest: String,
-        /// Of the newest one.
+        /// The state of the newest one.
         state: DeliveryState,
     },
-    /// Its watch does not subscribe its hook any more.
+    /// Its hook does not subscribe to its watch any more.
     #[error(
         "delivery {id} is of hook {hook:?} and watch {watch:?} as an earlier config had them; put them back into the \
          config, or give up what they are owed with `taghook prune`"
     )]
     Leftover { id: String, watch: String, hook: String },
-    /// It was taken back, because the tag returned before anything was tried.
+    /// It was superseded because the tag returned to where the hook stands before an attempt was made.
     #[error(
         "delivery {0} was taken back: the tag had returned to where the hook stands, so there is nothing to tell it"
     )]
@@ -55,26 +55,26 @@ pub enum RetryRefused {
 }
 
 impl Store {
-    /// Owes the newest digest again to the watch and hook of each of these deliveries (whole ids, or their ends): all of
-    /// them, or none and the reason.
+    /// Retries these deliveries, which are named by their whole ids or by the ends of them. If one is refused, none is
+    /// retried.
     pub async fn retry(&self, ids: Vec<String>, now: Timestamp) -> Result<Result<Vec<Retried>, RetryRefused>, Error> {
         self.write(move |connection| {
             let mut found = Vec::new();
             for id in &ids {
-                match find_newest(connection, id)? {
+                match find_retryable(connection, id)? {
                     Ok(delivery) => found.push(delivery),
                     Err(refused) => return Ok(Err(refused)),
                 }
             }
             found.sort_by_key(|delivery| delivery.number);
             found.dedup_by_key(|delivery| delivery.number);
-            let again = found.into_iter().map(|delivery| owe_again(connection, delivery, now));
-            again.collect::<Result<_, _>>().map(Ok)
+            let retried = found.into_iter().map(|delivery| retry(connection, delivery, now));
+            retried.collect::<Result<_, _>>().map(Ok)
         })
         .await
     }
 
-    /// The ids of all deliveries that were given up and are not held.
+    /// The ids of all failed deliveries that are not held, the oldest first.
     pub async fn failed(&self) -> Result<Vec<String>, Error> {
         self.read(|connection| {
             let sql = format!("SELECT id FROM deliveries d WHERE state = 'failed' AND NOT ({HELD}) ORDER BY +number");
@@ -85,7 +85,7 @@ impl Store {
     }
 }
 
-/// A delivery that somebody wants tried again.
+/// A delivery that somebody asks to retry.
 struct RetryCandidate {
     number: i64,
     id: String,
@@ -100,7 +100,8 @@ struct RetryCandidate {
     held: bool,
 }
 
-fn select(condition: &str) -> String {
+/// The query whose rows [`candidate`] reads.
+fn select_candidate(condition: &str) -> String {
     format!(
         "SELECT d.number, d.id, d.watch, w.name, d.hook, d.lane, d.change, d.target, c.from_tag, c.from_digest, d.state,
          {HELD} FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change WHERE {condition}"
@@ -123,7 +124,7 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<RetryCandidate> {
     })
 }
 
-/// The number of the delivery with this id, or with an id that ends so.
+/// The number of the delivery whose id is, or ends in, this text.
 pub(super) fn find(connection: &Connection, id: &str) -> Result<Result<i64, RetryRefused>, Error> {
     let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     let mut query = connection.prepare("SELECT number FROM deliveries WHERE id = ?1 OR id LIKE '%' || ?1 LIMIT 2")?;
@@ -136,13 +137,13 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Result<i64, Retr
     })
 }
 
-/// The delivery of this id, if it is the newest of its watch, hook and lane, and may be tried again.
-fn find_newest(connection: &Connection, id: &str) -> Result<Result<RetryCandidate, RetryRefused>, Error> {
+/// The delivery with this id, if it may be retried: only the newest of a watch, hook and lane may.
+fn find_retryable(connection: &Connection, id: &str) -> Result<Result<RetryCandidate, RetryRefused>, Error> {
     let asked = match find(connection, id)? {
-        Ok(number) => connection.query_row(&select("d.number = ?1"), [number], candidate)?,
+        Ok(number) => connection.query_row(&select_candidate("d.number = ?1"), [number], candidate)?,
         Err(refused) => return Ok(Err(refused)),
     };
-    let sql = select("d.watch = ?1 AND d.hook = ?2 AND d.lane = ?3 ORDER BY d.number DESC LIMIT 1");
+    let sql = select_candidate("d.watch = ?1 AND d.hook = ?2 AND d.lane = ?3 ORDER BY d.number DESC LIMIT 1");
     let newest = connection.query_row(&sql, params![asked.watch.0, asked.hook, asked.lane], candidate).optional()?;
     Ok(match (newest, asked.state) {
         (Some(newest), _) if newest.number != asked.number => {
@@ -159,9 +160,9 @@ fn find_newest(connection: &Connection, id: &str) -> Result<Result<RetryCandidat
     })
 }
 
-fn owe_again(connection: &Connection, earlier: RetryCandidate, now: Timestamp) -> Result<Retried, Error> {
+fn retry(connection: &Connection, earlier: RetryCandidate, now: Timestamp) -> Result<Retried, Error> {
     if earlier.state == DeliveryState::Failed {
-        put_state(connection, earlier.number, next(DeliveryState::Failed, Event::Overtaken)?)?;
+        apply(connection, earlier.number, DeliveryState::Failed, Event::Overtaken)?;
     }
     let cursor = cursor(connection, earlier.watch, &earlier.hook, earlier.lane)?.unwrap_or_default();
     let new = NewDelivery {

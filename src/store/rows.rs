@@ -1,16 +1,16 @@
-//! Deliveries and cursors as rows: what commits, claims, ends and retries share.
+//! Access to the rows of deliveries and cursors, as needed by commits, claims, ends of attempts and retries alike.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Error;
 use super::record::WatchId;
-use super::sql::{Time, columns};
+use super::sql::{Time, choice_columns};
 use crate::domain::delivery::{Cursor, DeliveryState, Event, Target};
 use crate::domain::{Choice, Lane};
 
-/// The delivery that waits behind a running one, if there is one: its number and target.
-pub(super) fn waiting(
+/// The number and target of the pending delivery, if there is one. It may wait behind a running one.
+pub(super) fn pending(
     connection: &Connection,
     watch: WatchId,
     hook: &str,
@@ -48,47 +48,37 @@ pub(super) fn put_cursor(
     Ok(())
 }
 
-/// Puts a delivery into a state in which it is not due.
-pub(super) fn put_state(connection: &Connection, number: i64, state: DeliveryState) -> Result<(), Error> {
-    put_due_state(connection, number, state, None)
-}
-
-/// Puts a delivery into a state; `due`: when it is to be run, if it is to be.
-pub(super) fn put_due_state(
+/// Applies an event to a delivery in this state, stores its new state, and returns that.
+pub(super) fn apply(
     connection: &Connection,
     number: i64,
     state: DeliveryState,
-    due: Option<Timestamp>,
-) -> Result<(), Error> {
-    connection.prepare_cached("UPDATE deliveries SET state = ?2, due = ?3 WHERE number = ?1")?.execute(params![
-        number,
-        state,
-        due.map(Time)
-    ])?;
-    Ok(())
+    event: Event,
+) -> Result<DeliveryState, Error> {
+    let state = state.on(event).map_err(|illegal| Error::Value(illegal.to_string()))?;
+    let due = if let Event::RetryAt(due) = event { Some(Time(due)) } else { None };
+    connection
+        .prepare_cached("UPDATE deliveries SET state = ?2, due = ?3 WHERE number = ?1")?
+        .execute(params![number, state, due])?;
+    Ok(state)
 }
 
-/// The state after an event.
-pub(super) fn next(state: DeliveryState, event: Event) -> Result<DeliveryState, Error> {
-    state.on(event).map_err(|illegal| Error::Value(illegal.to_string()))
-}
-
-/// A delivery that is about to be owed.
+/// A pending delivery that is about to be inserted.
 pub(super) struct NewDelivery<'a> {
     pub(super) watch: WatchId,
     pub(super) hook: &'a str,
     pub(super) change: i64,
     pub(super) lane: Lane,
     pub(super) target: &'a Target,
-    /// Where a run would start from as things stand.
+    /// Where the hook stands now, so where a run would start from.
     pub(super) from: Option<Choice>,
     pub(super) due: Timestamp,
 }
 
-/// Owes it, and returns its id.
+/// Inserts a pending delivery and returns its id, which is the idempotency key of all its attempts.
 pub(super) fn insert(connection: &Connection, new: &NewDelivery<'_>) -> Result<String, Error> {
     let id = uuid::Uuid::now_v7().to_string();
-    let (tag, digest) = columns(new.from.as_ref());
+    let (tag, digest) = choice_columns(new.from.as_ref());
     connection
         .prepare_cached(
             "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_tag, from_digest, state, due)

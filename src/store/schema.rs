@@ -27,7 +27,7 @@ const STATEMENTS: usize = 64;
 /// Opens the database for writing, makes it or brings it up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     make_file(path)?;
-    let of = |error| Error::of(path, error);
+    let of = |error| Error::from_sqlite(path, error);
     let mut connection = Connection::open(path).map_err(of)?;
     connection.busy_timeout(BUSY).map_err(of)?;
     let version = version(&connection, path)?;
@@ -57,7 +57,9 @@ pub(super) fn in_memory() -> Result<Connection, Error> {
 
 /// The version of a database; refuses another program's and a newer taghook's. An empty file has version 0.
 pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Error> {
-    let ask = |question| connection.query_row(question, [], |row| row.get(0)).map_err(|error| Error::of(path, error));
+    let ask = |question| {
+        connection.query_row(question, [], |row| row.get(0)).map_err(|error| Error::from_sqlite(path, error))
+    };
     let (application, found): (i64, i64) = (ask("PRAGMA application_id")?, ask("PRAGMA user_version")?);
     if application != APPLICATION_ID && ask("SELECT count(*) FROM sqlite_schema")? > 0 {
         return Err(Error::NotOurs(path.to_owned()));

@@ -1,4 +1,6 @@
-//! How the domain's types are columns: words, digests and targets as their text, times as milliseconds since 1970, UTC.
+//! How the domain's types are stored in columns.
+//!
+//! Enums, digests, tags and delivery targets are stored as text, times as milliseconds since 1970, UTC.
 
 use jiff::Timestamp;
 use rusqlite::Row;
@@ -7,7 +9,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::delivery::{DeliveryState, Ending, Target};
 use crate::domain::{Cause, ChangeKind, ChangeSet, Choice, Digest, Lane, Tag};
 
-/// Types that are their text.
+/// Stores types as the text that their `as_str` returns, and parses them with the given function.
 macro_rules! text_columns {
     ($($type:ty: $parse:expr),* $(,)?) => {$(
         impl ToSql for $type {
@@ -64,7 +66,7 @@ fn parsed<T>(value: ValueRef<'_>, parse: impl FnOnce(&str) -> Option<T>) -> From
     parse(text).ok_or_else(|| FromSqlError::Other(format!("{text:?} means nothing here").into()))
 }
 
-/// A point in time.
+/// A timestamp column, in milliseconds since 1970, UTC.
 #[derive(Clone, Copy)]
 pub(super) struct Time(pub(super) Timestamp);
 
@@ -81,18 +83,18 @@ impl FromSql for Time {
     }
 }
 
-/// A time that may be missing.
+/// Reads a timestamp column that may be null.
 pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<Time>>(index)?.map(|Time(at)| at))
 }
 
-/// A choice whose tag and digest stand in these two columns, one after the other.
+/// Reads a choice from two adjacent columns: its tag and its digest.
 pub(super) fn choice(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Choice>> {
     let (tag, digest) = (row.get(index)?, row.get(index + 1)?);
     Ok(Option::zip(tag, digest).map(|(tag, digest)| Choice { tag, digest }))
 }
 
-/// The two columns of a choice that may be missing.
-pub(super) fn columns(choice: Option<&Choice>) -> (Option<&Tag>, Option<&Digest>) {
+/// The values of the two columns that [`choice`] reads; both are null without a choice.
+pub(super) fn choice_columns(choice: Option<&Choice>) -> (Option<&Tag>, Option<&Digest>) {
     choice.map(|choice| (&choice.tag, &choice.digest)).unzip()
 }

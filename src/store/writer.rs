@@ -108,10 +108,10 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let path = self.path.clone();
         let work = move |connection: Result<&Connection, Arc<Error>>| {
-            let result = connection.map_err(Error::Commit).and_then(work).map_err(|error| error.at(&path));
+            let result = connection.map_err(Error::Commit).and_then(work).map_err(|error| error.with_path(&path));
             JobResult {
                 worked: result.is_ok(),
-                write_failure: result.as_ref().err().filter(|error| error.is_of_disk()).map(WriteFailure::of),
+                write_failure: result.as_ref().err().filter(|error| error.prevents_writing()).map(WriteFailure::of),
                 fate: Ok(()),
                 // Whoever asked may have given up waiting; the transaction stands all the same.
                 tell: Box::new(move |fate| drop(reply.send(fate.map_err(Error::Commit).and(result)))),
@@ -129,7 +129,8 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let path = self.path.clone();
-        let look = move |connection: &Connection| drop(reply.send(look(connection).map_err(|error| error.at(&path))));
+        let look =
+            move |connection: &Connection| drop(reply.send(look(connection).map_err(|error| error.with_path(&path))));
         self.queue.send(Job::Read(Box::new(look))).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
@@ -199,7 +200,7 @@ fn serve(
 fn commit_together(connection: &Connection, path: &Path, work: impl Iterator<Item = Work>) -> Option<WriteFailure> {
     let mut work = work.peekable();
     work.peek()?;
-    let run = |sql: &str| connection.execute_batch(sql).map_err(|error| Arc::new(Error::of(path, error)));
+    let run = |sql: &str| connection.execute_batch(sql).map_err(|error| Arc::new(Error::from_sqlite(path, error)));
     let began = run("BEGIN IMMEDIATE");
     let answers: Vec<JobResult> = work.map(|job| in_savepoint(connection, &began, run, job)).collect();
     let committed = began.and_then(|()| run("COMMIT"));
