@@ -1,6 +1,7 @@
-//! One owner per state: a lock in the state directory that names its owner's pid and socket.
+//! The lock on a state directory: one process at a time owns the state, and the lock file names its pid and socket.
 //!
-//! The kernel's lock (`flock`) is the truth and ends with its process; the text only tells others whom to talk to.
+//! What counts is the kernel's lock (`flock`), which ends with its process. The text in the file only tells other
+//! processes whom to talk to.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -12,16 +13,15 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-/// The lock's file name in the state directory.
+/// The name of the lock file in the state directory.
 const LOCK: &str = "taghook.lock";
 
-/// How often a lock that another holds is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// The pause between two attempts to take a lock that another process holds. Short enough that nobody notices it.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Who holds a state.
+/// The process that holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// Its process id.
     pub pid: u32,
     /// The socket on which an agent listens; `None` for a one-shot command.
     pub socket: Option<PathBuf>,
@@ -34,39 +34,32 @@ pub struct Lock {
     dir: PathBuf,
 }
 
-/// Why the lock cannot be had.
+/// Why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
     #[error("{}", held_message(.dir, .owner.as_ref()))]
     Held {
-        /// The state directory.
         dir: PathBuf,
-        /// Who, if it has said so.
+        /// `None` if the lock file does not name it.
         owner: Option<Owner>,
     },
-    /// We are root, the state is not.
+    /// This process runs as root, and the state belongs to another user.
     #[error("root does not work on the state in {dir:?}, which belongs to {user}; run: sudo -u {user} {command}", dir = .dir.display().to_string())]
     Root {
-        /// The state directory.
         dir: PathBuf,
-        /// Its owner, by name where there is one.
+        /// The owner's name, or its numeric id if it has no name.
         user: String,
-        /// What was run.
+        /// The command line of this process.
         command: String,
     },
-    /// No room to say who holds it.
+    /// The disk has no room for the text of the lock file.
     #[error("the disk of {dir:?} is full; make room, nothing is forgotten meanwhile", dir = .0.display().to_string())]
     Full(PathBuf),
     /// The file or its directory cannot be used.
     #[error("cannot use the state directory {dir:?}: {source}; run as the user that owns it, or set `state` to a directory of your own",
         dir = .dir.display().to_string())]
-    Io {
-        /// The state directory.
-        dir: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Io { dir: PathBuf, source: std::io::Error },
 }
 
 fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
@@ -87,7 +80,7 @@ fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
 }
 
 impl LockError {
-    fn of(dir: &Path, source: std::io::Error) -> Self {
+    fn from_io(dir: &Path, source: std::io::Error) -> Self {
         match source.kind() {
             std::io::ErrorKind::StorageFull => Self::Full(dir.to_owned()),
             _ => Self::Io { dir: dir.to_owned(), source },
@@ -96,10 +89,12 @@ impl LockError {
 }
 
 impl Lock {
-    /// Takes the lock of a state directory, which is made if it is missing; waits up to `patience` for a one-shot
-    /// command to end, for an agent that is only starting, or for what a killed one left, but never for one that runs.
+    /// Takes the lock of a state directory; creates the directory if it is missing.
+    ///
+    /// Waits up to `patience` for a one-shot command to end, for an agent that is starting or stopping, or for a child that
+    /// a killed agent left behind. Does not wait for an agent that is up.
     pub async fn acquire(dir: &Path, patience: Duration) -> Result<Self, LockError> {
-        let io = |source| LockError::of(dir, source);
+        let io = |source| LockError::from_io(dir, source);
         refuse_root(dir)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io)?;
         let path = dir.join(LOCK);
@@ -111,12 +106,12 @@ impl Lock {
                 Ok(()) => break,
                 Err(TryLockError::Error(source)) => return Err(io(source)),
                 Err(TryLockError::WouldBlock) => {
-                    let holder = read(&path);
+                    let holder = read_owner(&path);
                     let is_agent = holder.as_ref().is_some_and(|owner| owner.socket.is_some() && !is_gone(owner.pid));
                     if is_agent || Instant::now() >= until {
                         return Err(LockError::Held { dir: dir.to_owned(), owner: holder });
                     }
-                    tokio::time::sleep(TRY_AGAIN).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
         }
@@ -125,49 +120,49 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Whether our lock is still the one that others find.
+    /// Whether the lock file in the directory is still ours, and was not moved, removed or replaced.
     pub fn is_in_place(&self) -> bool {
         let ours = self.file.metadata().map(|meta| (meta.dev(), meta.ino()));
         let found = std::fs::metadata(self.dir.join(LOCK)).map(|meta| (meta.dev(), meta.ino()));
         matches!((ours, found), (Ok(ours), Ok(found)) if ours == found)
     }
 
-    /// Tells others whom to ask; from now on nobody waits for this owner to end.
+    /// Names this process and its socket in the lock file. With a socket, nobody waits for this process to end.
     pub fn name(&mut self, socket: Option<PathBuf>) -> Result<(), LockError> {
         let owner = Owner { pid: std::process::id(), socket };
         let text = serde_json::to_string(&owner).unwrap_or_default();
         let file = &mut self.file;
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
-        written.map_err(|source| LockError::of(&self.dir, source))
+        written.map_err(|source| LockError::from_io(&self.dir, source))
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Nobody is named who is not there any more; the kernel frees the lock itself.
+        // The file must not name a process that has ended. The kernel releases the lock itself.
         let _ = self.file.set_len(0);
     }
 }
 
-/// The owner that a state's lock names, if it is held. Who reads this still has to try the socket.
+/// The process that the lock file names. It may have been killed, so callers still have to try its socket.
 pub fn owner(dir: &Path) -> Option<Owner> {
-    read(&dir.join(LOCK))
+    read_owner(&dir.join(LOCK))
 }
 
-fn read(path: &Path) -> Option<Owner> {
+fn read_owner(path: &Path) -> Option<Owner> {
     let mut text = String::new();
     File::open(path).ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
 }
 
-/// Whether there is no such process. An agent that was killed while it started a hook leaves a child that holds the lock
-/// until the hook's program is loaded.
+/// Whether no process has this pid. If an agent is killed while it starts a hook, its child holds the lock until it has
+/// executed the hook's program.
 fn is_gone(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
-/// Root would leave files behind that the state's own user cannot write.
+/// Refuses to work as root on another user's state: root would create files that this user cannot write.
 fn refuse_root(dir: &Path) -> Result<(), LockError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -202,7 +197,7 @@ mod tests {
         lock.name(Some("/run/x.sock".into())).unwrap();
         let pid = std::process::id();
         assert_eq!(owner(dir.path()), Some(Owner { pid, socket: Some("/run/x.sock".into()) }));
-        // An agent is not waited for, however patient we are.
+        // Nobody waits for an agent that is up, however long the patience.
         let refused = Lock::acquire(dir.path(), Duration::from_secs(60)).await.unwrap_err();
         assert!(refused.to_string().contains(&format!("pid {pid}")), "{refused}");
         drop(lock);

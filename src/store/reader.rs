@@ -64,7 +64,7 @@ impl Reader {
         let of = |error| Error::from_sqlite(&path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(of)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(of)?;
+        connection.busy_timeout(schema::BUSY_TIMEOUT).map_err(of)?;
         schema::version(&connection, &path)?;
         Ok(Self { connection, path })
     }

@@ -1,4 +1,4 @@
-//! The tables, and how an older database becomes the newest.
+//! Opening the database: its settings, and the migrations that create or upgrade its tables.
 //!
 //! `user_version` counts the migrations that were applied. Times are milliseconds since 1970, UTC.
 
@@ -12,54 +12,53 @@ use super::error::Error;
 /// The database's file name in the state directory.
 pub const DATABASE: &str = "taghook.db";
 
-/// "tagh": tells our databases from other programs' (`PRAGMA application_id`).
+/// "tagh" in ASCII, stored as `PRAGMA application_id`: distinguishes our databases from those of other programs.
 const APPLICATION_ID: i64 = 0x7461_6768;
 
-/// One step each; never edited once released.
+/// Each takes the schema from one version to the next. Never edit one that was released.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 
-/// How long to wait for another connection; only a reader's checkpoint can be in the way.
-const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a connection waits for a lock of another one. In write-ahead logging, readers and the writer block each other
+/// only while a log is checkpointed, truncated or recovered, which takes far less.
+pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Prepared statements that are kept: more than there are.
-const STATEMENTS: usize = 64;
+/// Capacity of the cache of prepared statements: more than this program has. A move and its run use about thirty.
+const STATEMENT_CACHE: usize = 64;
 
-/// Opens the database for writing, makes it or brings it up to date.
+/// Opens the database for writing; creates or migrates it where needed.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
-    make_file(path)?;
-    let of = |error| Error::from_sqlite(path, error);
-    let mut connection = Connection::open(path).map_err(of)?;
-    connection.busy_timeout(BUSY).map_err(of)?;
+    create_file(path)?;
+    let classify = |error| Error::from_sqlite(path, error);
+    let mut connection = Connection::open(path).map_err(classify)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(classify)?;
     let version = version(&connection, path)?;
-    // The WAL and its index stay when we close: a reader of the group may not create them, and needs them to read.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(of)?;
-    // Else a statement is prepared again whenever a bound value that might change its plan has changed: with each watch.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(of)?;
-    // All that there are in this program: a move and its run take some thirty of them.
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // A sixteenth of the usual cache (KiB): what is looked at often is little, and the kernel has the rest.
+    // Keep the write-ahead log and its index on close: a reader with only the group's permissions needs both files and
+    // cannot create them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(classify)?;
+    // Query plans must not depend on bound values. Otherwise SQLite prepares a statement again for each watch.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(classify)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    // A page cache of 128 KiB, a sixteenth of the default: the hot pages are few, and the kernel caches the others.
     connection
         .execute_batch(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;
              PRAGMA cache_size=-128; PRAGMA journal_size_limit=8388608;",
         )
-        .map_err(of)?;
-    migrate(&mut connection, version).map_err(of)?;
+        .map_err(classify)?;
+    migrate(&mut connection, version).map_err(classify)?;
     Ok(connection)
 }
 
-/// A database that nothing outlives.
+/// An empty database in memory.
 pub(super) fn in_memory() -> Result<Connection, Error> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection, 0)?;
     Ok(connection)
 }
 
-/// The version of a database; refuses another program's and a newer taghook's. An empty file has version 0.
+/// The schema version of a database; 0 for an empty file. Refuses a database of another program or of a newer taghook.
 pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Error> {
-    let ask = |question| {
-        connection.query_row(question, [], |row| row.get(0)).map_err(|error| Error::from_sqlite(path, error))
-    };
+    let ask = |sql| connection.query_row(sql, [], |row| row.get(0)).map_err(|error| Error::from_sqlite(path, error));
     let (application, found): (i64, i64) = (ask("PRAGMA application_id")?, ask("PRAGMA user_version")?);
     if application != APPLICATION_ID && ask("SELECT count(*) FROM sqlite_schema")? > 0 {
         return Err(Error::NotOurs(path.to_owned()));
@@ -81,8 +80,8 @@ fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Makes the directory and an empty file that the group may read; SQLite gives its other files the same mode.
-fn make_file(path: &Path) -> Result<(), Error> {
+/// Creates the directory and an empty file that the group may read. SQLite gives the files beside it the same mode.
+fn create_file(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     let dir = path.parent().unwrap_or(path);
     let remedy = "run as the user that owns it, or set `state` to a directory of your own";

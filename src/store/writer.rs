@@ -1,8 +1,9 @@
-//! The one thread that writes.
+//! The writer thread, which owns the only writing connection.
 //!
-//! Whoever wants to write hands it a closure. It runs what comes in until there is no more, each in a savepoint of its own,
-//! and commits all with one fsync; only after that commit does anyone get an answer. Who only reads is answered after the
-//! commit, too, but whether that worked or not: what is known can be told also while nothing can be written.
+//! Callers send it closures through a queue. It runs all waiting writes in one transaction, each in a savepoint of its own,
+//! so that one that fails does not undo the others, and commits them with one fsync (group commit). Only after that commit
+//! does any caller get its result. Reads run after the commit, and also if it failed: what is on disk can be read while
+//! nothing can be written.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::Error;
 use super::schema::{self, DATABASE};
 
-/// Closures that may wait; beyond that, callers wait.
-const QUEUE: usize = 1024;
+/// Capacity of the queue, and the largest number of jobs in one group commit. Enough for a check of many watches at once to
+/// share one fsync; callers wait while the queue is full.
+const QUEUE_CAPACITY: usize = 1024;
 
-/// The handle of the writing thread. The last one that is dropped ends it.
+/// A handle to the writer thread, which ends when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Store {
     queue: mpsc::Sender<Job>,
@@ -24,62 +26,61 @@ pub struct Store {
     write_failure: watch::Receiver<Option<WriteFailure>>,
 }
 
-/// Why nothing can be written, as it was when it was last tried.
+/// Why the last write failed, if the disk or the database file was the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteFailure {
     /// See [`Error::kind`].
     pub kind: &'static str,
-    /// With the remedy.
+    /// Includes the remedy.
     pub message: String,
 }
 
-/// A piece of work. Given a reason instead of a connection, it only passes that on.
-type Work = Box<dyn FnOnce(Result<&Connection, Arc<Error>>) -> JobResult + Send>;
+/// A write, as a closure. If no savepoint could be opened, it gets the reason instead of a connection, for its caller.
+type Write = Box<dyn FnOnce(Result<&Connection, Arc<Error>>) -> Written + Send>;
 
-/// What the writing thread can be asked.
 enum Job {
-    /// To be done in a savepoint.
-    Work(Work),
-    /// To be done after the commit.
+    /// Runs in a savepoint of the next group commit.
+    Write(Write),
+    /// Runs after the commit, outside any transaction.
     Read(Box<dyn FnOnce(&Connection) + Send>),
-    /// Writes the log back into the database.
-    Checkpoint(oneshot::Sender<()>),
 }
 
-/// Whether the work succeeded (if not, its savepoint is rolled back), and whom to tell the fate of the commit.
-struct JobResult {
-    worked: bool,
-    /// If the disk was the reason.
+/// A write that has run, and waits for the commit.
+struct Written {
+    /// If not, its savepoint is rolled back.
+    succeeded: bool,
     write_failure: Option<WriteFailure>,
-    /// Of the savepoint.
-    fate: Result<(), Arc<Error>>,
-    tell: Box<dyn FnOnce(Result<(), Arc<Error>>) + Send>,
+    /// Whether its savepoint could be released or rolled back.
+    savepoint: Result<(), Arc<Error>>,
+    /// Sends the caller its result, or the reason why the commit failed.
+    reply: Box<dyn FnOnce(Result<(), Arc<Error>>) + Send>,
 }
 
 impl Store {
-    /// Opens the database of a state directory, makes it, or brings it up to date. Blocks: for use at start.
+    /// Opens the database of a state directory; creates or migrates it where needed. Blocks the thread, so call it at start.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(DATABASE);
         Self::start(schema::open(&path)?, path)
     }
 
     fn start(connection: Connection, path: PathBuf) -> Result<Self, Error> {
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let (told, write_failure) = watch::channel(None);
+        let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
+        let (failures, write_failure) = watch::channel(None);
         let database = path.clone();
-        let spawned =
-            std::thread::Builder::new().name("store".into()).spawn(move || serve(&connection, &database, jobs, &told));
+        let spawned = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || serve(&connection, &database, jobs, &failures));
         let remedy = "raise the limit of threads";
         spawned.map_err(|source| Error::Directory { path: path.clone(), remedy, source })?;
         Ok(Self { queue, path: path.into(), write_failure })
     }
 
-    /// A store that nothing outlives: for looking without leaving a trace.
+    /// An empty store in memory, for a run that must leave no trace.
     pub fn in_memory() -> Result<Self, Error> {
         Self::start(schema::in_memory()?, PathBuf::new())
     }
 
-    /// Waits until the writing thread has ended, which it does not while there is a handle: by a bug.
+    /// Waits until the writer thread has ended. While a handle exists, only a panic ends it.
     pub async fn ended(&self) {
         self.queue.closed().await;
     }
@@ -89,66 +90,65 @@ impl Store {
         self.path.parent().unwrap_or(&self.path)
     }
 
-    /// Why nothing can be written; `None` once something was.
+    /// Why the last write failed; `None` after one that succeeded.
     pub fn write_failure(&self) -> Option<WriteFailure> {
         self.write_failure.borrow().clone()
     }
 
-    /// Tells when that changes.
+    /// Follows [`Store::write_failure`].
     pub fn watch_write_failures(&self) -> watch::Receiver<Option<WriteFailure>> {
         self.write_failure.clone()
     }
 
-    /// Runs `work` in a transaction; `Ok` means that it is on disk.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    /// Runs `body` in a savepoint of the next group commit. `Ok` means that what it wrote is on disk.
+    pub(super) async fn write<T, F>(&self, body: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let path = self.path.clone();
-        let work = move |connection: Result<&Connection, Arc<Error>>| {
-            let result = connection.map_err(Error::Commit).and_then(work).map_err(|error| error.with_path(&path));
-            JobResult {
-                worked: result.is_ok(),
-                write_failure: result.as_ref().err().filter(|error| error.prevents_writing()).map(WriteFailure::of),
-                fate: Ok(()),
-                // Whoever asked may have given up waiting; the transaction stands all the same.
-                tell: Box::new(move |fate| drop(reply.send(fate.map_err(Error::Commit).and(result)))),
+        let write = move |connection: Result<&Connection, Arc<Error>>| {
+            let result = connection.map_err(Error::Commit).and_then(body).map_err(|error| error.with_path(&path));
+            Written {
+                succeeded: result.is_ok(),
+                write_failure: result.as_ref().err().filter(|error| error.prevents_writing()).map(WriteFailure::new),
+                savepoint: Ok(()),
+                // The caller may have stopped waiting; the transaction is committed all the same.
+                reply: Box::new(move |committed| drop(reply.send(committed.map_err(Error::Commit).and(result)))),
             }
         };
-        self.queue.send(Job::Work(Box::new(work))).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?
+        self.queue.send(Job::Write(Box::new(write))).await.map_err(|_| Error::Ended)?;
+        answer.await.map_err(|_| Error::Ended)?
     }
 
-    /// Looks at what is on disk.
-    pub(super) async fn read<T, F>(&self, look: F) -> Result<T, Error>
+    /// Runs `body` after the next group commit, without a transaction.
+    pub(super) async fn read<T, F>(&self, body: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let path = self.path.clone();
-        let look =
-            move |connection: &Connection| drop(reply.send(look(connection).map_err(|error| error.with_path(&path))));
-        self.queue.send(Job::Read(Box::new(look))).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?
+        let read =
+            move |connection: &Connection| drop(reply.send(body(connection).map_err(|error| error.with_path(&path))));
+        self.queue.send(Job::Read(Box::new(read))).await.map_err(|_| Error::Ended)?;
+        answer.await.map_err(|_| Error::Ended)?
     }
 
-    /// Writes the log back into the database and waits for it: part of a clean end.
+    /// Copies the write-ahead log into the database and truncates it, as part of a clean shutdown. If a reader is in the
+    /// way, the log stays: nothing is lost.
     pub async fn checkpoint(&self) -> Result<(), Error> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.send(Job::Checkpoint(reply)).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())
+        self.read(|connection| {
+            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            Ok(())
+        })
+        .await
     }
-}
-
-fn ended() -> Error {
-    Error::Ended
 }
 
 impl WriteFailure {
-    fn of(error: &Error) -> Self {
+    fn new(error: &Error) -> Self {
         Self { kind: error.kind(), message: error.to_string() }
     }
 }
@@ -157,60 +157,51 @@ fn serve(
     connection: &Connection,
     path: &Path,
     mut jobs: mpsc::Receiver<Job>,
-    told: &watch::Sender<Option<WriteFailure>>,
+    failures: &watch::Sender<Option<WriteFailure>>,
 ) {
     while let Some(first) = jobs.blocking_recv() {
-        let (mut reads, mut checkpoints) = (Vec::new(), Vec::new());
-        // What comes in while others run goes along, up to a bound: it would wait for the same disk otherwise.
-        let mut come = std::iter::once(first).chain(std::iter::from_fn(|| jobs.try_recv().ok())).take(QUEUE);
-        let work = std::iter::from_fn(|| {
-            come.find_map(|job| match job {
-                Job::Work(job) => Some(job),
-                Job::Read(job) => {
-                    reads.push(job);
-                    None
-                }
-                Job::Checkpoint(reply) => {
-                    checkpoints.push(reply);
+        let mut reads = Vec::new();
+        // Jobs that arrive while others run join the same commit, because they would wait for the same disk otherwise.
+        let mut batch = std::iter::once(first).chain(std::iter::from_fn(|| jobs.try_recv().ok())).take(QUEUE_CAPACITY);
+        let writes = std::iter::from_fn(|| {
+            batch.find_map(|job| match job {
+                Job::Write(write) => Some(write),
+                Job::Read(read) => {
+                    reads.push(read);
                     None
                 }
             })
         });
-        let written = connection.total_changes();
-        if let Some(write_failure) = commit_together(connection, path, work) {
-            told.send_replace(Some(write_failure));
-        } else if connection.total_changes() != written {
-            told.send_replace(None);
+        let changes_before = connection.total_changes();
+        if let Some(write_failure) = group_commit(connection, path, writes) {
+            failures.send_replace(Some(write_failure));
+        } else if connection.total_changes() != changes_before {
+            failures.send_replace(None);
         }
         for read in reads {
             read(connection);
         }
-        // A reader without write access cannot move its own mark in the WAL's index; ours makes the commit visible.
+        // A reader without write access cannot move its read mark in the index of the write-ahead log. This query moves
+        // the mark on its behalf, so that the reader sees the commit.
         let _ = connection.query_row("SELECT count(*) FROM heartbeat", [], |_| Ok(()));
-        if !checkpoints.is_empty() {
-            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            for reply in checkpoints {
-                let _ = reply.send(());
-            }
-        }
     }
 }
 
-/// Tells why it could not.
-fn commit_together(connection: &Connection, path: &Path, work: impl Iterator<Item = Work>) -> Option<WriteFailure> {
-    let mut work = work.peekable();
-    work.peek()?;
+/// Runs all writes in one transaction and replies to their callers. Returns why something could not be written, if so.
+fn group_commit(connection: &Connection, path: &Path, writes: impl Iterator<Item = Write>) -> Option<WriteFailure> {
+    let mut writes = writes.peekable();
+    writes.peek()?;
     let run = |sql: &str| connection.execute_batch(sql).map_err(|error| Arc::new(Error::from_sqlite(path, error)));
     let began = run("BEGIN IMMEDIATE");
-    let answers: Vec<JobResult> = work.map(|job| in_savepoint(connection, &began, run, job)).collect();
+    let all_written: Vec<Written> = writes.map(|write| in_savepoint(connection, &began, run, write)).collect();
     let committed = began.and_then(|()| run("COMMIT"));
     if committed.is_err() {
         let _ = connection.execute_batch("ROLLBACK");
     }
-    let mut write_failure = committed.as_ref().err().map(|why| WriteFailure::of(why));
-    for answer in answers {
-        write_failure = write_failure.or(answer.write_failure);
-        (answer.tell)(committed.clone().and(answer.fate));
+    let mut write_failure = committed.as_ref().err().map(|error| WriteFailure::new(error));
+    for written in all_written {
+        write_failure = write_failure.or(written.write_failure);
+        (written.reply)(committed.clone().and(written.savepoint));
     }
     write_failure
 }
@@ -219,21 +210,22 @@ fn in_savepoint(
     connection: &Connection,
     began: &Result<(), Arc<Error>>,
     run: impl Fn(&str) -> Result<(), Arc<Error>>,
-    job: Work,
-) -> JobResult {
-    if let Err(why) = began {
-        return job(Err(why.clone()));
+    write: Write,
+) -> Written {
+    if let Err(error) = began {
+        return write(Err(error.clone()));
     }
-    // SQLite ends a whole transaction by itself on a full disk or an I/O error. What comes after must not run alone.
+    // On a full disk or an I/O error, SQLite rolls back the whole transaction by itself. Later writes of this group must
+    // not run outside of it, where each statement would be committed on its own.
     if connection.is_autocommit() {
-        return job(Err(Arc::new(Error::Value("an earlier part of the same commit failed".into()))));
+        return write(Err(Arc::new(Error::Value("an earlier part of the same commit failed".into()))));
     }
-    if let Err(why) = run("SAVEPOINT job") {
-        return job(Err(why));
+    if let Err(error) = run("SAVEPOINT job") {
+        return write(Err(error));
     }
-    let mut answer = job(Ok(connection));
-    answer.fate = run(if answer.worked { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" });
-    answer
+    let mut written = write(Ok(connection));
+    written.savepoint = run(if written.succeeded { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" });
+    written
 }
 
 #[cfg(test)]
@@ -241,7 +233,8 @@ mod tests {
     use super::*;
     use crate::store::DATABASE;
 
-    /// The commits in a write-ahead log: the frames that tell a size of the database (fileformat2.html, section 4.1).
+    /// Counts the commits in a write-ahead log: a commit's last frame has the size of the database in its header
+    /// (fileformat2.html, section 4.1).
     fn commits(log: &[u8]) -> usize {
         let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
         log[32..].chunks_exact(24 + page).filter(|frame| frame[4..8] != [0; 4]).count()
