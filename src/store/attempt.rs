@@ -132,11 +132,11 @@ impl Store {
     }
 }
 
-/// The number of the oldest delivery of a hook that may start: it is due, neither held nor paused, and no other run for its
-/// watch and hook is under way.
+/// The number of the oldest delivery of a hook that may start: it is due, neither held nor paused, and no other run for
+/// its watch and hook is under way.
 ///
-/// A delivery that is due later than the hook's longest pause from now also counts as due: its due time came from a clock
-/// that has since been set back.
+/// A delivery that is due later than the hook's longest pause from now also counts as due: its due time came from a
+/// clock that has since been set back.
 fn next_startable(
     connection: &Connection,
     hook: &str,
@@ -179,8 +179,8 @@ fn due_after(connection: &Connection, hook: &str, now: Timestamp) -> Result<Opti
     Ok(connection.prepare_cached(sql)?.query_row(params![hook, Time(now)], |row| time(row, 0))?)
 }
 
-/// Marks a delivery as failed whose row cannot be read, because a newer taghook wrote it or somebody edited it by hand. It
-/// must not block all other deliveries.
+/// Marks a delivery as failed whose row cannot be read, because a newer taghook wrote it or somebody edited it by hand.
+/// It must not block all other deliveries.
 fn give_up(connection: &Connection, number: i64, error: &Error, now: Timestamp) -> Result<(), Error> {
     tracing::error!(delivery = number, "a delivery cannot be read and is given up: {error}");
     connection

@@ -82,8 +82,8 @@ impl Error {
     pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         let detail = source.to_string();
-        // The shared-memory index of the write-ahead log cannot grow. SQLite has no separate code for a disk that is too
-        // full for it.
+        // The shared-memory index of the write-ahead log cannot grow. SQLite has no separate code for a disk that is
+        // too full for it.
         if source.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE) {
             return Self::Full(path);
         }

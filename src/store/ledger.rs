@@ -22,8 +22,8 @@ pub struct Owed {
 }
 
 impl Store {
-    /// Commits the verdict of a check in one transaction: the watch's record, its changes, and the deliveries that these
-    /// owe to the hooks that subscribe to them. Returns the new deliveries.
+    /// Commits the verdict of a check in one transaction: the watch's record, its changes, and the deliveries that
+    /// these owe to the hooks that subscribe to them. Returns the new deliveries.
     pub async fn commit(&self, watch: WatchId, record: Record, changes: Vec<Change>) -> Result<Vec<Owed>, Error> {
         self.write(move |connection| {
             record::write(connection, watch, &record)?;
@@ -78,11 +78,12 @@ struct Hearer {
     subscribes: bool,
 }
 
-/// The hooks that hear of a change: those that subscribe to it, and those with a pending delivery for an earlier change of
-/// its kind.
+/// The hooks that hear of a change: those that subscribe to it, and those with a pending delivery for an earlier change
+/// of its kind.
 ///
-/// A hook that was removed from the config, or that now subscribes to other kinds, was subscribed when that earlier change
-/// was accepted. It is owed the newest change instead, because otherwise it would deploy a digest that is long gone.
+/// A hook that was removed from the config, or that now subscribes to other kinds, was subscribed when that earlier
+/// change was accepted. It is owed the newest change instead, because otherwise it would deploy a digest that is long
+/// gone.
 fn hearers(connection: &Connection, watch: WatchId, lane: Lane) -> Result<Vec<Hearer>, Error> {
     let hearer = |subscription: subscriptions::Subscription| Hearer {
         hook: subscription.hook,
@@ -106,8 +107,8 @@ fn hearers(connection: &Connection, watch: WatchId, lane: Lane) -> Result<Vec<He
     Ok(hearers)
 }
 
-/// Deletes the cursors of hooks that do not subscribe to this lane: they miss this change, so they no longer stand where
-/// their cursors say. A hook with a pending or running delivery keeps its cursor.
+/// Deletes the cursors of hooks that do not subscribe to this lane: they miss this change, so they no longer stand
+/// where their cursors say. A hook with a pending or running delivery keeps its cursor.
 fn delete_unsubscribed_cursors(
     connection: &Connection,
     watch: WatchId,

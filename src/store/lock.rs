@@ -91,8 +91,8 @@ impl LockError {
 impl Lock {
     /// Takes the lock of a state directory; creates the directory if it is missing.
     ///
-    /// Waits up to `patience` for a one-shot command to end, for an agent that is starting or stopping, or for a child that
-    /// a killed agent left behind. Does not wait for an agent that is up.
+    /// Waits up to `patience` for a one-shot command to end, for an agent that is starting or stopping, or for a child
+    /// that a killed agent left behind. Does not wait for an agent that is up.
     pub async fn acquire(dir: &Path, patience: Duration) -> Result<Self, LockError> {
         let io = |source| LockError::from_io(dir, source);
         refuse_root(dir)?;

@@ -1,7 +1,8 @@
-//! The state: a SQLite database where each method is one transaction, and the lock that gives it to one process at a time.
+//! The state: a SQLite database where each method is one transaction, and the lock that gives it to one process at a
+//! time.
 //!
-//! One thread owns the writing connection and commits all waiting writes together (group commit), at `synchronous=FULL`.
-//! Readers open the file themselves and are never blocked.
+//! One thread owns the writing connection and commits all waiting writes together (group commit), at
+//! `synchronous=FULL`. Readers open the file themselves and are never blocked.
 //!
 //! *Invariant:* a change and the deliveries that it owes are committed together, before any hook starts.
 

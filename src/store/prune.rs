@@ -54,8 +54,8 @@ fn leftovers(connection: &Connection) -> Result<Vec<(i64, String, DeliveryState)
     Ok(found)
 }
 
-/// Selects the leftovers in one state. The state is a literal and the order an expression, so that SQLite uses the partial
-/// index of that state instead of scanning all deliveries in the order of their numbers.
+/// Selects the leftovers in one state. The state is a literal and the order an expression, so that SQLite uses the
+/// partial index of that state instead of scanning all deliveries in the order of their numbers.
 fn select_leftovers(state: DeliveryState) -> String {
     format!("SELECT number, id FROM deliveries d WHERE state = '{state}' AND {HELD} ORDER BY +number")
 }

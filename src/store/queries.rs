@@ -1,4 +1,4 @@
-//! What is read of the past and of what is owed, by the agent and by readers beside it.
+//! Queries about the past and about what is owed, for the agent and for readers in other processes.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::domain::judge::Record;
 use crate::domain::words::words;
 use crate::domain::{ChangeKind, Digest, WatchKey};
 
-/// The state of a watch.
+/// A watch with its record and what its hooks are owed.
 #[derive(Debug, Clone)]
 pub struct WatchRow {
     pub key: WatchKey,
@@ -34,7 +34,7 @@ pub struct ChangeRow {
     pub from: Option<Digest>,
     pub to: Option<Digest>,
     pub at: Timestamp,
-    /// The watch's reference then.
+    /// The watch's reference at that time.
     #[serde(skip)]
     pub image: String,
 }
@@ -43,7 +43,7 @@ words! {
     /// Why a pending or failed delivery is held.
     pub enum HeldBecause {
         Paused = "paused",
-        /// The config does not name its hook for its watch at the moment.
+        /// Its hook does not subscribe to its watch.
         NotFed = "not_fed",
     }
 }
@@ -55,22 +55,22 @@ pub struct DeliveryRow {
     pub watch: String,
     pub hook: String,
     pub change: ChangeKind,
-    /// Where its run starts from.
+    /// Where its run starts from, or did.
     pub from: Option<Digest>,
     pub to: Option<Digest>,
     pub state: DeliveryState,
-    /// Starts so far.
+    /// How many attempts have started.
     pub attempts: u32,
-    /// While pending.
+    /// When the next attempt is due; only set while pending.
     pub due: Option<Timestamp>,
-    /// Of the latest attempt, as `error` and `ended`.
+    /// Of the latest attempt, like `error` and `ended`.
     #[serde(rename = "exit_code")]
     pub code: Option<i32>,
     pub error: Option<String>,
     #[serde(skip)]
     pub ended: Option<Timestamp>,
     pub held: Option<HeldBecause>,
-    /// What the latest attempt printed, where it was asked for.
+    /// What the latest attempt printed; only set by queries that say so.
     #[serde(skip)]
     pub output: Option<String>,
 }
@@ -82,30 +82,30 @@ pub struct AttemptRow {
     pub watch: String,
     pub hook: String,
     pub change: ChangeKind,
-    /// 1 for the first start.
+    /// Counts from 1.
     pub attempt: u32,
     pub started: Timestamp,
-    /// `None` while it runs.
+    /// `None` while the attempt runs.
     pub ended: Option<Timestamp>,
     #[serde(rename = "exit_code")]
     pub code: Option<i32>,
     pub error: Option<String>,
-    /// As far as it is kept.
+    /// `None` once the retention has removed it.
     pub output: Option<String>,
 }
 
 impl Store {
-    /// What the hooks of each watch are owed; watches that owe nothing are left out.
+    /// Counts what the hooks of each watch are owed. Leaves out watches that owe nothing.
     pub async fn owed(&self) -> Result<HashMap<WatchId, OwedCounts>, Error> {
         self.read(owed_by_watch).await
     }
 
-    /// What each hook is owed; hooks that are owed nothing are left out.
+    /// Counts what each hook is owed. Leaves out hooks that are owed nothing.
     pub async fn owed_by_hook(&self) -> Result<Vec<(String, OwedCounts)>, Error> {
         self.read(|connection| owed_by(connection, "hook", |row| row.get(0))).await
     }
 
-    /// How many deliveries were given up and are not held.
+    /// Counts the failed deliveries that are not held.
     pub async fn given_up(&self) -> Result<u64, Error> {
         self.read(|connection| {
             let sql = format!("SELECT count(*) FROM deliveries d WHERE state = 'failed' AND NOT ({HELD})");
@@ -114,22 +114,22 @@ impl Store {
         .await
     }
 
-    /// How many pending or failed deliveries are left over from an earlier config.
+    /// Counts the pending or failed deliveries that are left over from an earlier config.
     pub async fn left_over(&self) -> Result<u64, Error> {
         self.read(left_over).await
     }
 
-    /// What was given up and is not held, the latest first, with the end of what it printed.
+    /// The failed deliveries that are not held, newest first, with the end of their latest output.
     pub async fn failed_deliveries(&self) -> Result<Vec<DeliveryRow>, Error> {
         self.read(failed).await
     }
 
-    /// The deliveries with these ids, with what their latest attempts printed.
+    /// The deliveries with these ids, with their latest output.
     pub async fn deliveries(&self, ids: Vec<String>) -> Result<Vec<DeliveryRow>, Error> {
         self.read(move |connection| deliveries(connection, &ids)).await
     }
 
-    /// Deliveries of a watch that are pending or running.
+    /// The pending and running deliveries of a watch.
     pub async fn open_deliveries(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, Error> {
         self.read(move |connection| {
             let sql = select_delivery(
@@ -147,7 +147,7 @@ impl Store {
     }
 }
 
-/// Selects what [`delivery`] reads.
+/// The query whose rows [`delivery`] reads.
 pub(super) fn select_delivery(condition: &str) -> String {
     format!(
         "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due, d.code, d.error,
@@ -181,31 +181,33 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     })
 }
 
-/// The output of the latest attempt of the delivery with an id.
-const LATEST_OUTPUT: &str = "FROM attempts a JOIN deliveries d ON d.number = a.delivery AND d.attempts = a.attempt
-    WHERE d.id = ?1";
-
-/// The deliveries with these ids, with what their latest attempts printed.
-pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<DeliveryRow>, Error> {
-    let mut query = connection.prepare_cached(&select_delivery("d.id = ?1"))?;
-    let mut printed = connection.prepare_cached(&format!("SELECT a.output {LATEST_OUTPUT}"))?;
-    let one = |id: &String| {
-        let output = printed.query_row([id], |row| row.get(0)).optional()?.flatten();
-        Ok(DeliveryRow { output, ..query.query_row([id], delivery)? })
-    };
-    ids.iter().map(one).collect()
+/// Adds the output of the latest attempt to each delivery; `output` is an SQL expression that may cut it.
+fn add_latest_output(connection: &Connection, rows: &mut [DeliveryRow], output: &str) -> Result<(), Error> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {output} FROM attempts a JOIN deliveries d ON d.number = a.delivery AND d.attempts = a.attempt
+         WHERE d.id = ?1"
+    ))?;
+    for row in rows {
+        row.output = query.query_row([&row.id], |row| row.get(0)).optional()?.flatten();
+    }
+    Ok(())
 }
 
+/// The deliveries with these ids, with their latest output.
+pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<DeliveryRow>, Error> {
+    let mut query = connection.prepare_cached(&select_delivery("d.id = ?1"))?;
+    let mut rows = ids.iter().map(|id| query.query_row([id], delivery)).collect::<Result<Vec<_>, _>>()?;
+    add_latest_output(connection, &mut rows, "a.output")?;
+    Ok(rows)
+}
+
+/// The failed deliveries that are not held, newest first, with the end of their latest output.
 pub(super) fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error> {
     let sql = select_delivery(&format!("d.state = 'failed' AND NOT ({HELD}) ORDER BY d.number DESC"));
     let mut query = connection.prepare_cached(&sql)?;
-    let rows = query.query_map([], delivery)?.collect::<Result<Vec<_>, _>>()?;
-    let mut printed = connection.prepare_cached(&format!("SELECT substr(a.output, -500) {LATEST_OUTPUT}"))?;
-    let one = |row: DeliveryRow| {
-        let output = printed.query_row([&row.id], |row| row.get(0)).optional()?.flatten();
-        Ok(DeliveryRow { output, ..row })
-    };
-    rows.into_iter().map(one).collect()
+    let mut rows = query.query_map([], delivery)?.collect::<Result<Vec<_>, _>>()?;
+    add_latest_output(connection, &mut rows, "substr(a.output, -500)")?;
+    Ok(rows)
 }
 
 pub(super) fn left_over(connection: &Connection) -> Result<u64, Error> {
@@ -216,7 +218,7 @@ pub(super) fn left_over(connection: &Connection) -> Result<u64, Error> {
     Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
 }
 
-/// Every watch that was ever checked, by name; an earlier reference or platform of a name has a row of its own.
+/// Every watch that was ever checked, by name. Each reference and platform that a watch has had is a row of its own.
 pub(super) fn watches(connection: &Connection) -> Result<Vec<WatchRow>, Error> {
     let owed = owed_by_watch(connection)?;
     let mut query = connection
@@ -238,7 +240,7 @@ fn owed_by_watch(connection: &Connection) -> Result<HashMap<WatchId, OwedCounts>
     Ok(owed_by(connection, "watch", |row| Ok(WatchId(row.get(0)?)))?.into_iter().collect())
 }
 
-/// What is not done, counted by a column.
+/// Counts the pending, running and failed deliveries, grouped by a column.
 fn owed_by<T>(
     connection: &Connection,
     column: &str,

@@ -1,6 +1,6 @@
-//! Reading the state beside its owner, or without one.
+//! Reading the state from another process, whether or not an agent runs.
 //!
-//! *Invariant:* a reader never writes, so a user of the group may be one, and never blocks the writer.
+//! *Invariant:* a reader never writes. So read permission for the group is enough, and it never blocks the writer.
 
 use std::path::{Path, PathBuf};
 
@@ -23,29 +23,34 @@ pub struct Reader {
     path: PathBuf,
 }
 
-/// What is looked for among changes and deliveries; `None` is everything.
+/// Restricts which changes or deliveries are listed; `None` restricts nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub watch: Option<String>,
-    /// Accepted then or later.
+    /// Only changes that were accepted at this time or later.
     pub since: Option<Timestamp>,
-    /// Accepted earlier than that.
+    /// Only changes that were accepted before this time.
     pub until: Option<Timestamp>,
     pub change: Option<ChangeKind>,
-    /// For deliveries.
+    /// Applies to deliveries only.
     pub hook: Option<String>,
-    /// For deliveries.
+    /// Applies to deliveries only.
     pub state: Option<DeliveryState>,
-    /// At most this many, of the newest.
+    /// The newest so many.
     pub limit: Option<usize>,
 }
 
 impl Filter {
-    /// Whether anything is left out, but for what is too old for the limit.
+    /// Whether anything but the limit restricts the list.
     pub fn is_narrow(&self) -> bool {
         let Self { watch, since, until, change, hook, state, limit: _ } = self;
         let is_named = watch.is_some() || hook.is_some() || change.is_some() || state.is_some();
         is_named || since.is_some() || until.is_some()
+    }
+
+    /// The value for SQL's `LIMIT`, where a negative one means no limit.
+    fn sql_limit(&self) -> i64 {
+        self.limit.map_or(-1, |limit| limit as i64)
     }
 }
 
@@ -61,15 +66,16 @@ impl Reader {
                 return Err(Error::Directory { path: dir.to_owned(), remedy, source });
             }
         }
-        let of = |error| Error::from_sqlite(&path, error);
+        let classify = |error| Error::from_sqlite(&path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags).map_err(of)?;
-        connection.busy_timeout(schema::BUSY_TIMEOUT).map_err(of)?;
+        let connection = Connection::open_with_flags(&path, flags).map_err(classify)?;
+        connection.busy_timeout(schema::BUSY_TIMEOUT).map_err(classify)?;
         schema::version(&connection, &path)?;
         Ok(Self { connection, path })
     }
 
-    /// Every watch that was ever checked, by name; an earlier reference or platform of a name has a row of its own.
+    /// Every watch that was ever checked, by name. Each reference and platform that a watch has had is a row of its
+    /// own.
     pub fn watches(&self) -> Result<Vec<WatchRow>, Error> {
         queries::watches(&self.connection).map_err(|error| error.with_path(&self.path))
     }
@@ -79,14 +85,14 @@ impl Reader {
         self.rows("SELECT DISTINCT name FROM watches ORDER BY name", (), |row| row.get(0))
     }
 
-    /// The changes that are looked for, newest first.
+    /// The changes that match the filter, newest first.
     pub fn changes(&self, filter: &Filter) -> Result<Vec<ChangeRow>, Error> {
         let sql = "SELECT c.id, w.name, c.kind, c.from_digest, c.to_digest, c.at, w.reference
              FROM changes c JOIN watches w ON w.id = c.watch
              WHERE (?1 IS NULL OR w.name = ?1) AND (?2 IS NULL OR c.at >= ?2) AND (?3 IS NULL OR c.at < ?3)
              AND (?4 IS NULL OR c.kind = ?4) ORDER BY c.id DESC LIMIT ?5";
-        let Filter { watch, since, until, change, limit, .. } = filter;
-        let params = params![watch, since.map(Time), until.map(Time), change, limit.map_or(-1, |limit| limit as i64)];
+        let Filter { watch, since, until, change, .. } = filter;
+        let params = params![watch, since.map(Time), until.map(Time), change, filter.sql_limit()];
         self.rows(sql, params, |row| {
             Ok(ChangeRow {
                 id: row.get(0)?,
@@ -100,7 +106,8 @@ impl Reader {
         })
     }
 
-    /// When the next change of the same lane came, if one did: until then the tag stood where this change had led.
+    /// When the next change of the same lane was accepted, so how long the result of this change lasted. `None` if it
+    /// still does.
     pub fn until(&self, change: &ChangeRow) -> Result<Option<Timestamp>, Error> {
         let sql = "SELECT n.at FROM changes n WHERE n.watch = (SELECT watch FROM changes WHERE id = ?1) AND n.id > ?1
              AND n.lane = ?2 ORDER BY n.id LIMIT 1";
@@ -108,21 +115,20 @@ impl Reader {
         Ok(found.into_iter().flatten().next())
     }
 
-    /// What a change has owed to hooks, in the order in which it was owed.
+    /// The deliveries of a change, in the order in which they were made.
     pub fn deliveries_of(&self, change: &ChangeRow) -> Result<Vec<DeliveryRow>, Error> {
         self.rows(&select_delivery("d.change = ?1 ORDER BY d.number"), [change.id], delivery)
     }
 
-    /// The deliveries that are looked for, newest first.
+    /// The deliveries that match the filter, newest first.
     pub fn deliveries(&self, filter: &Filter) -> Result<Vec<DeliveryRow>, Error> {
         let sql = select_delivery(
             "(?1 IS NULL OR w.name = ?1) AND (?2 IS NULL OR c.at >= ?2) AND (?3 IS NULL OR c.at < ?3)
              AND (?4 IS NULL OR c.kind = ?4) AND (?5 IS NULL OR d.hook = ?5) AND (?6 IS NULL OR d.state = ?6)
              ORDER BY d.number DESC LIMIT ?7",
         );
-        let Filter { watch, since, until, change, hook, state, limit } = filter;
-        let limit = limit.map_or(-1, |limit| limit as i64);
-        let params = params![watch, since.map(Time), until.map(Time), change, hook, state, limit];
+        let Filter { watch, since, until, change, hook, state, .. } = filter;
+        let params = params![watch, since.map(Time), until.map(Time), change, hook, state, filter.sql_limit()];
         self.rows(&sql, params, delivery)
     }
 
@@ -136,28 +142,28 @@ impl Reader {
         rows().map_err(|error| Error::from_sqlite(&self.path, error))
     }
 
-    /// How much is owed or has failed that the config did not feed any more when it was last read.
+    /// Counts the pending or failed deliveries that are left over from an earlier config.
     pub fn left_over(&self) -> Result<u64, Error> {
         queries::left_over(&self.connection).map_err(|error| error.with_path(&self.path))
     }
 
-    /// What was given up, the latest first, and the end of what it printed; but for what is left over.
+    /// The failed deliveries that are not held, newest first, with the end of their latest output.
     pub fn failed(&self) -> Result<Vec<DeliveryRow>, Error> {
         queries::failed(&self.connection).map_err(|error| error.with_path(&self.path))
     }
 
     /// The latest attempts of a watch's hooks, newest first.
     pub fn last_attempts(&self, watch: &str, limit: usize) -> Result<Vec<AttemptRow>, Error> {
-        let sql = format!("{ATTEMPT} WHERE w.name = ?1 ORDER BY a.started DESC, a.delivery DESC LIMIT ?2");
+        let sql = format!("{SELECT_ATTEMPT} WHERE w.name = ?1 ORDER BY a.started DESC, a.delivery DESC LIMIT ?2");
         self.rows(&sql, params![watch, limit as i64], attempt)
     }
 
-    /// All attempts of a delivery (its whole id, or the end of it), newest first.
+    /// All attempts of the delivery whose id is, or ends in, this text, newest first.
     pub fn attempts_of(&self, id: &str) -> Result<Result<Vec<AttemptRow>, RetryRefused>, Error> {
         match retry::find(&self.connection, id).map_err(|error| error.with_path(&self.path))? {
             Err(refused) => Ok(Err(refused)),
             Ok(number) => {
-                let sql = format!("{ATTEMPT} WHERE a.delivery = ?1 ORDER BY a.attempt DESC");
+                let sql = format!("{SELECT_ATTEMPT} WHERE a.delivery = ?1 ORDER BY a.attempt DESC");
                 self.rows(&sql, [number], attempt).map(Ok)
             }
         }
@@ -169,7 +175,9 @@ impl Reader {
     }
 }
 
-const ATTEMPT: &str = "SELECT d.id, w.name, d.hook, c.kind, a.attempt, a.started, a.ended, a.code, a.error, a.output
+/// The query whose rows [`attempt`] reads; a condition follows.
+const SELECT_ATTEMPT: &str =
+    "SELECT d.id, w.name, d.hook, c.kind, a.attempt, a.started, a.ended, a.code, a.error, a.output
     FROM attempts a JOIN deliveries d ON d.number = a.delivery JOIN watches w ON w.id = d.watch
     JOIN changes c ON c.id = d.change";
 

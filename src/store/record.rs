@@ -1,4 +1,4 @@
-//! The records of watches as rows.
+//! The records of watches, stored as rows.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use crate::domain::answer::media_type;
 use crate::domain::judge::{Candidate, FailureStreak, Past, Record, Standing, Streak};
 use crate::domain::{Platform, Question, Sighting, WatchKey};
 
-/// The row of a watch's state.
+/// The row of a watch. Each combination of name, reference and platform has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId(pub(super) i64);
 
-/// What is remembered beside the digest, as JSON: read whole, written whole, never searched.
+/// The part of a record that is stored as JSON, because no query searches in it.
 #[derive(Serialize, Deserialize, Default)]
 struct Memory {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,12 +30,12 @@ struct Memory {
     failing: Option<Box<FailureStreak>>,
 }
 
-/// The columns that [`read`] wants, in its order.
+/// The columns that [`read`] expects, in its order.
 pub(super) const COLUMNS: &str =
     "tag, digest, index_digest, media_type, since, absent_since, last_checked, last_ok, memory";
 
 impl Store {
-    /// Makes a row for each key that has none, and reads the records of all, in the order of the keys.
+    /// Reads the records of these watches, in the order of the keys. Inserts a row for each key that has none.
     pub async fn open_watches(&self, keys: Vec<WatchKey>) -> Result<Vec<(WatchId, Record)>, Error> {
         self.write(move |connection| {
             let mut opened = Vec::with_capacity(keys.len());
@@ -47,7 +47,8 @@ impl Store {
         .await
     }
 
-    /// Writes records that need no transaction of their own; `alive`: notes that the agent was alive then.
+    /// Writes records without changes, many in one go. With `alive`, also records a heartbeat of the agent at that
+    /// time.
     pub async fn save(&self, alive: Option<Timestamp>, records: Vec<(WatchId, Record)>) -> Result<(), Error> {
         self.write(move |connection| {
             if let Some(now) = alive {
@@ -60,10 +61,10 @@ impl Store {
         .await
     }
 
-    /// Holds the hooks of these watches, or lets them go. Returns how many watches this has changed.
+    /// Pauses or resumes the hooks of these watches. Returns how many watches this has changed.
     pub async fn pause(&self, names: Vec<String>, paused: bool) -> Result<usize, Error> {
         self.write(move |connection| {
-            // With its earlier images: a pause is meant for the watch, and stays when its image is edited.
+            // A pause applies to the watch by name, so it survives an edit of the watch's image.
             let mut update =
                 connection.prepare_cached("UPDATE watches SET paused = ?2 WHERE paused <> ?2 AND name = ?1")?;
             names
@@ -73,7 +74,7 @@ impl Store {
         .await
     }
 
-    /// The watches whose hooks are held by hand.
+    /// The watches that are paused.
     pub async fn paused(&self) -> Result<Vec<WatchId>, Error> {
         self.read(|connection| {
             let mut query = connection.prepare_cached("SELECT id FROM watches WHERE paused")?;
@@ -144,7 +145,7 @@ pub(super) fn write(connection: &Connection, id: WatchId, record: &Record) -> Re
 pub(super) fn read(row: &Row<'_>) -> Result<Record, Error> {
     let memory: String = row.get(8)?;
     let memory: Memory = serde_json::from_str(&memory).unwrap_or_else(|error| {
-        // A newer taghook's, perhaps. All of it can be found out again; the digest stands in columns of its own.
+        // A newer taghook may have written it. All of it can be learnt again, and the digest has columns of its own.
         tracing::warn!("what is remembered of a watch beside its digest cannot be read and is forgotten: {error}");
         Memory::default()
     });
@@ -167,7 +168,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Record, Error> {
     })
 }
 
-/// The question of a watch, whose reference and platform stand in these two columns, one after the other.
+/// Reads the question of a watch from two adjacent columns: its reference and its platform.
 pub(super) fn question(row: &Row<'_>, index: usize) -> Result<Question, Error> {
     let (reference, platform): (String, String) = (row.get(index)?, row.get(index + 1)?);
     let is_chosen = Some(&platform).filter(|platform| !platform.is_empty());

@@ -18,8 +18,8 @@ const APPLICATION_ID: i64 = 0x7461_6768;
 /// Each takes the schema from one version to the next. Never edit one that was released.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 
-/// How long a connection waits for a lock of another one. In write-ahead logging, readers and the writer block each other
-/// only while a log is checkpointed, truncated or recovered, which takes far less.
+/// How long a connection waits for a lock of another one. In write-ahead logging, readers and the writer block each
+/// other only while a log is checkpointed, truncated or recovered, which takes far less.
 pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Capacity of the cache of prepared statements: more than this program has. A move and its run use about thirty.

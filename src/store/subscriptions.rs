@@ -1,9 +1,10 @@
-//! Subscriptions: which hooks hear of which changes of a watch. They are the config's, and replaced whenever it is read.
+//! Subscriptions: which hooks hear of which changes of a watch. They mirror the config and are replaced when it is
+//! loaded.
 //!
-//! *Invariant:* whatever decides who is owed something reads this table in its own transaction. So a check and a reload
-//! that run at the same time agree on who was subscribed.
+//! *Invariant:* a transaction that decides which hooks are owed a delivery reads this table itself. So a check and a
+//! reload that run at the same time agree on who was subscribed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
@@ -13,19 +14,20 @@ use super::record::WatchId;
 use super::writer::Store;
 use crate::domain::ChangeSet;
 
-/// Says whether a delivery `d` is held: it waits, or would wait, and its watch does not subscribe its hook at the moment.
+/// The SQL condition for a delivery `d` being held: its hook does not subscribe to its watch.
 pub(super) const HELD: &str = "NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.watch = d.watch AND s.hook = d.hook)";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     pub watch: WatchId,
     pub hook: Arc<str>,
-    /// The changes that the hook hears of.
+    /// The kinds of change that the hook hears of.
     pub kinds: ChangeSet,
 }
 
 impl Store {
-    /// Replaces all subscriptions. Returns the ids of open deliveries that are held from now on and were not before.
+    /// Replaces all subscriptions. Returns the ids of the pending, running and failed deliveries that become held by
+    /// this.
     pub async fn replace_subscriptions(&self, wanted: Vec<Subscription>) -> Result<Vec<String>, Error> {
         self.write(move |connection| replace(connection, wanted)).await
     }
@@ -45,16 +47,16 @@ pub(super) fn of_watch(connection: &Connection, watch: WatchId) -> Result<Vec<Su
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Writes only what is different: with many watches, nearly all rows stay as they are at each start.
+/// Writes only the differences, because nearly all rows stay the same from one start to the next.
 fn replace(connection: &Connection, wanted: Vec<Subscription>) -> Result<Vec<String>, Error> {
     let mut wanted: HashMap<(WatchId, Arc<str>), ChangeSet> =
-        wanted.into_iter().map(|one| ((one.watch, one.hook), one.kinds)).collect();
+        wanted.into_iter().map(|wanted| ((wanted.watch, wanted.hook), wanted.kinds)).collect();
     let mut gone = Vec::new();
     let mut query = connection.prepare("SELECT watch, hook, kinds FROM subscriptions")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let key = (WatchId(row.get(0)?), Arc::<str>::from(row.get::<_, String>(1)?));
-        // Kinds that cannot be read are a newer taghook's; ours take their place.
+        // Kinds that cannot be read were written by a newer taghook, and are overwritten.
         match wanted.get(&key) {
             Some(kinds) if row.get::<_, ChangeSet>(2).is_ok_and(|known| known == *kinds) => drop(wanted.remove(&key)),
             Some(_) => {}
@@ -75,18 +77,18 @@ fn replace(connection: &Connection, wanted: Vec<Subscription>) -> Result<Vec<Str
     if gone.is_empty() { Ok(Vec::new()) } else { open_deliveries(connection, &gone) }
 }
 
-/// The open deliveries of these watches and hooks.
-fn open_deliveries(connection: &Connection, of: &[(WatchId, Arc<str>)]) -> Result<Vec<String>, Error> {
-    let of: std::collections::HashSet<&(WatchId, Arc<str>)> = of.iter().collect();
+/// The ids of the pending, running and failed deliveries of these watches and hooks.
+fn open_deliveries(connection: &Connection, pairs: &[(WatchId, Arc<str>)]) -> Result<Vec<String>, Error> {
+    let pairs: HashSet<&(WatchId, Arc<str>)> = pairs.iter().collect();
     let mut found = Vec::new();
     for state in ["pending", "running", "failed"] {
-        // The state as a constant, so that the index on the few in this state is used.
+        // The state is a literal, so that SQLite uses the partial index of that state.
         let mut query = connection
             .prepare(&format!("SELECT id, watch, hook FROM deliveries WHERE state = '{state}' ORDER BY +number"))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let key = (WatchId(row.get(1)?), Arc::<str>::from(row.get::<_, String>(2)?));
-            if of.contains(&key) {
+            if pairs.contains(&key) {
                 found.push(row.get(0)?);
             }
         }

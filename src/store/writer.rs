@@ -1,9 +1,9 @@
 //! The writer thread, which owns the only writing connection.
 //!
-//! Callers send it closures through a queue. It runs all waiting writes in one transaction, each in a savepoint of its own,
-//! so that one that fails does not undo the others, and commits them with one fsync (group commit). Only after that commit
-//! does any caller get its result. Reads run after the commit, and also if it failed: what is on disk can be read while
-//! nothing can be written.
+//! Callers send it closures through a queue. It runs all waiting writes in one transaction, each in a savepoint of its
+//! own, so that one that fails does not undo the others, and commits them with one fsync (group commit). Only after
+//! that commit does any caller get its result. Reads run after the commit, and also if it failed: what is on disk can
+//! be read while nothing can be written.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::Error;
 use super::schema::{self, DATABASE};
 
-/// Capacity of the queue, and the largest number of jobs in one group commit. Enough for a check of many watches at once to
-/// share one fsync; callers wait while the queue is full.
+/// Capacity of the queue, and the largest number of jobs in one group commit. Enough for a check of many watches at
+/// once to share one fsync; callers wait while the queue is full.
 const QUEUE_CAPACITY: usize = 1024;
 
 /// A handle to the writer thread, which ends when the last handle is dropped.
@@ -57,7 +57,8 @@ struct Written {
 }
 
 impl Store {
-    /// Opens the database of a state directory; creates or migrates it where needed. Blocks the thread, so call it at start.
+    /// Opens the database of a state directory; creates or migrates it where needed. Blocks the thread, so call it at
+    /// start.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(DATABASE);
         Self::start(schema::open(&path)?, path)
@@ -136,8 +137,8 @@ impl Store {
         answer.await.map_err(|_| Error::Ended)?
     }
 
-    /// Copies the write-ahead log into the database and truncates it, as part of a clean shutdown. If a reader is in the
-    /// way, the log stays: nothing is lost.
+    /// Copies the write-ahead log into the database and truncates it, as part of a clean shutdown. If a reader is in
+    /// the way, the log stays: nothing is lost.
     pub async fn checkpoint(&self) -> Result<(), Error> {
         self.read(|connection| {
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -215,8 +216,8 @@ fn in_savepoint(
     if let Err(error) = began {
         return write(Err(error.clone()));
     }
-    // On a full disk or an I/O error, SQLite rolls back the whole transaction by itself. Later writes of this group must
-    // not run outside of it, where each statement would be committed on its own.
+    // On a full disk or an I/O error, SQLite rolls back the whole transaction by itself. Later writes of this group
+    // must not run outside of it, where each statement would be committed on its own.
     if connection.is_autocommit() {
         return write(Err(Arc::new(Error::Value("an earlier part of the same commit failed".into()))));
     }

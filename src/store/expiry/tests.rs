@@ -161,8 +161,8 @@ async fn the_end_of_a_pass_is_noted() {
     assert_eq!(tags.store.last_expiry().await.unwrap(), Some(tags.now));
 }
 
-/// A month of hourly moves, each with a run of its hook, and a pass a day. The rows are planted: what is looked at here is
-/// what becomes of them. `TAGHOOK_TAGS=1000` for more of them than CI has time for.
+/// A month of hourly moves, each with a run of its hook, and a pass a day. The rows are planted: what is looked at here
+/// is what becomes of them. `TAGHOOK_TAGS=1000` for more of them than CI has time for.
 #[tokio::test]
 async fn a_month_of_moves_does_not_grow_the_file_without_bound() {
     let count = std::env::var("TAGHOOK_TAGS").ok().and_then(|count| count.parse().ok()).unwrap_or(100);

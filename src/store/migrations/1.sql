@@ -1,4 +1,4 @@
--- The state of a watch belongs to its name, reference and platform ('' where none is chosen).
+-- One row per name, reference and platform ('' if the watch selects none): an edited watch starts with a new row.
 CREATE TABLE watches (
     id           INTEGER PRIMARY KEY,
     name         TEXT NOT NULL,
@@ -17,11 +17,11 @@ CREATE TABLE watches (
     UNIQUE (name, reference, platform)
 ) STRICT;
 
--- Which hooks hear of which changes of a watch, as the config was when it was last read.
+-- Which hooks hear of which changes of a watch, by the config that was last loaded.
 CREATE TABLE subscriptions (
     watch INTEGER NOT NULL REFERENCES watches,
     hook  TEXT NOT NULL,
-    kinds TEXT NOT NULL, -- words with commas between them
+    kinds TEXT NOT NULL, -- kinds of change, separated by commas
     PRIMARY KEY (watch, hook)
 ) STRICT, WITHOUT ROWID;
 
@@ -41,24 +41,23 @@ CREATE TABLE changes (
 ) STRICT;
 CREATE INDEX changes_of_watch ON changes (watch);
 
--- A pending delivery whose watch and hook have no subscription is held: the config does not name that hook for that watch
--- at the moment.
+-- A delivery whose watch and hook have no subscription is held: the config does not name that hook for that watch.
 CREATE TABLE deliveries (
-    number         INTEGER PRIMARY KEY, -- in the order in which they were owed
+    number         INTEGER PRIMARY KEY, -- in the order of creation
     id             TEXT NOT NULL UNIQUE,
     watch          INTEGER NOT NULL REFERENCES watches,
     hook           TEXT NOT NULL,
     change         INTEGER NOT NULL REFERENCES changes,
     lane           TEXT NOT NULL,
     target         TEXT NOT NULL, -- TAG@DIGEST, or absent, failing, well
-    from_tag       TEXT,          -- of the latest attempt; before the first, the change's
+    from_tag       TEXT,          -- where the latest attempt started from; before the first, where one would
     from_digest    TEXT,
     state          TEXT NOT NULL,
-    due            INTEGER,       -- while pending
+    due            INTEGER,       -- only while pending
     attempts       INTEGER NOT NULL DEFAULT 0,
     deferrals      INTEGER NOT NULL DEFAULT 0,
     deferred_since INTEGER,
-    code           INTEGER,       -- of the latest attempt, as error and ended
+    code           INTEGER,       -- of the latest attempt, like error and ended
     error          TEXT,
     ended          INTEGER
 ) STRICT;
@@ -69,7 +68,7 @@ CREATE INDEX deliveries_failed ON deliveries (watch, hook, lane) WHERE state = '
 CREATE INDEX deliveries_of_watch ON deliveries (watch);
 CREATE INDEX deliveries_of_change ON deliveries (change);
 
--- Where a hook stands with a watch: what it last succeeded for, and what it was started for since then.
+-- Where a hook stands with a watch: the target of its last success, and the target that it has attempted since.
 CREATE TABLE cursors (
     watch     INTEGER NOT NULL REFERENCES watches,
     hook      TEXT NOT NULL,
@@ -96,7 +95,7 @@ CREATE TABLE heartbeat (
     at INTEGER NOT NULL
 ) STRICT;
 
--- One row: when the past was last cut down to what the config keeps.
+-- One row: when expiry last finished with all watches.
 CREATE TABLE expiry (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     at INTEGER NOT NULL
