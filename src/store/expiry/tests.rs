@@ -1,4 +1,4 @@
-//! What is forgotten, what never is, and that the file stays bounded.
+//! What retention deletes, what it never deletes, and that the file stays bounded.
 
 use super::*;
 use crate::domain::backoff::Backoff;
@@ -11,7 +11,7 @@ use crate::store::{Room, Subscription};
 const RETRY: RetryPolicy =
     RetryPolicy { attempts: 1, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
 
-/// Watches whose tags move in step, with one hook each.
+/// Watches whose tags all move at the same time, with one hook each.
 struct Tags {
     store: Store,
     watches: Vec<(WatchId, Record)>,
@@ -32,7 +32,7 @@ impl Tags {
         Self { store, watches, now: Timestamp::from_second(1_800_000_000).unwrap(), output: "x\n".repeat(100) }
     }
 
-    /// All tags move; with an ending, all hooks run.
+    /// Moves all tags. With an ending, runs all hooks, which end so.
     async fn move_all(&mut self, to: &str, ending: Option<Ending>) {
         self.now += SignedDuration::from_hours(1);
         let digest = Digest::sha256(to.as_bytes());
@@ -129,7 +129,7 @@ async fn what_is_owed_or_has_failed_stays_with_its_change_and_its_reason() {
         tags.move_all("a", Some(Ending::Succeeded)).await;
         tags.move_all("b", ending).await;
         let due = tags.count("deliveries WHERE state IN ('pending', 'failed')").await;
-        // Of the other lane, so that what is owed is not the newest change any more.
+        // A change in the other lane, so that the owed one is no longer the newest change.
         let failure = Failure { kind: FailureKind::Server, message: "broken".into() };
         for _ in 0..4 {
             tags.now += SignedDuration::from_hours(1);
@@ -161,8 +161,8 @@ async fn the_end_of_a_pass_is_noted() {
     assert_eq!(tags.store.last_expiry().await.unwrap(), Some(tags.now));
 }
 
-/// A month of hourly moves, each with a run of its hook, and a pass a day. The rows are planted: what is looked at here
-/// is what becomes of them. `TAGHOOK_TAGS=1000` for more of them than CI has time for.
+/// A month of hourly moves, each with a run of its hook, and one expiry per day. The test inserts the rows directly,
+/// because it is only about their deletion. `TAGHOOK_TAGS=1000` tests with more tags than CI has time for.
 #[tokio::test]
 async fn a_month_of_moves_does_not_grow_the_file_without_bound() {
     let count = std::env::var("TAGHOOK_TAGS").ok().and_then(|count| count.parse().ok()).unwrap_or(100);
@@ -171,12 +171,12 @@ async fn a_month_of_moves_does_not_grow_the_file_without_bound() {
     let mut sizes = Vec::new();
     for _ in 0..30 {
         tags.now += SignedDuration::from_hours(24);
-        plant(&tags, 24).await;
+        insert_moves(&tags, 24).await;
         tags.expire(48, 24, 5, None).await;
         tags.store.checkpoint().await.unwrap();
         sizes.push(std::fs::metadata(dir.path().join(crate::store::DATABASE)).unwrap().len());
     }
-    // After three days all that is kept is there; from then on it is only replaced.
+    // After three days the retention is full; from then on rows are only replaced.
     assert!(sizes[29] < sizes[3] + sizes[3] / 10, "{sizes:?}");
     println!("{count} tags, the file after each day: {sizes:?}");
     assert_eq!(tags.count("changes").await, 48 * count as i64);
@@ -184,10 +184,10 @@ async fn a_month_of_moves_does_not_grow_the_file_without_bound() {
     assert_eq!(tags.count("attempts WHERE output IS NOT NULL").await, 5 * count as i64);
 }
 
-/// So many moves of each watch up to now, delivered.
-async fn plant(tags: &Tags, moves: i64) {
+/// Inserts this many delivered moves of each watch, one per hour up to now.
+async fn insert_moves(tags: &Tags, moves: i64) {
     let (now, output) = (tags.now.as_millisecond(), tags.output.clone());
-    let plant = move |connection: &Connection| {
+    let insert = move |connection: &Connection| {
         connection.execute(
             "WITH RECURSIVE hour(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM hour WHERE n < ?1)
              INSERT INTO changes (watch, kind, lane, cause, from_tag, from_digest, to_tag, to_digest, media_type, at)
@@ -207,5 +207,5 @@ async fn plant(tags: &Tags, moves: i64) {
         )?;
         Ok(())
     };
-    tags.store.write(plant).await.unwrap();
+    tags.store.write(insert).await.unwrap();
 }

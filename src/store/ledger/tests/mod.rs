@@ -1,4 +1,4 @@
-//! Newest wins: sequences of changes and attempts against the real database.
+//! The newest change wins: sequences of checks and attempts against the real database.
 
 use std::time::Duration;
 
@@ -33,11 +33,11 @@ impl Ledger {
         let (watch, record) = store.open_watches(vec![key]).await.unwrap().remove(0);
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let mut ledger = Self { store, watch, record, now, on: Vec::new() };
-        ledger.feeds(on).await;
+        ledger.subscribe(on).await;
         ledger
     }
 
-    /// One check, ten seconds after the last thing that happened; `""` is a 404.
+    /// A check finds this content ten seconds later; `""` is a 404. Returns how many deliveries it made.
     async fn sees(&mut self, name: &str) -> usize {
         self.now += SignedDuration::from_secs(10);
         let answer = match name {
@@ -77,8 +77,8 @@ impl Ledger {
         self.store.finish(claimed.id.clone(), outcome, RETRY, self.now, 1.0).await.unwrap().state.as_str()
     }
 
-    /// As a start with another config would.
-    async fn feeds(&mut self, on: &[ChangeKind]) {
+    /// Replaces the hook's subscription, as a start with another config would.
+    async fn subscribe(&mut self, on: &[ChangeKind]) {
         self.on = on.to_vec();
         let kinds: ChangeSet = on.iter().copied().collect();
         let subscription = Subscription { watch: self.watch, hook: "deploy".into(), kinds };
@@ -86,7 +86,7 @@ impl Ledger {
         self.store.replace_subscriptions(subscriptions).await.unwrap();
     }
 
-    /// Forgets all that neither the count nor the age keeps.
+    /// Expires the past of all watches.
     async fn expires(&self, count: u32, age: Option<Duration>) {
         let keep = Keep { count, age };
         let retention = Retention { changes: keep, deliveries: keep, outputs: keep };
@@ -254,11 +254,11 @@ async fn a_hook_that_left_the_config_is_held_and_owed_the_newest_when_it_returns
     let mut ledger = Ledger::new(MOVED).await;
     ledger.sees("a").await;
     ledger.sees("b").await;
-    ledger.feeds(&[]).await;
+    ledger.subscribe(&[]).await;
     assert!(ledger.claims().await.is_none(), "held");
     ledger.sees("c").await;
     assert!(ledger.claims().await.is_none(), "still held");
-    ledger.feeds(MOVED).await;
+    ledger.subscribe(MOVED).await;
     let run = ledger.claims().await.unwrap();
     assert_eq!(route(&run), (digest("a"), digest("c")));
     assert_eq!(ledger.ends(&run, Ending::Succeeded).await, "succeeded");
@@ -270,7 +270,7 @@ async fn a_hook_that_subscribes_otherwise_is_still_owed_the_newest_of_what_it_wa
     let mut ledger = Ledger::new(MOVED).await;
     ledger.sees("a").await;
     ledger.sees("b").await;
-    ledger.feeds(&[ChangeKind::Removed]).await;
+    ledger.subscribe(&[ChangeKind::Removed]).await;
     ledger.sees("c").await;
     assert_eq!(route(&ledger.claims().await.unwrap()), (digest("a"), digest("c")));
 }

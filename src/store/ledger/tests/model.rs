@@ -1,7 +1,7 @@
-//! Any sequence of sightings, failures, attempts and crashes, held against the promise.
+//! Property test: random sequences of sightings, failures, attempts and crashes, checked against a simple model.
 //!
-//! The model is as simple as the promise: a hook stands somewhere, the tag stands somewhere. What the ledger does in
-//! between is its own affair, as long as the two meet in the end, or a failure is there to be seen.
+//! The model only knows where the hook stands and where the tag stands. Whatever the ledger does in between, the two
+//! must meet in the end, or a failed delivery must be visible.
 
 use proptest::prelude::*;
 
@@ -9,11 +9,10 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A check finds this (`""`: a 404).
+    /// A check finds this content; `""` is a 404.
     Sees(&'static str),
-    /// A check fails.
     Fails,
-    /// Time passes.
+    /// This many seconds pass.
     Waits(i64),
     /// The deliverer claims what is due.
     Claims,
@@ -21,11 +20,11 @@ enum Step {
     Ends(Ending),
     /// The agent is killed and starts again.
     Crashes,
-    /// The watch does not feed the hook any more.
+    /// The hook leaves the config.
     Leaves,
-    /// The watch feeds the hook again, as before.
+    /// The hook returns to the config with the same subscription.
     Returns,
-    /// All of the past is forgotten that may be.
+    /// Retention deletes everything that it may delete.
     Expires,
 }
 
@@ -44,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a hook subscribes to: alone, in pairs, and all that lead somewhere.
+/// What the hook subscribes to: single kinds, pairs, and all kinds that change where the tag stands.
 fn on() -> impl Strategy<Value = Vec<ChangeKind>> {
     use ChangeKind::{First, Moved, Removed, Restored};
     proptest::sample::select(vec![
@@ -57,17 +56,18 @@ fn on() -> impl Strategy<Value = Vec<ChangeKind>> {
     ])
 }
 
-/// The real ledger, and what the promise says about it.
+/// The real ledger, and what the model expects of it.
 struct Model {
     ledger: Ledger,
     running: Option<Claimed>,
-    /// Where the hook itself would say that it stands: `Some(None)` is "the tag is gone".
+    /// Where the hook stands after its last success: `Some(None)` means that the tag is gone.
     reached: Option<Option<Digest>>,
-    /// What the hook subscribes to while its watch feeds it.
+    /// What the hook subscribes to while it is in the config.
     on: Vec<ChangeKind>,
-    /// The newest change that concerned the hook: that it was subscribed to, or still owed an earlier one of.
+    /// The newest change that concerned the hook: it subscribed to the kind, or an earlier change of the kind was
+    /// pending.
     newest: Option<(i64, ChangeKind, Option<Digest>)>,
-    /// The newest change.
+    /// The id of the newest change that the model has read.
     seen: i64,
 }
 
@@ -100,8 +100,8 @@ impl Model {
                 }
                 self.running = None;
             }
-            Step::Leaves => self.ledger.feeds(&[]).await,
-            Step::Returns => self.ledger.feeds(&self.on).await,
+            Step::Leaves => self.ledger.subscribe(&[]).await,
+            Step::Returns => self.ledger.subscribe(&self.on).await,
             Step::Expires => self.ledger.expires(1, Some(Duration::ZERO)).await,
         }
         Ok(())
@@ -115,30 +115,30 @@ impl Model {
         Ok(())
     }
 
-    /// A check, and what its changes are to the hook.
+    /// Runs a check, and works out which of its changes concern the hook.
     async fn sees(&mut self, name: &str) -> Result<(), TestCaseError> {
         let pending = self.pending().await;
-        let is_fed = !self.ledger.on.is_empty();
+        let is_subscribed = !self.ledger.on.is_empty();
         let is_first = self.ledger.record.standing.is_none();
         self.ledger.sees(name).await;
         let news = self.news().await;
         let concerns = |kind: &ChangeKind| self.ledger.on.contains(kind) || pending.contains(kind);
         let concerning = news.iter().rev().find(|(_, kind, _)| concerns(kind));
-        let leaves_it_behind = !is_fed && pending.is_empty() && self.running.is_none() && !news.is_empty();
-        if leaves_it_behind {
-            // Nothing of what comes now is for the hook; what was must have been seen to.
-            self.holds().await?;
+        let misses_changes = !is_subscribed && pending.is_empty() && self.running.is_none() && !news.is_empty();
+        if misses_changes {
+            // The hook misses these changes. What it was owed before must have been settled.
+            self.assert_settled().await?;
             self.newest = None;
         }
-        if leaves_it_behind || is_first && is_fed && !self.ledger.on.contains(&ChangeKind::First) {
-            // Subscribing, or the baseline: what stands is where the hook starts from.
+        if misses_changes || is_first && is_subscribed && !self.ledger.on.contains(&ChangeKind::First) {
+            // After a baseline, or when it subscribes later, the hook starts from what stands now.
             self.reached = Some(self.ledger.record.digest().cloned());
         }
         self.newest = concerning.cloned().or(self.newest.take());
         Ok(())
     }
 
-    /// The kinds of what is pending.
+    /// The kinds of the pending changes.
     async fn pending(&self) -> Vec<ChangeKind> {
         let kinds = |connection: &rusqlite::Connection| {
             let sql = "SELECT c.kind FROM deliveries d JOIN changes c ON c.id = d.change WHERE d.state = 'pending'";
@@ -148,7 +148,7 @@ impl Model {
         kinds.iter().map(|kind| ChangeKind::parse(kind).unwrap()).collect()
     }
 
-    /// The changes since the last look, in their order: number, kind and digest.
+    /// The changes since the last call, oldest first: id, kind and digest.
     async fn news(&mut self) -> Vec<(i64, ChangeKind, Option<Digest>)> {
         let seen = self.seen;
         let all = move |connection: &rusqlite::Connection| {
@@ -165,7 +165,7 @@ impl Model {
         changes
     }
 
-    /// Hooks work from now on: whatever is owed is delivered.
+    /// From now on every run succeeds, so everything that is owed must be delivered.
     async fn ends_well(mut self) -> Result<(), TestCaseError> {
         self.step(Step::Returns).await?;
         self.step(Step::Ends(Ending::Succeeded)).await?;
@@ -179,18 +179,19 @@ impl Model {
         prop_assert!(!states.iter().any(|state| state == "pending" || state == "running"), "{states:?}");
         let failed = states.iter().filter(|state| *state == "failed").count();
         prop_assert!(failed <= 1 && (failed == 0 || states.last().is_some_and(|s| s == "failed")), "{states:?}");
-        self.holds().await
+        self.assert_settled().await
     }
 
-    /// The hook was told of the newest that concerns it, or never left where that leads, or has visibly failed.
-    async fn holds(&self) -> Result<(), TestCaseError> {
+    /// Checks that the hook was run for the newest change that concerned it, already stands where that led, or has
+    /// visibly failed.
+    async fn assert_settled(&self) -> Result<(), TestCaseError> {
         let Some((newest, _, to)) = self.newest.clone() else { return Ok(()) };
         let of_newest = move |connection: &rusqlite::Connection| {
             let sql = "SELECT count(*) FROM deliveries WHERE change = ?1 AND state IN ('succeeded', 'failed')";
             Ok(connection.query_row(sql, [newest], |row| row.get::<_, i64>(0))?)
         };
         let done = self.ledger.store.write(of_newest).await.unwrap();
-        // Who does not ask for moves is not told which digest stands, only whether there is one.
+        // A hook that does not subscribe to moves only hears whether the tag exists, not which digest it has.
         let stands = |point: &Option<Digest>| match self.on.contains(&ChangeKind::Moved) {
             true => *point == to,
             false => point.is_some() == to.is_some(),
