@@ -1,4 +1,4 @@
-//! The asking end.
+//! The client of the control socket.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,51 +16,42 @@ use super::wire::{
     Status,
 };
 
-/// An agent answers this fast, or it hangs.
-const ANSWER: Duration = Duration::from_secs(10);
-/// To reload takes as long as the agent gives its disk, twice: another reload may be under way.
-const RELOAD: Duration = Duration::from_secs(130);
-/// A status of 100,000 watches has about 60 MB.
-const LARGEST: usize = 256 * 1024 * 1024;
+/// How long to wait for an agent's answer. One that takes longer hangs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for a reload. The agent limits how long a reload may wait for its disk; this allows for two,
+/// because another reload may be under way.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(130);
+/// The largest response that is read. A status of 100,000 watches has about 60 MB.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
 /// A connection to a running agent.
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// What can go wrong with a running agent.
+/// Why a request to the agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens: no agent runs.
+    /// Nobody listens on the socket, so no agent runs.
     #[error("no agent listens on {socket:?}: {source}", socket = .socket.display().to_string())]
-    Unreachable {
-        /// The socket.
-        socket: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The agent runs, and we may not talk to it.
+    Unreachable { socket: std::path::PathBuf, source: std::io::Error },
+    /// The agent runs, but this user may not connect to its socket.
     #[error("an agent runs, but {socket:?} may not be used: {source}; be a member of its group, or use sudo",
         socket = .socket.display().to_string())]
-    Forbidden {
-        /// The socket.
-        socket: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It did not answer in time.
+    Forbidden { socket: std::path::PathBuf, source: std::io::Error },
+    /// The agent did not answer in time.
     #[error("the agent does not answer; see `systemctl status taghook` and the journal")]
     Timeout,
-    /// It stopped in the middle.
+    /// The agent stopped while it was sending the results of a check.
     #[error("the agent stopped before all was checked; what is owed stays owed")]
     BrokenOff,
-    /// It refused.
+    /// The agent refused the request, with this message.
     #[error("{0}")]
     Refused(String),
-    /// It cannot at the moment.
+    /// The agent could not carry out the request, for this reason.
     #[error("{0}")]
     Failed(String),
-    /// It broke off, or talks otherwise than we expect.
+    /// The connection broke, or the answer is not one that we know.
     #[error("the agent broke off: {0}; is it of another version?")]
     Protocol(String),
 }
@@ -72,7 +63,7 @@ fn protocol(error: impl std::fmt::Display) -> Error {
 impl Client {
     /// Connects to the agent that listens on this socket.
     pub async fn connect(socket: &Path) -> Result<Self, Error> {
-        let stream = timeout(ANSWER, UnixStream::connect(socket)).await.map_err(|_| Error::Timeout)?;
+        let stream = timeout(ANSWER_TIMEOUT, UnixStream::connect(socket)).await.map_err(|_| Error::Timeout)?;
         let stream = stream.map_err(|source| {
             let socket = socket.to_owned();
             match source.kind() {
@@ -85,68 +76,68 @@ impl Client {
         Ok(Self { sender })
     }
 
-    /// All that the agent knows of all watches.
+    /// The status of the agent and all its watches.
     pub async fn status(&mut self) -> Result<Status, Error> {
         let response = self.ask(Method::GET, "/v1/status", Vec::new()).await?;
-        whole(response).await
+        read_json(response).await
     }
 
-    /// Owes deliveries again.
+    /// Retries deliveries.
     pub async fn retry(&mut self, request: &RetryRequest) -> Result<Vec<RetryLine>, Error> {
-        self.act("/v1/retry", request).await
+        self.post("/v1/retry", request).await
     }
 
-    /// Holds the hooks of watches, or lets them go.
+    /// Pauses or resumes the hooks of watches.
     pub async fn pause(&mut self, request: &PauseRequest) -> Result<Paused, Error> {
-        self.act("/v1/pause", request).await
+        self.post("/v1/pause", request).await
     }
 
-    /// Tells what is left over from an earlier config, or discards it.
+    /// Lists or discards the deliveries that are left over from an earlier config.
     pub async fn prune(&mut self, request: &PruneRequest) -> Result<Vec<Leftover>, Error> {
-        self.act("/v1/prune", request).await
+        self.post("/v1/prune", request).await
     }
 
-    /// Has the agent go by the config as it is now.
+    /// Makes the agent reload its config.
     pub async fn reload(&mut self) -> Result<Reloaded, Error> {
-        whole(self.ask_within(RELOAD, Method::POST, "/v1/reload", Vec::new()).await?).await
+        read_json(self.ask_within(RELOAD_TIMEOUT, Method::POST, "/v1/reload", Vec::new()).await?).await
     }
 
-    async fn act<T: serde::de::DeserializeOwned>(
+    async fn post<T: serde::de::DeserializeOwned>(
         &mut self,
         path: &str,
         request: &impl serde::Serialize,
     ) -> Result<T, Error> {
         let body = serde_json::to_vec(request).map_err(protocol)?;
-        whole(self.ask(Method::POST, path, body).await?).await
+        read_json(self.ask(Method::POST, path, body).await?).await
     }
 
-    /// Has watches checked now; each result is handed on as it comes.
+    /// Checks watches now and calls `on_line` with each result as it arrives.
     ///
-    /// There is no limit in time here: the agent bounds each check and each hook by its own timeouts, and a broken
+    /// There is no timeout here: the agent limits each check and each hook by a timeout of its own, and a broken
     /// connection ends the wait.
-    pub async fn check(&mut self, request: &CheckRequest, mut line: impl FnMut(CheckLine)) -> Result<(), Error> {
+    pub async fn check(&mut self, request: &CheckRequest, mut on_line: impl FnMut(CheckLine)) -> Result<(), Error> {
         let body = serde_json::to_vec(request).map_err(protocol)?;
         let mut body = self.ask(Method::POST, "/v1/check", body).await?.into_body();
-        let mut rest = Vec::new();
+        let mut unread = Vec::new();
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame.map_err(|_| Error::BrokenOff)?.into_data() {
-                rest.extend_from_slice(&data);
+                unread.extend_from_slice(&data);
             }
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let whole: Vec<u8> = rest.drain(..=end).collect();
-                line(serde_json::from_slice(&whole).map_err(protocol)?);
+            while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = unread.drain(..=end).collect();
+                on_line(serde_json::from_slice(&line).map_err(protocol)?);
             }
         }
         Ok(())
     }
 
     async fn ask(&mut self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Error> {
-        self.ask_within(ANSWER, method, path, body).await
+        self.ask_within(ANSWER_TIMEOUT, method, path, body).await
     }
 
     async fn ask_within(
         &mut self,
-        patience: Duration,
+        limit: Duration,
         method: Method,
         path: &str,
         body: Vec<u8>,
@@ -158,13 +149,13 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(protocol)?;
-        let answer = timeout(patience, self.sender.send_request(request)).await;
+        let answer = timeout(limit, self.sender.send_request(request)).await;
         let response = answer.map_err(|_| Error::Timeout)?.map_err(protocol)?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
         let status = response.status();
-        let body = timeout(ANSWER, Limited::new(response.into_body(), 64 * 1024).collect()).await;
+        let body = timeout(ANSWER_TIMEOUT, Limited::new(response.into_body(), 64 * 1024).collect()).await;
         let body = body.map_err(|_| Error::Timeout)?.map_err(protocol)?.to_bytes();
         let refusal: Result<Refusal, _> = serde_json::from_slice(&body);
         Err(match refusal {
@@ -175,9 +166,9 @@ impl Client {
     }
 }
 
-/// An answer that comes in one piece.
-async fn whole<T: serde::de::DeserializeOwned>(response: Response<Incoming>) -> Result<T, Error> {
-    let body = timeout(ANSWER, Limited::new(response.into_body(), LARGEST).collect()).await;
+/// Reads and parses the whole body of a response.
+async fn read_json<T: serde::de::DeserializeOwned>(response: Response<Incoming>) -> Result<T, Error> {
+    let body = timeout(ANSWER_TIMEOUT, Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect()).await;
     let body = body.map_err(|_| Error::Timeout)?.map_err(protocol)?.to_bytes();
     serde_json::from_slice(&body).map_err(protocol)
 }

@@ -1,4 +1,4 @@
-//! The control socket: the shapes that go over it, and the asking end. The agent serves it (`agent/serve/routes.rs`).
+//! The control socket: the JSON types that go over it, and the client. The agent serves it (`agent/serve/routes.rs`).
 //!
 //! ```sh
 //! curl --unix-socket /run/taghook/control.sock http://taghook/v1/status

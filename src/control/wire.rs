@@ -1,4 +1,4 @@
-//! What goes over the socket, and into `--json`: the same shapes in both places.
+//! The JSON types of the control socket. The `--json` output of the verbs uses the same types.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,62 +8,64 @@ use crate::domain::judge::{CheckOutcome, WatchState};
 use crate::domain::words::words;
 use crate::domain::{ChangeKind, Digest, Failure, FailureKind};
 
-/// Asks for checks now.
+/// The request to check watches now.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckRequest {
-    /// Names of watches; empty: all that are enabled.
+    /// The names of the watches to check. Empty means all enabled ones.
     #[serde(default)]
     pub watches: Vec<String>,
-    /// Record nothing, run nothing.
+    /// Records nothing and runs no hook.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// Owes deliveries again.
+/// The request to retry deliveries.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryRequest {
-    /// Ids, or their ends.
+    /// Whole ids, or the ends of them.
     #[serde(default)]
     pub ids: Vec<String>,
-    /// All that were given up.
+    /// Retries all failed deliveries.
     #[serde(default)]
     pub failed: bool,
 }
 
-/// A delivery that was made to try an earlier one again; one line of `retry --json`.
+/// The new delivery that retries an earlier one; one line of `retry --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RetryLine {
-    /// The new delivery.
+    /// The id of the new delivery.
     pub id: String,
     pub watch: String,
     pub hook: String,
 }
 
-/// Holds the hooks of watches, or lets them go.
+/// The request to pause or resume the hooks of watches.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PauseRequest {
     pub watches: Vec<String>,
-    /// Hold, or let go.
+    /// `false` resumes them.
     pub paused: bool,
 }
 
-/// How many watches a [`PauseRequest`] has changed.
+/// The answer to a [`PauseRequest`].
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Paused {
+    /// How many watches the request has changed.
     pub changed: usize,
 }
 
-/// Gives up what is owed to hooks, or has failed, where the config does not feed them any more.
+/// The request to list or discard leftovers: pending and failed deliveries whose hook does not subscribe to their watch
+/// any more.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PruneRequest {
-    /// The deliveries to discard; empty, and not `all`: discard nothing, tell what could be.
+    /// The ids of the deliveries to discard. If it is empty and `all` is not set, the request only lists the leftovers.
     #[serde(default)]
     pub discard: Vec<String>,
-    /// Discard all that is left over.
+    /// Discards all leftovers.
     #[serde(default)]
     pub all: bool,
 }
@@ -75,22 +77,22 @@ pub struct Leftover {
     pub watch: String,
     pub hook: String,
     pub change: ChangeKind,
-    /// The digest that it would have brought.
+    /// The digest that it would have delivered.
     pub to: Option<Digest>,
-    /// Pending or failed; once it is discarded, superseded.
+    /// Pending or failed; superseded once it is discarded.
     pub state: DeliveryState,
     /// Of the latest attempt.
     pub error: Option<String>,
-    /// Whether it is discarded now.
+    /// Whether this request has discarded it.
     pub discarded: bool,
 }
 
-/// What one check came to; one line of `check --json`.
+/// The result of one check; one line of `check --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CheckLine {
-    /// The watch's name; `None` with `--image`.
+    /// `None` with `--image`.
     pub watch: Option<String>,
-    /// The reference, canonical.
+    /// The canonical reference.
     pub image: String,
     /// `first`, `unchanged`, `moved`, `settling`, `restored`, `absent`, `failed`, `present`.
     pub outcome: CheckOutcome,
@@ -98,15 +100,15 @@ pub struct CheckLine {
     pub digest: Option<Digest>,
     /// The digest before a move.
     pub previous: Option<Digest>,
-    /// With `failed`: why.
+    /// Only set if the outcome is `failed`.
     pub error: Option<Failure>,
-    /// From the first request to the last answer.
+    /// The time from the first request to the last answer, in milliseconds.
     pub elapsed_ms: u64,
-    /// What hooks were owed, and what became of it.
+    /// The deliveries that the check made, and their states.
     pub deliveries: Vec<DeliveryLine>,
 }
 
-/// A delivery, as a check tells it.
+/// A delivery in the result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryLine {
     pub id: String,
@@ -118,13 +120,13 @@ pub struct DeliveryLine {
     /// Of the latest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// With `error`: the last lines that the command printed.
+    /// The last lines that the command printed; only set if there is an `error`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
 }
 
 impl CheckLine {
-    /// Whether all is well: something was learnt, and nothing that was owed has failed or is still owed.
+    /// Whether the check succeeded and all its deliveries are done.
     pub fn is_well(&self) -> bool {
         let is_done = |state| matches!(state, DeliveryState::Succeeded | DeliveryState::Superseded);
         self.outcome != CheckOutcome::Failed && self.deliveries.iter().all(|delivery| is_done(delivery.state))
@@ -132,46 +134,46 @@ impl CheckLine {
 }
 
 words! {
-    /// Who tells a status.
+    /// Where a status comes from.
     pub enum StatusSource {
         Agent = "agent",
         Database = "database",
     }
 }
 
-/// Why nothing can be written at the moment.
+/// Why the agent cannot write to its database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreProblem {
-    /// A stable word of the store's.
+    /// The stable label of the store's error.
     pub kind: String,
     pub message: String,
 }
 
-/// All that is known of all watches.
+/// The status of the agent and all watches; what `status --json` prints.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
     pub source: StatusSource,
-    /// When this was true.
+    /// The time that the status describes.
     pub as_of: Option<Timestamp>,
-    /// The config that the agent goes by; `None` without an agent.
+    /// The config that the agent uses; `None` without an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigStatus>,
-    /// Why the agent can write nothing at the moment, so that no hook may start.
+    /// Set while the agent cannot write to its database, so that no hook may start.
     #[serde(default)]
     pub store: Option<StoreProblem>,
     pub watches: Vec<WatchStatus>,
-    /// What was given up, the latest first, of what the config still feeds.
+    /// The failed deliveries that are not left over from an earlier config, newest first.
     #[serde(default)]
     pub failed: Vec<FailedDelivery>,
-    /// How much is owed or has failed that the config does not feed any more; see `taghook prune`.
+    /// The number of leftovers; see `taghook prune`.
     #[serde(default)]
     pub left_over: u64,
-    /// The registries as the agent sees them; none without an agent.
+    /// Empty without an agent.
     #[serde(default)]
     pub registries: Vec<RegistryStatus>,
 }
 
-/// A delivery that was given up.
+/// A failed delivery in a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedDelivery {
     pub id: String,
@@ -184,147 +186,140 @@ pub struct FailedDelivery {
     pub code: Option<i32>,
     /// Of the last attempt.
     pub error: Option<String>,
-    /// The last line that it printed.
+    /// The last line that the last attempt printed.
     #[serde(default)]
     pub last_line: Option<String>,
     /// When the last attempt ended.
     pub ended: Option<Timestamp>,
 }
 
-/// How a registry's gate stands.
+/// The state of a registry's gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RegistryStatus {
-    /// Its canonical name.
+    /// The canonical name.
     pub registry: String,
-    /// Why and until when it is not asked, if it is not.
+    /// Set while the gate holds requests off.
     pub held_off: Option<HeldOff>,
-    /// Checks under way.
+    /// The number of checks under way.
     pub under_way: u32,
-    /// Watches that wait for the gate.
+    /// The number of watches that wait for the gate.
     pub waiting: usize,
-    /// Checks that may be under way at a time.
+    /// The limit on the number of checks under way.
     pub concurrency: u32,
-    /// Requests per second in the long run.
+    /// The refill rate of the token bucket, in requests per second.
     pub rate: f64,
-    /// Requests that may be made at once.
+    /// The tokens in the bucket. Negative after checks that cost more than one request.
     pub allowance: f64,
 }
 
-/// Why and until when a registry is not asked.
+/// Why, and until when, a registry gets no requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldOff {
     pub kind: FailureKind,
-    /// When one watch may ask again.
+    /// When one watch may try again.
     pub until: Timestamp,
 }
 
-/// The config that an agent goes by.
+/// The config that an agent uses.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConfigStatus {
     pub path: std::path::PathBuf,
-    /// Since when.
+    /// When the agent loaded it.
     pub loaded: Timestamp,
-    /// Why a newer one was refused, if it was.
+    /// Why the agent refused a newer version of the file, if it did.
     pub error: Option<String>,
 }
 
-/// What a reload has changed; what `reload --json` prints.
+/// The changes that a reload made; what `reload --json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// Watches now.
+    /// The number of watches after the reload. The other numbers count the differences.
     pub watches: usize,
-    /// Watches that were not there before.
     pub added: usize,
-    /// Watches that are checked otherwise, or feed other hooks.
+    /// Watches with other settings or other hooks.
     pub changed: usize,
-    /// Watches that are gone.
     pub removed: usize,
-    /// Hooks that are new, gone, or different.
+    /// Hooks that were added, removed or changed.
     #[serde(default)]
     pub hooks: usize,
-    /// What is probably not meant in the new config.
+    /// Likely mistakes in the new config.
     pub warnings: Vec<String>,
 }
 
-/// All that is known of one watch.
+/// A watch in a status.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WatchStatus {
     pub watch: String,
-    /// Its reference, canonical.
+    /// The canonical reference.
     pub image: String,
-    /// Its platform, if one is chosen.
     pub platform: Option<String>,
-    /// The recorded digest; with a platform the child's.
+    /// The recorded digest. If the watch selects a platform, this is the digest of that platform's manifest.
     pub digest: Option<Digest>,
-    /// With a platform: the index's.
+    /// The digest of the image index; only set if the watch selects a platform.
     pub index_digest: Option<Digest>,
     pub state: WatchState,
-    /// Whether its hooks are held.
+    /// Whether its hooks are paused.
     pub paused: bool,
-    /// Whether it is checked.
     pub enabled: bool,
-    /// The last check, good or bad.
+    /// The last check, whether or not it succeeded.
     pub last_checked: Option<Timestamp>,
     /// The last check that the registry answered.
     pub last_ok: Option<Timestamp>,
-    /// When its content last changed.
+    /// When the content of the tag last changed.
     pub last_changed: Option<Timestamp>,
-    /// The next check.
     pub next_check: Option<Timestamp>,
-    /// When a check after the last one was, or is, due by the schedule; without a last one, since when the agent knows it.
+    /// When the first check after the last one is due by the schedule, or was. If there was no check yet, when the
+    /// agent learnt of the watch.
     #[serde(default)]
     pub due: Option<Timestamp>,
-    /// Failures in a row.
     pub consecutive_failures: u32,
-    /// Why it is failing.
+    /// Why its checks fail, if they do.
     pub error: Option<Failure>,
-    /// What its hooks are owed.
     pub owed: OwedCounts,
 }
 
-/// Whether all is well; what `health --json` prints.
+/// The answer to a health check; what `health --json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether there is no problem.
+    /// True if there are no problems.
     pub ok: bool,
-    /// Watches that are enabled.
+    /// The number of enabled watches.
     pub watches: usize,
-    /// What is wrong, the worst first.
+    /// Worst first.
     pub problems: Vec<HealthProblem>,
 }
 
 words! {
-    /// The kinds of problem.
+    /// The kinds of problem that a health check reports.
     pub enum HealthProblemKind {
         /// A check is overdue.
         Stale = "stale",
-        /// Nothing can be recorded, so no hook runs.
+        /// The database cannot be written, so no hook runs.
         Held = "held",
-        /// A delivery was given up.
+        /// A delivery has failed.
         Failed = "failed",
-        /// Checks fail.
+        /// The checks of a watch fail.
         Failing = "failing",
-        /// An edit of the config was refused.
+        /// The agent refused an edited config.
         Refused = "refused",
     }
 }
 
-/// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthProblem {
     pub what: HealthProblemKind,
-    /// The watch; `None`: all of them.
+    /// `None` if the problem concerns all watches.
     pub watch: Option<String>,
-    /// With `failed`: the hook.
+    /// Only set for a failed delivery.
     pub hook: Option<String>,
-    /// With `failed`: the delivery.
+    /// The id of a failed delivery.
     pub delivery: Option<String>,
     pub message: String,
 }
 
-/// An error as the socket tells it.
+/// The body of an error response.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Refusal {
-    /// For people, with the remedy.
+    /// A message for people, with the remedy.
     pub error: String,
 }
