@@ -197,6 +197,9 @@ fn paths(code: &str) -> BTreeSet<Vec<String>> {
 /// Opens `a::{b, c::{d, e}}`, behind the parts that are known already.
 fn open_group(before: &[String], item: &str, found: &mut BTreeSet<Vec<String>>) {
     let item = item.trim();
+    if item.is_empty() {
+        return; // What follows the last comma.
+    }
     let (head, group) = match item.split_once('{') {
         Some((head, group)) => (head, Some(group)),
         None => (item.split(" as ").next().unwrap_or_default(), None),
@@ -205,7 +208,6 @@ fn open_group(before: &[String], item: &str, found: &mut BTreeSet<Vec<String>>) 
     let path: Vec<String> = before.iter().cloned().chain(parts).collect();
     match group {
         Some(group) => top_level(group).into_iter().for_each(|part| open_group(&path, part, found)),
-        None if path.is_empty() => {}
         None => drop(found.insert(path)),
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Fit<'a> {
 }
 
 /// A cell that is cut keeps at least this many characters, so that names can be told apart.
-const MIN_CUT: u16 = 8;
+const MIN_CUT: u16 = 9;
 
 /// The spaces between two columns.
 const GAP: u16 = 2;

@@ -2,13 +2,16 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use super::DEADLINE;
 use super::sandbox::Sandbox;
 
 pub struct Supervisor {
-    socket: UnixDatagram,
+    /// A message each. A thread reads them off the socket as they come, as systemd does: the kernel keeps only a few
+    /// (`net.unix.max_dgram_qlen`), and then a sender has to wait.
+    messages: Receiver<String>,
     /// What was heard since somebody last waited.
     heard: Vec<String>,
 }
@@ -16,8 +19,16 @@ pub struct Supervisor {
 impl Supervisor {
     pub fn new(sandbox: &Sandbox) -> Self {
         let socket = UnixDatagram::bind(sandbox.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        Self { socket, heard: Vec::new() }
+        let (sender, messages) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                if sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { messages, heard: Vec::new() }
     }
 
     /// `taghook run` as systemd starts it; `watchdog` is how long it may be silent.
@@ -33,10 +44,10 @@ impl Supervisor {
     /// Waits for a message with a line that begins so; returns the rest of the line.
     #[track_caller]
     pub fn wait_for(&mut self, begin: &str) -> String {
-        let mut buffer = [0; 4096];
         loop {
-            let Ok(length) = self.socket.recv(&mut buffer) else { panic!("no {begin:?} in time: {:#?}", self.heard) };
-            let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            let Ok(message) = self.messages.recv_timeout(DEADLINE) else {
+                panic!("no {begin:?} in time: {:#?}", self.heard)
+            };
             self.heard.extend(message.lines().map(str::to_owned));
             if let Some(rest) = message.lines().find_map(|line| line.strip_prefix(begin)) {
                 return rest.to_owned();
@@ -52,19 +63,14 @@ impl Supervisor {
     /// Fails if anything is said.
     #[track_caller]
     pub fn hears_nothing_within(&mut self, length: Duration) {
-        let mut buffer = [0; 4096];
-        self.socket.set_read_timeout(Some(length)).unwrap();
-        if let Ok(length) = self.socket.recv(&mut buffer) {
-            panic!("{:?} was not to be heard", String::from_utf8_lossy(&buffer[..length]));
+        if let Ok(message) = self.messages.recv_timeout(length) {
+            panic!("{message:?} was not to be heard");
         }
-        self.socket.set_read_timeout(Some(DEADLINE)).unwrap();
     }
 
-    /// Throws away what lies unread.
+    /// Throws away what was said until now.
     pub fn forget(&mut self) {
-        self.socket.set_nonblocking(true).unwrap();
-        while self.socket.recv(&mut [0; 4096]).is_ok() {}
-        self.socket.set_nonblocking(false).unwrap();
+        while self.messages.try_recv().is_ok() {}
         self.heard.clear();
     }
 }
