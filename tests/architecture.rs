@@ -65,6 +65,8 @@ const REMOVED_WORDS: &[&str] = &[
     "MANY",
     "SOME",
     "ONCE",
+    "UNREAD",
+    "nobodys",
 ];
 
 #[test]

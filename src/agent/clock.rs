@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 /// Smaller differences are NTP slewing the clock.
-const SET: Duration = Duration::from_secs(5);
+const MIN_CLOCK_STEP: Duration = Duration::from_secs(5);
 
 /// The time now, in whole milliseconds as it is stored, so that memory and database agree.
 pub(crate) fn now() -> Timestamp {
@@ -30,6 +30,6 @@ impl Clock {
         let wall = now.wall.duration_since(self.wall);
         let monotonic = SignedDuration::try_from(now.monotonic - self.monotonic).unwrap_or_default();
         *self = now;
-        Some(wall - monotonic).filter(|offset| offset.unsigned_abs() > SET)
+        Some(wall - monotonic).filter(|offset| offset.unsigned_abs() > MIN_CLOCK_STEP)
     }
 }

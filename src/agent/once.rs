@@ -54,7 +54,7 @@ pub async fn check_once(
     if let (Ok(()), Mode::Once) = (&result, mode) {
         tokio::select! {
             forgotten = expiry::forget(&deliverer.store, retention) => if let Err(why) = forgotten {
-                error!(kind = why.kind(), "the past cannot be forgotten: {why}");
+                error!(kind = why.kind(), "old history cannot be deleted: {why}");
             },
             () = &mut stop => {}
         }

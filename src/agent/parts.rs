@@ -19,7 +19,7 @@ use crate::store::{self, Reader, Store, Subscription, WatchId};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Held deliveries that are named in the log; more are counted.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// Capacity of the attempt-ended broadcast. A receiver that lags re-reads everything.
 const UNREAD_ENDS: usize = 1024;
@@ -103,7 +103,7 @@ pub(crate) async fn subscribe<'a>(
     };
     let held = store.replace_subscriptions(rows.flat_map(of_watch).collect()).await?;
     let why = "the config does not name this hook for this image any more; `taghook prune` gives it up";
-    if held.len() > NAMED {
+    if held.len() > MAX_NAMED {
         warn!(deliveries = held.len(), "held: {why}");
         return Ok(());
     }

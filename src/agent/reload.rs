@@ -21,7 +21,7 @@ use crate::domain::WatchKey;
 use crate::store::{self, Store, WatchId};
 
 /// How long reading the files may take: they may lie on a disk that hangs.
-const READ: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the agent keeps its earlier config.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,10 @@ impl Reloader {
     async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
         let path = self.path.clone();
         let load = tokio::task::spawn_blocking(move || config::load(&path));
-        let loaded = timeout(READ, load).await.map_err(|_| Error::SlowConfig(READ))?.map_err(|_| Error::Stopping)?;
+        let loaded = timeout(READ_TIMEOUT, load)
+            .await
+            .map_err(|_| Error::SlowConfig(READ_TIMEOUT))?
+            .map_err(|_| Error::Stopping)?;
         let Loaded { config, warnings } = loaded?;
         self.refuse_what_needs_a_restart(&config)?;
 

@@ -9,7 +9,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::judge::{FailureStreak, Record};
 
 /// Failing watches are checked again by this back-off instead of waiting for a whole interval.
-const RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
+const RECHECK: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(900) };
 
 /// When a watch is first due: at once if it was never checked, or if it came due while no agent was alive.
 pub(crate) fn first_due(watch: &Watch, record: &Record, alive: Option<Timestamp>, now: Timestamp) -> Timestamp {
@@ -36,7 +36,7 @@ pub(crate) fn next_due(
 }
 
 fn retry(failing: &FailureStreak, last: Timestamp, chance: f64) -> Timestamp {
-    let pause = RETRY.pause(failing.streak.count.saturating_sub(1), chance);
+    let pause = RECHECK.pause(failing.streak.count.saturating_sub(1), chance);
     last + SignedDuration::from_millis(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -26,7 +26,7 @@ use crate::store::WatchId;
 
 /// Requests that may wait for the loop. Each is answered within one turn of it, so a short queue loses nothing; beyond
 /// it, callers wait.
-const QUEUE: usize = 64;
+const REQUEST_CAPACITY: usize = 64;
 
 /// What the scheduler can be asked.
 pub(crate) enum SchedulerRequest {
@@ -69,7 +69,7 @@ pub(crate) struct SchedulerHandle {
 impl SchedulerHandle {
     /// A handle, and the inbox that the scheduler serves.
     pub(crate) fn new() -> (Self, mpsc::Receiver<SchedulerRequest>) {
-        let (requests, inbox) = mpsc::channel(QUEUE);
+        let (requests, inbox) = mpsc::channel(REQUEST_CAPACITY);
         (Self { requests }, inbox)
     }
 

@@ -16,15 +16,15 @@ use crate::store::WatchId;
 
 /// Heartbeats in which every record is saved once, changed or not, for its time of the last good check. Each heartbeat
 /// saves its share, so that no commit is large and no hook waits for one.
-const BULK: usize = 60;
+const HEARTBEATS_PER_SAVE: usize = 60;
 
 impl Scheduler {
     /// Notes that the agent is alive, and saves the records that are listed or whose turn it is.
     pub(crate) fn beat(&mut self) {
         self.next_beat = Some(Instant::now() + HEARTBEAT);
-        let part = |beat: usize| self.roster.watches.len() * beat / BULK;
+        let part = |beat: usize| self.roster.watches.len() * beat / HEARTBEATS_PER_SAVE;
         let turn = part(self.beats)..part(self.beats + 1);
-        self.beats = (self.beats + 1) % BULK;
+        self.beats = (self.beats + 1) % HEARTBEATS_PER_SAVE;
         let (indices, records) = self.take_unsaved(turn);
         let store = self.context.store.clone();
         self.writes.spawn(async move {

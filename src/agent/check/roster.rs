@@ -14,7 +14,7 @@ use crate::domain::{ChangeKind, Watch, WatchKey};
 use crate::store::WatchId;
 
 /// Watches that one look may copy out: at 100,000 watches, a look at all of them would hold up the loop.
-const PAGE: usize = 1000;
+const PAGE_SIZE: usize = 1000;
 
 /// The watches, by an index that stays the same while a watch is configured, and their registries.
 pub(crate) struct Roster {
@@ -60,7 +60,7 @@ impl Roster {
     /// there is one.
     pub(crate) fn page(&self, from: usize) -> (Vec<WatchView>, Option<usize>) {
         let now = Instant::now();
-        let page = self.watches.iter().skip(from).take(PAGE);
+        let page = self.watches.iter().skip(from).take(PAGE_SIZE);
         let scheduled = page.filter(|watched| watched.watch.enabled && !watched.retired);
         let view = |watched: &Watched| WatchView {
             watch: watched.watch.clone(),
@@ -71,7 +71,7 @@ impl Roster {
             last_checked: watched.record.last_checked,
             last_ok: watched.record.last_ok,
         };
-        let next = from + PAGE;
+        let next = from + PAGE_SIZE;
         (scheduled.map(view).collect(), (next < self.watches.len()).then_some(next))
     }
 

@@ -260,7 +260,7 @@ impl Deliverer {
                 error: Some("was cut: taghook ended while it ran".into()),
                 output: String::new(),
             };
-            let retry = self.config().hooks.get(owed.hook.as_str()).map_or(HELD, |hook| hook.retry);
+            let retry = self.config().hooks.get(owed.hook.as_str()).map_or(HELD_POLICY, |hook| hook.retry);
             let finished = self.store.finish(owed.id.clone(), outcome, retry, clock::now(), 0.0).await?;
             failpoint::step("recover: made due");
             debug!(delivery = owed.id, hook = &*owed.hook, state = finished.state.as_str(), "recovered");
@@ -293,7 +293,8 @@ fn leave(busy: &mut Busy, hook: &str) {
 }
 
 /// For deliveries of a hook that is not configured at the moment: they stay owed.
-const HELD: RetryPolicy = RetryPolicy { attempts: u32::MAX, backoff: Backoff { first: STORE_RETRY, max: STORE_RETRY } };
+const HELD_POLICY: RetryPolicy =
+    RetryPolicy { attempts: u32::MAX, backoff: Backoff { first: STORE_RETRY, max: STORE_RETRY } };
 
 fn with_hooks(config: &Config, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {
     claimed.into_iter().filter_map(|c| Some((config.hooks.get(c.hook.as_str())?.clone(), c))).collect()

@@ -60,7 +60,7 @@ impl Trial {
 }
 
 /// Watches of a hook that an error names; more are only counted.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// The watch that was named, else the only one that feeds the hook, else a made-up one. Among several it does not guess,
 /// because the hook really does what it does.
@@ -75,9 +75,9 @@ fn key(config: &Config, hook: &Hook, sample: &Sample) -> Result<WatchKey, Error>
         [] => {}
         [watch] => return Ok(watch.key.clone()),
         [first, ..] => {
-            let named: Vec<&str> = feeding.iter().take(NAMED).map(|watch| watch.name()).collect();
+            let named: Vec<&str> = feeding.iter().take(MAX_NAMED).map(|watch| watch.name()).collect();
             let (hook, names, first) = (&hook.name, named.join(", "), first.name());
-            let more = if feeding.len() > NAMED { ", …" } else { "" };
+            let more = if feeding.len() > MAX_NAMED { ", …" } else { "" };
             let why = format!("hook {hook:?} is fed by {} watches ({names}{more}); name one", feeding.len());
             return Err(Error::Refused(format!("{why}: `taghook hook test {hook} {first}`")));
         }

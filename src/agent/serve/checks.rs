@@ -22,7 +22,7 @@ use crate::store::{DeliveryRow, Error, Store, WatchId};
 const LAST_LINES: usize = 5;
 
 /// Results that may wait for a slow reader. Beyond it, only their own followers wait, never the checks.
-const UNREAD: usize = 64;
+const RESULT_CAPACITY: usize = 64;
 
 /// A part of the answer to a check.
 pub(crate) enum CheckEvent {
@@ -33,7 +33,7 @@ pub(crate) enum CheckEvent {
 
 /// Follows checks to their end, or until the agent stops.
 pub(crate) fn follow(checks: Checks, deliverer: Deliverer, dry_run: bool) -> mpsc::Receiver<CheckEvent> {
-    let (events, receiver) = mpsc::channel(UNREAD);
+    let (events, receiver) = mpsc::channel(RESULT_CAPACITY);
     tokio::spawn(async move {
         let mut stopping = deliverer.stopping.clone();
         tokio::select! {

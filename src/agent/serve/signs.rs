@@ -24,7 +24,7 @@ use crate::store::WatchId;
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A part that responds at all does so within this. It is shorter than a locked database is waited for.
-const PROBE: Duration = Duration::from_secs(4);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The ways to the parts that must respond.
 #[derive(Clone)]
@@ -120,7 +120,7 @@ async fn answer_of(part: &'static str, long: Duration, answer: impl Future<Outpu
 }
 
 async fn within(part: &str, answer: impl Future<Output = ()>) -> Result<(), String> {
-    timeout(PROBE, answer).await.map_err(|_| format!("{part} makes no progress"))
+    timeout(PROBE_TIMEOUT, answer).await.map_err(|_| format!("{part} makes no progress"))
 }
 
 /// What the scheduler knows of the summary.

@@ -93,7 +93,7 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     let watches: Vec<_> = config.watches.values().map(one).collect();
     let last_checked = watches.iter().filter_map(|watch| watch.last_checked).max();
     let failed = failed.into_iter().map(FailedDelivery::from).collect();
-    Ok(Status { as_of: as_of.max(last_checked), watches, failed, left_over, ..nobodys() })
+    Ok(Status { as_of: as_of.max(last_checked), watches, failed, left_over, ..without_watches() })
 }
 
 /// All watches that a state directory knows, whatever the config says now.
@@ -102,11 +102,11 @@ pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
     let watches = reader.watches()?.into_iter().map(of_row).collect();
     let failed = reader.failed()?.into_iter().map(FailedDelivery::from).collect();
     let (as_of, left_over) = (reader.last_heartbeat()?, reader.left_over()?);
-    Ok(Status { as_of, watches, failed, left_over, ..nobodys() })
+    Ok(Status { as_of, watches, failed, left_over, ..without_watches() })
 }
 
 /// A status without an agent and without any watch.
-fn nobodys() -> Status {
+fn without_watches() -> Status {
     Status {
         source: StatusSource::Database,
         as_of: None,
