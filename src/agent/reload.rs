@@ -64,10 +64,10 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// Reloads whenever `hangup` is rung (SIGHUP). Never returns.
-    pub(crate) async fn serve_hangups(&self, hangup: Arc<Notify>) {
+    /// Reloads whenever `reload` is rung (SIGHUP). Never returns.
+    pub(crate) async fn serve_hangups(&self, reload: Arc<Notify>) {
         loop {
-            hangup.notified().await;
+            reload.notified().await;
             // The result is in the log.
             let _ = self.reload().await;
         }

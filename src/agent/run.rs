@@ -129,7 +129,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(parts: Parts, path: PathBuf, hangup: Arc<Notify>, doors: Doors, supervisor: Supervisor) -> Self {
+    fn start(parts: Parts, path: PathBuf, reload: Arc<Notify>, doors: Doors, supervisor: Supervisor) -> Self {
         let Parts { scheduler, deliverer, config, stopping, cut } = parts;
         let (handle, inbox) = SchedulerHandle::new();
         let until_stopped = || {
@@ -166,7 +166,7 @@ impl Running {
         }
         helpers.spawn(routes::serve(doors.socket, operations, until_stopped()));
         helpers.spawn(forgetting);
-        helpers.spawn(async move { reloader.serve_hangups(hangup).await });
+        helpers.spawn(async move { reloader.serve_hangups(reload).await });
         Self { lines, helpers, stopping, cut }
     }
 

@@ -57,7 +57,7 @@ fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
             };
             format!("no agent answers, so nothing is checked ({since}); start `taghook run`")
         }
-        Finding::Held(problem) => problem.message.clone(),
+        Finding::CannotRecord(problem) => problem.message.clone(),
         Finding::Failed(failed) => failed_delivery(failed, now),
         Finding::Failing(watch) => failing_watch(watch, now),
         Finding::Stale { watch, due } => {

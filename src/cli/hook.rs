@@ -27,16 +27,16 @@ pub(super) enum HookCommand {
 /// Run a hook now with a sample change, and show what it prints and how it ends
 ///
 /// It runs by this user and from this shell, but as the agent runs it: with its clean environment, its directory, its
-/// time limit. It does what it does in earnest. Nothing is recorded, and what is owed to it stays owed.
+/// time limit. The hook really runs. Nothing is recorded, and what is owed to it stays owed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  taghook hook test redeploy         for the first watch that feeds it
+  taghook hook test redeploy         for the one watch that feeds it
   taghook hook test announce web --change failing")]
 pub(super) struct HookTestArgs {
     /// The hook
     #[arg(value_name = "HOOK")]
     hook: String,
-    /// The watch whose image and digests it is told [default: the one that feeds it]
+    /// The watch whose image and digests it is told [default: the one that feeds it; needed if several do]
     #[arg(value_name = "WATCH")]
     watch: Option<String>,
     /// What it is told to have happened [default: moved, or the first that it subscribes to]

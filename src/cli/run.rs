@@ -35,14 +35,14 @@ pub(super) fn run(explicit: Option<&Path>, args: &RunArgs) -> Result<Exit, CliEr
     warn(&loaded.warnings);
     let runtime = runtime()?;
     let done = runtime.block_on(async {
-        let hangup = Arc::new(Notify::new());
+        let reload = Arc::new(Notify::new());
         // Both wait on the same streams, so that a second signal that comes at once is not lost.
         let signals = Mutex::new(Signals::new()?);
-        let stop = async { signals.lock().await.next_end(&hangup).await };
-        let hurry = async { signals.lock().await.next_end(&hangup).await };
+        let stop = async { signals.lock().await.next_end(&reload).await };
+        let hurry = async { signals.lock().await.next_end(&reload).await };
         // systemd kills the agent after this long without a ping (sd_watchdog_enabled(3) advises half of it).
         let alive = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-        let world = agent::World { tell: systemd::tell, alive, reload: hangup.clone(), stop, hurry };
+        let world = agent::World { tell: systemd::tell, alive, reload: reload.clone(), stop, hurry };
         agent::run(path, loaded.config, world).await?;
         Ok(Exit::Ok)
     });

@@ -33,13 +33,13 @@ impl Signals {
     /// Waits for a signal that ends the agent. SIGHUP notifies `reload` instead. On a terminal, though, SIGHUP means that
     /// the terminal has gone, and an agent that nobody sees must not keep the state locked.
     pub(super) async fn next_end(&mut self, reload: &Notify) {
-        let is_watched = std::io::stderr().is_terminal();
+        let on_terminal = std::io::stderr().is_terminal();
         let [terminate, interrupt, hangup] = &mut self.0;
         loop {
             tokio::select! {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
-                _ = hangup.recv() => if is_watched { return } else { reload.notify_one() },
+                _ = hangup.recv() => if on_terminal { return } else { reload.notify_one() },
             }
         }
     }

@@ -44,7 +44,7 @@ pub struct OwedCounts {
     pub running: u64,
     /// Excludes those that are held.
     pub failed: u64,
-    /// The pending ones that must wait: the watch is paused, or the hook no longer subscribes to it.
+    /// The pending ones that wait for a person: the watch is paused, or the hook no longer subscribes to it.
     #[serde(default)]
     pub held: u64,
 }
@@ -123,7 +123,7 @@ pub struct Tries {
 
 /// Decides what follows from the end of an attempt. `overtaken` means that a newer change waits; `chance` is a uniform
 /// random number in 0..1.
-pub fn settle(
+pub fn after_attempt(
     ending: Ending,
     tries: Tries,
     overtaken: bool,
@@ -170,8 +170,10 @@ impl Target {
         match (change.kind, &change.to) {
             (ChangeKind::Failing, _) => Self::Failing,
             (ChangeKind::Recovered, _) => Self::Well,
-            (ChangeKind::Removed, _) | (_, None) => Self::Absent,
-            (_, Some(choice)) => Self::Choice(choice.clone()),
+            (ChangeKind::Removed, _) => Self::Absent,
+            (ChangeKind::First | ChangeKind::Moved | ChangeKind::Restored, to) => {
+                to.clone().map_or(Self::Absent, Self::Choice)
+            }
         }
     }
 
@@ -181,8 +183,8 @@ impl Target {
             (ChangeKind::Failing, _) => Some(Self::Well),
             (ChangeKind::Recovered, _) => Some(Self::Failing),
             (ChangeKind::Restored, _) => Some(Self::Absent),
-            (ChangeKind::First, _) | (_, None) => None,
-            (_, Some(choice)) => Some(Self::Choice(choice.clone())),
+            (ChangeKind::First, _) => None,
+            (ChangeKind::Moved | ChangeKind::Removed, from) => from.clone().map(Self::Choice),
         }
     }
 
@@ -296,10 +298,10 @@ mod tests {
 
     #[test]
     fn a_failing_hook_is_retried_and_then_given_up() {
-        let settle = |attempts| settle(Ending::Failed, tries(attempts), false, &RETRY, now(), 1.0);
-        assert_eq!(settle(1), Event::RetryAt(now() + SignedDuration::from_secs(30)));
-        assert_eq!(settle(2), Event::RetryAt(now() + SignedDuration::from_secs(60)));
-        assert_eq!(settle(3), Event::GaveUp);
+        let failed = |attempts| after_attempt(Ending::Failed, tries(attempts), false, &RETRY, now(), 1.0);
+        assert_eq!(failed(1), Event::RetryAt(now() + SignedDuration::from_secs(30)));
+        assert_eq!(failed(2), Event::RetryAt(now() + SignedDuration::from_secs(60)));
+        assert_eq!(failed(3), Event::GaveUp);
     }
 
     #[test]
@@ -309,25 +311,25 @@ mod tests {
             deferrals,
             deferred_since: Some(now() - SignedDuration::from_hours(hours)),
         };
-        let later = settle(Ending::Deferred, tries(23, 50), false, &RETRY, now(), 1.0);
+        let later = after_attempt(Ending::Deferred, tries(23, 50), false, &RETRY, now(), 1.0);
         assert_eq!(later, Event::RetryAt(now() + SignedDuration::from_secs(3600)));
-        assert_eq!(settle(Ending::Deferred, tries(24, 50), false, &RETRY, now(), 1.0), Event::GaveUp);
-        let failed = settle(Ending::Failed, tries(1, 50), false, &RETRY, now(), 1.0);
+        assert_eq!(after_attempt(Ending::Deferred, tries(24, 50), false, &RETRY, now(), 1.0), Event::GaveUp);
+        let failed = after_attempt(Ending::Failed, tries(1, 50), false, &RETRY, now(), 1.0);
         assert!(matches!(failed, Event::RetryAt(_)), "deferrals spend nothing");
     }
 
     #[test]
     fn a_cut_attempt_is_repeated_at_once_but_not_for_ever() {
         let once = RetryPolicy { attempts: 1, ..RETRY };
-        assert_eq!(settle(Ending::Cut, tries(1), false, &once, now(), 0.5), Event::RetryAt(now()));
-        assert_eq!(settle(Ending::Cut, tries(2), false, &once, now(), 0.5), Event::GaveUp);
+        assert_eq!(after_attempt(Ending::Cut, tries(1), false, &once, now(), 0.5), Event::RetryAt(now()));
+        assert_eq!(after_attempt(Ending::Cut, tries(2), false, &once, now(), 0.5), Event::GaveUp);
     }
 
     #[test]
     fn an_overtaken_run_that_fails_is_superseded_and_one_that_succeeds_is_not() {
-        assert_eq!(settle(Ending::Failed, tries(1), true, &RETRY, now(), 0.5), Event::Overtaken);
-        assert_eq!(settle(Ending::Cut, tries(1), true, &RETRY, now(), 0.5), Event::Overtaken);
-        assert_eq!(settle(Ending::Succeeded, tries(1), true, &RETRY, now(), 0.5), Event::Succeeded);
+        assert_eq!(after_attempt(Ending::Failed, tries(1), true, &RETRY, now(), 0.5), Event::Overtaken);
+        assert_eq!(after_attempt(Ending::Cut, tries(1), true, &RETRY, now(), 0.5), Event::Overtaken);
+        assert_eq!(after_attempt(Ending::Succeeded, tries(1), true, &RETRY, now(), 0.5), Event::Succeeded);
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Client {
             head => head?,
         };
         match head.status() {
-            StatusCode::OK => Ok(judge(&head)?.map_or(Head::Silent, |found| {
+            StatusCode::OK => Ok(from_headers(&head)?.map_or(Head::Silent, |found| {
                 self.head_is_honest.store(true, Relaxed);
                 debug!(
                     digest = found.digest.as_str(),
@@ -335,7 +335,7 @@ impl Client {
 }
 
 /// What the headers of a 200 tell; `None` if only the body can.
-fn judge(response: &Response) -> Result<Option<Manifest>, Error> {
+fn from_headers(response: &Response) -> Result<Option<Manifest>, Error> {
     match ContentKind::of(&response.media_type()) {
         ContentKind::Manifest(media_type) => {
             Ok(digest_header(response).map(|digest| Manifest { digest, media_type, body: None }))

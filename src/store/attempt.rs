@@ -1,7 +1,7 @@
 //! Attempts: claiming a delivery, and recording the end of its run. The run itself happens outside the store.
 //!
-//! *Invariant:* a claim is committed before its command starts, so no start is ever lost. No transaction is open
-//! while the command runs.
+//! *Invariant:* a claim is committed before the hook starts, so no start is ever lost. No transaction is open while
+//! the hook runs.
 
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ use super::error::Error;
 use super::record::{WatchId, question};
 use super::rows::{apply, cursor, pending, put_cursor};
 use super::sql::{Time, choice, choice_columns, time};
-use super::subscriptions::HELD;
+use super::subscriptions::UNSUBSCRIBED;
 use super::writer::Store;
-use crate::domain::delivery::{Cursor, DeliveryState, Ending, Event, Outcome, RetryPolicy, Target, Tries, settle};
+use crate::domain::delivery::{
+    Cursor, DeliveryState, Ending, Event, Outcome, RetryPolicy, Target, Tries, after_attempt,
+};
 use crate::domain::{ChangeKind, Choice, Digest, Lane, Question};
 
-/// A delivery that was marked as running: its command must start now.
+/// A delivery that was marked as running: its hook must start now.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     /// The idempotency key: globally unique, and the same for all attempts.
@@ -132,8 +134,8 @@ impl Store {
     }
 }
 
-/// The number of the oldest delivery of a hook that may start: it is due, neither held nor paused, and no other run for
-/// its watch and hook is under way.
+/// The number of the oldest delivery of a hook that may start: it is due and not held, and no other run for its watch
+/// and hook is under way.
 ///
 /// A delivery that is due later than the hook's longest pause from now also counts as due: its due time came from a
 /// clock that has since been set back.
@@ -151,7 +153,7 @@ fn next_startable(
         let found = connection
             .prepare_cached(&format!(
                 "SELECT number FROM deliveries d WHERE state = 'pending' AND hook = ?1 AND due > ?2 AND due <= ?3
-                 AND NOT ({HELD}) AND (?4 IS NULL OR d.id = ?4)
+                 AND NOT ({UNSUBSCRIBED}) AND (?4 IS NULL OR d.id = ?4)
                  AND NOT EXISTS (SELECT 1 FROM watches w WHERE w.id = d.watch AND w.paused)
                  AND NOT EXISTS (SELECT 1 FROM deliveries r
                                  WHERE r.watch = d.watch AND r.hook = d.hook AND r.state = 'running')
@@ -246,7 +248,7 @@ fn finish(
         Ok((row.get::<_, i64>(0)?, WatchId(row.get(1)?), hook, lane, target, tries))
     })?;
     let newer = pending(connection, watch, &hook, lane)?;
-    let event = settle(outcome.ending, tries, newer.is_some(), retry, now, chance);
+    let event = after_attempt(outcome.ending, tries, newer.is_some(), retry, now, chance);
     let state = apply(connection, number, DeliveryState::Running, event)?;
     put_outcome(connection, number, outcome, tries, now)?;
     if state == DeliveryState::Succeeded {

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::queries::{self, DeliveryRow};
 use super::rows::apply;
 use super::sql::Time;
-use super::subscriptions::HELD;
+use super::subscriptions::UNSUBSCRIBED;
 use super::writer::Store;
 use crate::domain::delivery::{DeliveryState, Event};
 
@@ -57,7 +57,7 @@ fn leftovers(connection: &Connection) -> Result<Vec<(i64, String, DeliveryState)
 /// Selects the leftovers in one state. The state is a literal and the order an expression, so that SQLite uses the
 /// partial index of that state instead of scanning all deliveries in the order of their numbers.
 fn select_leftovers(state: DeliveryState) -> String {
-    format!("SELECT number, id FROM deliveries d WHERE state = '{state}' AND {HELD} ORDER BY +number")
+    format!("SELECT number, id FROM deliveries d WHERE state = '{state}' AND {UNSUBSCRIBED} ORDER BY +number")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::record::{self, COLUMNS, WatchId, question};
 use super::sql::time;
-use super::subscriptions::HELD;
+use super::subscriptions::UNSUBSCRIBED;
 use super::writer::Store;
 use crate::domain::delivery::{DeliveryState, OwedCounts};
 use crate::domain::judge::Record;
@@ -108,7 +108,7 @@ impl Store {
     /// Counts the failed deliveries that are not held.
     pub async fn given_up(&self) -> Result<u64, Error> {
         self.read(|connection| {
-            let sql = format!("SELECT count(*) FROM deliveries d WHERE state = 'failed' AND NOT ({HELD})");
+            let sql = format!("SELECT count(*) FROM deliveries d WHERE state = 'failed' AND NOT ({UNSUBSCRIBED})");
             Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
         })
         .await
@@ -151,15 +151,15 @@ impl Store {
 pub(super) fn select_delivery(condition: &str) -> String {
     format!(
         "SELECT d.id, w.name, d.hook, c.kind, d.from_digest, c.to_digest, d.state, d.attempts, d.due, d.code, d.error,
-         d.ended, w.paused, {HELD}
+         d.ended, w.paused, {UNSUBSCRIBED}
          FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change WHERE {condition}"
     )
 }
 
 pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
-    let (state, is_paused, is_held) = (row.get(6)?, row.get(12)?, row.get(13)?);
+    let (state, is_paused, is_unsubscribed) = (row.get(6)?, row.get(12)?, row.get(13)?);
     let held = match state {
-        DeliveryState::Pending | DeliveryState::Failed if is_held => Some(HeldBecause::NotFed),
+        DeliveryState::Pending | DeliveryState::Failed if is_unsubscribed => Some(HeldBecause::NotFed),
         DeliveryState::Pending if is_paused => Some(HeldBecause::Paused),
         _ => None,
     };
@@ -203,7 +203,7 @@ pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<
 
 /// The failed deliveries that are not held, newest first, with the end of their latest output.
 pub(super) fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error> {
-    let sql = select_delivery(&format!("d.state = 'failed' AND NOT ({HELD}) ORDER BY d.number DESC"));
+    let sql = select_delivery(&format!("d.state = 'failed' AND NOT ({UNSUBSCRIBED}) ORDER BY d.number DESC"));
     let mut query = connection.prepare_cached(&sql)?;
     let mut rows = query.query_map([], delivery)?.collect::<Result<Vec<_>, _>>()?;
     add_latest_output(connection, &mut rows, "substr(a.output, -500)")?;
@@ -212,8 +212,8 @@ pub(super) fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error>
 
 pub(super) fn left_over(connection: &Connection) -> Result<u64, Error> {
     let sql = format!(
-        "SELECT (SELECT count(*) FROM deliveries d WHERE state = 'pending' AND {HELD})
-         + (SELECT count(*) FROM deliveries d WHERE state = 'failed' AND {HELD})"
+        "SELECT (SELECT count(*) FROM deliveries d WHERE state = 'pending' AND {UNSUBSCRIBED})
+         + (SELECT count(*) FROM deliveries d WHERE state = 'failed' AND {UNSUBSCRIBED})"
     );
     Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
 }
@@ -249,9 +249,9 @@ fn owed_by<T>(
     let mut query = connection.prepare_cached(&format!(
         "SELECT o.{column}, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed'),
              sum(state = 'pending' AND (held OR w.paused)) FROM (
-             SELECT watch, hook, state, {HELD} AS held FROM deliveries d WHERE state = 'pending'
+             SELECT watch, hook, state, {UNSUBSCRIBED} AS held FROM deliveries d WHERE state = 'pending'
              UNION ALL SELECT watch, hook, state, 0 FROM deliveries WHERE state = 'running'
-             UNION ALL SELECT watch, hook, state, 0 FROM deliveries d WHERE state = 'failed' AND NOT ({HELD})
+             UNION ALL SELECT watch, hook, state, 0 FROM deliveries d WHERE state = 'failed' AND NOT ({UNSUBSCRIBED})
          ) o JOIN watches w ON w.id = o.watch GROUP BY o.{column}",
     ))?;
     let rows = query.query_map([], |row| {

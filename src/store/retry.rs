@@ -7,7 +7,7 @@ use super::error::Error;
 use super::record::WatchId;
 use super::rows::{NewDelivery, apply, cursor, insert};
 use super::sql::choice;
-use super::subscriptions::HELD;
+use super::subscriptions::UNSUBSCRIBED;
 use super::writer::Store;
 use crate::domain::delivery::{DeliveryState, Event, Target};
 use crate::domain::{Choice, Lane};
@@ -77,7 +77,8 @@ impl Store {
     /// The ids of all failed deliveries that are not held, the oldest first.
     pub async fn failed(&self) -> Result<Vec<String>, Error> {
         self.read(|connection| {
-            let sql = format!("SELECT id FROM deliveries d WHERE state = 'failed' AND NOT ({HELD}) ORDER BY +number");
+            let sql =
+                format!("SELECT id FROM deliveries d WHERE state = 'failed' AND NOT ({UNSUBSCRIBED}) ORDER BY +number");
             let mut query = connection.prepare_cached(&sql)?;
             Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })
@@ -104,7 +105,7 @@ struct RetryCandidate {
 fn select_candidate(condition: &str) -> String {
     format!(
         "SELECT d.number, d.id, d.watch, w.name, d.hook, d.lane, d.change, d.target, c.from_tag, c.from_digest, d.state,
-         {HELD} FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change WHERE {condition}"
+         {UNSUBSCRIBED} FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change WHERE {condition}"
     )
 }
 

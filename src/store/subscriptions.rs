@@ -14,8 +14,9 @@ use super::record::WatchId;
 use super::writer::Store;
 use crate::domain::ChangeSet;
 
-/// The SQL condition for a delivery `d` being held: its hook does not subscribe to its watch.
-pub(super) const HELD: &str = "NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.watch = d.watch AND s.hook = d.hook)";
+/// The SQL condition for a delivery `d` whose hook does not subscribe to its watch. A pending or failed one is then held.
+pub(super) const UNSUBSCRIBED: &str =
+    "NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.watch = d.watch AND s.hook = d.hook)";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -26,8 +27,8 @@ pub struct Subscription {
 }
 
 impl Store {
-    /// Replaces all subscriptions. Returns the ids of the pending, running and failed deliveries that become held by
-    /// this.
+    /// Replaces all subscriptions. Returns the ids of the pending, running and failed deliveries whose hooks
+    /// no longer subscribe to their watches.
     pub async fn replace_subscriptions(&self, wanted: Vec<Subscription>) -> Result<Vec<String>, Error> {
         self.write(move |connection| replace(connection, wanted)).await
     }

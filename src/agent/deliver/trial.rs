@@ -111,7 +111,7 @@ fn change(record: &Record, kind: ChangeKind, tag: Tag) -> Change {
     let from = match kind {
         ChangeKind::First => None,
         ChangeKind::Moved => Some(record.recent.last().map_or_else(made_up, |past| past.choice.clone())),
-        _ => Some(now.choice()),
+        ChangeKind::Removed | ChangeKind::Restored | ChangeKind::Failing | ChangeKind::Recovered => Some(now.choice()),
     };
     let is_there = kind != ChangeKind::Removed;
     Change {

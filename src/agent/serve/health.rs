@@ -23,7 +23,7 @@ pub enum Finding<'a> {
     /// No agent runs, so nothing is checked.
     NoAgent,
     /// Nothing can be recorded, so no hook runs.
-    Held(&'a StoreProblem),
+    CannotRecord(&'a StoreProblem),
     /// A delivery was given up.
     Failed(&'a FailedDelivery),
     /// The checks of a watch fail.
@@ -42,7 +42,7 @@ pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
     let due = |watch: &WatchStatus| watch.due.filter(|due| !no_agent && is_late(*due, now));
     let mut all = Vec::new();
     all.extend(no_agent.then_some(Finding::NoAgent));
-    all.extend(status.store.iter().map(Finding::Held));
+    all.extend(status.store.iter().map(Finding::CannotRecord));
     all.extend(status.failed.iter().map(Finding::Failed));
     all.extend(enabled().filter(|watch| watch.state == WatchState::Failing).map(Finding::Failing));
     all.extend(enabled().filter_map(|watch| Some(Finding::Stale { watch, due: due(watch)? })));
@@ -51,7 +51,7 @@ pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
 }
 
 /// Whether the checks are as fresh as the schedules demand, and can be recorded; if not, why not.
-pub(crate) fn current(
+pub(crate) fn up_to_date(
     watches: &[WatchView],
     write_failure: Option<WriteFailure>,
     loaded: Timestamp,
@@ -78,7 +78,7 @@ pub(crate) fn current(
 
 /// When the check after the one at `last` was due, if that is long ago.
 fn overdue(watch: &Watch, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    // Evaluating a cron expression is dear; this comparison shows cheaply that it cannot matter.
+    // Evaluating a cron expression is expensive; this comparison shows cheaply that it cannot matter.
     is_late(last, now).then(|| watch.next_due(last)).filter(|due| is_late(*due, now))
 }
 
@@ -98,7 +98,7 @@ impl Finding<'_> {
     pub fn kind(&self) -> HealthProblemKind {
         match self {
             Self::NoAgent | Self::Stale { .. } => HealthProblemKind::Stale,
-            Self::Held(_) => HealthProblemKind::Held,
+            Self::CannotRecord(_) => HealthProblemKind::Held,
             Self::Failed(_) => HealthProblemKind::Failed,
             Self::Failing(_) => HealthProblemKind::Failing,
             Self::Refused(..) => HealthProblemKind::Refused,
@@ -109,7 +109,7 @@ impl Finding<'_> {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::NoAgent => "no agent answers, so nothing is checked".to_owned(),
-            Self::Held(problem) => format!("hooks are held: {}", problem.message),
+            Self::CannotRecord(problem) => format!("hooks are held: {}", problem.message),
             Self::Failed(FailedDelivery { watch, hook, change, attempts, error, .. }) => {
                 let error = error.as_deref().unwrap_or("unknown");
                 format!("{watch}: hook {hook} failed for `{change}`, after attempt {attempts}: {error}")
@@ -128,7 +128,7 @@ impl Finding<'_> {
 
     fn problem(&self, message: String) -> HealthProblem {
         let (watch, hook, delivery) = match self {
-            Self::NoAgent | Self::Held(_) | Self::Refused(..) => (None, None, None),
+            Self::NoAgent | Self::CannotRecord(_) | Self::Refused(..) => (None, None, None),
             Self::Failed(FailedDelivery { watch, hook, id, .. }) => (Some(watch), Some(hook), Some(id)),
             Self::Failing(watch) | Self::Stale { watch, .. } => (Some(&watch.watch), None, None),
         };

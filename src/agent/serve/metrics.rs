@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::page::{MetricKind, Page};
+use super::exposition::{Exposition, MetricKind};
 use crate::agent::check::registries::Registry;
 use crate::agent::check::roster::{Roster, WatchView};
 use crate::agent::tally::{Attempts, CheckTally};
@@ -48,7 +48,7 @@ pub(crate) fn of_agent(roster: &Roster) -> (Vec<RegistryNow>, BTreeMap<ChangeKin
 
 impl Scraped {
     pub(crate) fn page(&self) -> String {
-        let mut page = Page::default();
+        let mut page = Exposition::default();
         self.agent(&mut page);
         self.watches(&mut page);
         self.checks(&mut page);
@@ -57,7 +57,7 @@ impl Scraped {
         page.text()
     }
 
-    fn agent(&self, page: &mut Page) {
+    fn agent(&self, page: &mut Exposition) {
         page.family("taghook_build_info", MetricKind::Gauge, "The version that runs; always 1.")
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         let help = "When the config that is in force was read.";
@@ -71,7 +71,7 @@ impl Scraped {
             .sample(&[], u8::from(self.write_failure.is_none()));
     }
 
-    fn watches(&self, page: &mut Page) {
+    fn watches(&self, page: &mut Exposition) {
         let mut states = page.family("taghook_watches", MetricKind::Gauge, "Enabled watches by state.");
         for state in WatchState::ALL {
             let count = self.watches.iter().filter(|seen| seen.state == state).count();
@@ -91,7 +91,7 @@ impl Scraped {
         }
     }
 
-    fn checks(&self, page: &mut Page) {
+    fn checks(&self, page: &mut Exposition) {
         let help = "Checks by what they came to.";
         let mut outcomes = page.family("taghook_checks_total", MetricKind::Counter, help);
         for RegistryNow { host, tally, .. } in &self.registries {
@@ -113,7 +113,7 @@ impl Scraped {
         }
     }
 
-    fn registries(&self, page: &mut Page) {
+    fn registries(&self, page: &mut Exposition) {
         let now = Instant::now();
         let help = "Requests, those for tokens and after redirects among them.";
         let mut requests = page.family("taghook_registry_requests_total", MetricKind::Counter, help);
@@ -139,7 +139,7 @@ impl Scraped {
         }
     }
 
-    fn deliveries(&self, page: &mut Page) {
+    fn deliveries(&self, page: &mut Exposition) {
         let help = "Deliveries that are not done: waiting, running, or given up.";
         let mut deliveries = page.family("taghook_deliveries", MetricKind::Gauge, help);
         for (hook, counts) in &self.owed {

@@ -125,10 +125,10 @@ impl Operations {
     }
 
     /// Whether what is known is as fresh as the schedules say, and can be recorded; if not, why not.
-    pub(crate) async fn current(&self) -> Result<(), String> {
+    pub(crate) async fn up_to_date(&self) -> Result<(), String> {
         let watches = self.scheduler.all_views().await.map_err(|stopping| stopping.to_string())?;
         let loaded = self.config.borrow().loaded;
-        health::current(&watches, self.deliverer.store.write_failure(), loaded, clock::now())
+        health::up_to_date(&watches, self.deliverer.store.write_failure(), loaded, clock::now())
     }
 
     /// The page of metrics, in Prometheus' text format.

@@ -86,7 +86,7 @@ fn reading() -> Router<Arc<Operations>> {
         .route("/v1/health", get(health))
         .route("/metrics", get(metrics))
         .route("/healthz", get(alive))
-        .route("/readyz", get(current))
+        .route("/readyz", get(up_to_date))
 }
 
 /// Serves each connection in a task of its own, so that a slow one keeps nobody waiting. These tasks outlive `stop`:
@@ -182,8 +182,8 @@ async fn alive(State(agent): Agent) -> Response {
     probe(agent.alive().await)
 }
 
-async fn current(State(agent): Agent) -> Response {
-    probe(agent.current().await)
+async fn up_to_date(State(agent): Agent) -> Response {
+    probe(agent.up_to_date().await)
 }
 
 /// For a probe: a word, or the reason as text.

@@ -7,7 +7,7 @@ use std::fmt::{Display, Write};
 use crate::agent::tally::Histogram;
 
 #[derive(Default)]
-pub(crate) struct Page(String);
+pub(crate) struct Exposition(String);
 
 /// The type of a family.
 #[derive(Clone, Copy)]
@@ -21,7 +21,7 @@ pub(crate) enum MetricKind {
 /// nothing needs escaping.
 type Label<'a> = (&'static str, &'a str);
 
-impl Page {
+impl Exposition {
     /// Begins a family. Its samples follow.
     pub(crate) fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> Family<'_> {
         let word = match kind {
@@ -41,7 +41,7 @@ impl Page {
 
 /// The family that is being written.
 pub(crate) struct Family<'p> {
-    page: &'p mut Page,
+    page: &'p mut Exposition,
     name: &'static str,
 }
 
@@ -84,7 +84,7 @@ mod tests {
         for took in [50, 100, 101, 5000] {
             histogram.observe(Duration::from_millis(took));
         }
-        let mut page = Page::default();
+        let mut page = Exposition::default();
         page.family("t_seconds", MetricKind::Histogram, "Times.").histogram(&[("of", "x")], &histogram);
         page.family("n_total", MetricKind::Counter, "A number.").sample(&[], 7);
         page.family("none", MetricKind::Gauge, "Nothing.");
