@@ -66,6 +66,9 @@ const REMOVED_WORDS: &[&str] = &[
     "SOME",
     "ONCE",
     "UNREAD",
+    "PATIENCE",
+    "LARGEST",
+    "LONGEST",
     "nobodys",
 ];
 

@@ -8,7 +8,7 @@ use super::check::watched::CheckDone;
 use super::deliver::deliverer::Deliverer;
 use super::error::Error;
 use super::expiry;
-use super::parts::{Mode, PATIENCE, Parts};
+use super::parts::{LOCK_TIMEOUT, Mode, Parts};
 use super::serve::checks::delivery_line;
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
@@ -66,7 +66,7 @@ pub async fn check_once(
 async fn lock(config: &Config, mode: Mode) -> Result<Option<Lock>, Error> {
     match mode {
         Mode::Dry => Ok(None),
-        _ => Ok(Some(Lock::acquire(&config.state, PATIENCE).await?)),
+        _ => Ok(Some(Lock::acquire(&config.state, LOCK_TIMEOUT).await?)),
     }
 }
 

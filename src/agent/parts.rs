@@ -16,7 +16,7 @@ use crate::domain::{Watch, WatchKey};
 use crate::store::{self, Reader, Store, Subscription, WatchId};
 
 /// How long to wait for another command to release the state.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Held deliveries that are named in the log; more are counted.
 const MAX_NAMED: usize = 10;

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::check::handle::SchedulerHandle;
 use super::error::Error;
-use super::parts::{Mode, PATIENCE, Parts};
+use super::parts::{LOCK_TIMEOUT, Mode, Parts};
 use super::reload::Reloader;
 use super::serve::operations::{LedgerOperations, Operations};
 use super::serve::routes;
@@ -51,7 +51,7 @@ pub async fn run(
     tokio::pin!(stop);
     let (socket, listen, watches) = (socket_path(&config), config.listen, config.watches.len());
     let mut lock = tokio::select! {
-        lock = Lock::acquire(&config.state, PATIENCE) => lock?,
+        lock = Lock::acquire(&config.state, LOCK_TIMEOUT) => lock?,
         () = &mut stop => return Ok(()),
     };
     let parts = Parts::new(config, Mode::Agent).await?;

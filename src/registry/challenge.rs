@@ -25,7 +25,7 @@ pub(super) struct Bearer {
 }
 
 /// The longest parameter that is read: it is sent on, and the realm's host appears in messages.
-const LONGEST: usize = 2048;
+const MAX_PARAMETER: usize = 2048;
 
 impl Challenges {
     /// Reads every `WWW-Authenticate` header and skips what cannot be read. `asked` is the URL that answered.
@@ -54,7 +54,9 @@ impl Bearer {
     fn read(challenge: &ChallengeRef<'_>, asked: &Url) -> Option<Self> {
         let parameter = |name: &str| {
             let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_unescaped()).filter(|value| !value.is_empty() && value.len() <= LONGEST)
+            found
+                .map(|(_, value)| value.to_unescaped())
+                .filter(|value| !value.is_empty() && value.len() <= MAX_PARAMETER)
         };
         let realm = asked.join(&parameter("realm")?).ok()?;
         if !matches!(realm.scheme(), "http" | "https") {

@@ -21,8 +21,8 @@ use crate::domain::{Answer, Digest, Platform, Question, Repository, Select, Sigh
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// How deep an index may be nested, and how many indexes one check may read.
-const DEEPEST: u8 = 3;
-const MOST_INDEXES: u8 = 8;
+const MAX_INDEX_DEPTH: u8 = 3;
+const MAX_INDEXES: u8 = 8;
 
 /// The client of one registry: its connections, its tokens, and what was learnt about its manners.
 pub struct Client {
@@ -42,11 +42,12 @@ struct Budget {
 }
 
 /// See [`Budget`].
-const SECOND_OPINIONS: (u32, Duration) = (10, Duration::from_secs(3600));
+const SECOND_OPINIONS: u32 = 10;
+const SECOND_OPINIONS_PER: Duration = Duration::from_secs(3600);
 
 impl Budget {
     fn full() -> Self {
-        Self { left: SECOND_OPINIONS.0, since: Instant::now() }
+        Self { left: SECOND_OPINIONS, since: Instant::now() }
     }
 }
 
@@ -210,7 +211,7 @@ impl Client {
             return false;
         }
         let mut budget = self.second_opinions.lock().unwrap_or_else(PoisonError::into_inner);
-        if budget.since.elapsed() >= SECOND_OPINIONS.1 {
+        if budget.since.elapsed() >= SECOND_OPINIONS_PER {
             *budget = Budget::full();
         }
         let may = budget.left > 0;
@@ -232,7 +233,7 @@ impl Client {
             return Err(not_a_manifest(&response));
         }
         let told = digest_header(&response);
-        let Some(body) = response.body(manifest::LARGEST).await? else {
+        let Some(body) = response.body(manifest::MAX_MANIFEST).await? else {
             return Err(Error::NoDigest { host, reason: "what it answered is larger than 4 MiB".into() });
         };
         let media_type = match kind {
@@ -278,7 +279,7 @@ impl Client {
         let mut best: BestChild = None;
         let mut offered = Vec::new();
         let mut queue = VecDeque::from([(1, found.digest.clone(), found.body)]);
-        let mut left = MOST_INDEXES;
+        let mut left = MAX_INDEXES;
         while let Some((depth, digest, body)) = queue.pop_front() {
             if left == 0 || best.as_ref().is_some_and(|(distance, ..)| *distance == 0) {
                 break;
@@ -295,7 +296,7 @@ impl Client {
             {
                 best = Some((distance, self.digest(&child.digest)?, child.kind()));
             }
-            if depth < DEEPEST {
+            if depth < MAX_INDEX_DEPTH {
                 for nested in chosen.nested {
                     queue.push_back((depth + 1, self.digest(&nested.digest)?, None));
                 }
@@ -306,7 +307,7 @@ impl Client {
             let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
             return Err(Error::PlatformMissing { platform: platform.clone(), offered });
         };
-        debug!(%platform, digest = digest.as_str(), indexes = MOST_INDEXES - left, "the index has it");
+        debug!(%platform, digest = digest.as_str(), indexes = MAX_INDEXES - left, "the index has it");
         Ok((digest, media_type.shared()))
     }
 

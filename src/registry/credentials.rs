@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::docker::{self, FoundLogin};
 use super::error::Error;
-use super::helper::{Helper, PATIENCE};
+use super::helper::{HELPER_TIMEOUT, Helper};
 use super::login::Login;
 use super::options::{Account, Options, Password};
 use crate::domain::backoff::Backoff;
@@ -140,7 +140,7 @@ impl Credentials {
         if let Some(helped) = helped.as_ref().filter(|it| it.helper == helper && it.asked.elapsed() < HELPER_CACHE) {
             return Ok(helped.login.clone());
         }
-        let login = helper.login(PATIENCE).await?;
+        let login = helper.login(HELPER_TIMEOUT).await?;
         *helped = Some(Helped { helper, login: login.clone(), asked: Instant::now() });
         Ok(login)
     }

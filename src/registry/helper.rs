@@ -14,10 +14,10 @@ use tokio::process::Command;
 use super::login::Login;
 
 /// How long a helper may take; some ask a cloud.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The longest output; tokens of clouds have some thousands of bytes.
-const LARGEST: u64 = 256 << 10;
+const MAX_HELPER_OUTPUT: u64 = 256 << 10;
 
 /// A helper, and the name under which it knows the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,17 +35,17 @@ struct HelperOutput {
 
 impl Helper {
     /// Runs the helper within a time limit; `None` if it has nothing for this registry.
-    pub(super) async fn login(&self, patience: Duration) -> Result<Option<Login>, String> {
+    pub(super) async fn login(&self, limit: Duration) -> Result<Option<Login>, String> {
         let name = &self.name;
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
             return Err(format!("{name:?} is no name of a credential helper"));
         }
-        self.ask(&format!("docker-credential-{name}"), patience).await
+        self.ask(&format!("docker-credential-{name}"), limit).await
     }
 
-    async fn ask(&self, program: &str, patience: Duration) -> Result<Option<Login>, String> {
-        let output = tokio::time::timeout(patience, self.run(program)).await;
-        let output = output.map_err(|_| format!("{program} did not answer within {} s", patience.as_secs_f32()))?;
+    async fn ask(&self, program: &str, limit: Duration) -> Result<Option<Login>, String> {
+        let output = tokio::time::timeout(limit, self.run(program)).await;
+        let output = output.map_err(|_| format!("{program} did not answer within {} s", limit.as_secs_f32()))?;
         let (succeeded, stdout) = output.map_err(|error| format!("{program}: {error}"))?;
         if !succeeded {
             // The protocol's own words for "none"; docker compares them, too.
@@ -78,9 +78,9 @@ impl Helper {
         }
         let mut printed = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            stdout.take(LARGEST + 1).read_to_end(&mut printed).await?;
+            stdout.take(MAX_HELPER_OUTPUT + 1).read_to_end(&mut printed).await?;
         }
-        if printed.len() as u64 > LARGEST {
+        if printed.len() as u64 > MAX_HELPER_OUTPUT {
             return Err(std::io::Error::other("it prints without end"));
         }
         let status = child.wait().await?;
@@ -109,13 +109,13 @@ mod tests {
     use super::*;
 
     /// Runs a shell line in place of a helper's program. It has the directory of its script as `$0` has it.
-    async fn run(line: &str, patience: Duration) -> (Result<Option<Login>, String>, tempfile::TempDir) {
+    async fn run(line: &str, limit: Duration) -> (Result<Option<Login>, String>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("docker-credential-test");
         std::fs::write(&program, format!("#!/bin/sh\n{line}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let helper = Helper { name: "test".into(), server: "registry.example".into() };
-        (helper.ask(program.to_str().unwrap(), patience).await, dir)
+        (helper.ask(program.to_str().unwrap(), limit).await, dir)
     }
 
     #[tokio::test]
@@ -139,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_helper_that_prints_without_end_is_not_listened_to() {
-        let (told, _dir) = run("exec yes hunter2", PATIENCE).await;
+        let (told, _dir) = run("exec yes hunter2", HELPER_TIMEOUT).await;
         let message = told.unwrap_err();
         assert!(message.contains("without end") && !message.contains("hunter2"), "{message}");
     }
@@ -147,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn a_helper_that_does_not_read_its_question_is_understood() {
         let answer = r#"exec 0<&-; echo '{"Username":"robot","Secret":"hunter2"}'"#;
-        let login = run(answer, PATIENCE).await.0.unwrap().unwrap();
+        let login = run(answer, HELPER_TIMEOUT).await.0.unwrap().unwrap();
         assert_eq!(login.username, "robot");
     }
 }

@@ -18,7 +18,7 @@ pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
 /// The largest manifest; registries refuse larger ones themselves.
-pub(super) const LARGEST: usize = 4 << 20;
+pub(super) const MAX_MANIFEST: usize = 4 << 20;
 
 /// The four types of manifest, in the order of [`MEDIA_TYPES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

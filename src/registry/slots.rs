@@ -65,7 +65,7 @@ struct SlotState {
 }
 
 /// How long the anonymous way counts as closed after it was refused.
-const CLOSED: Duration = Duration::from_secs(15 * 60);
+const ANONYMOUS_REFUSED_FOR: Duration = Duration::from_secs(15 * 60);
 
 impl Slots {
     /// The slot of a repository, if it was ever challenged.
@@ -169,7 +169,7 @@ impl Slot {
 
     /// Whether asking anonymously has a chance.
     pub(super) fn may_ask_anonymously(&self) -> bool {
-        self.state().anonymous_refused.is_none_or(|refused| refused.elapsed() >= CLOSED)
+        self.state().anonymous_refused.is_none_or(|refused| refused.elapsed() >= ANONYMOUS_REFUSED_FOR)
     }
 
     /// Notes that asking anonymously was refused.

@@ -16,8 +16,8 @@ use super::login::{Login, authorization};
 use super::transport::{OutgoingRequest, Response, Tally, Transport};
 
 /// How long a token lives if the endpoint does not say, and the least that is believed: the specification's own rule.
-const LIFETIME: Duration = Duration::from_secs(60);
-const LONGEST_ANSWER: usize = 1 << 20;
+const MIN_LIFETIME: Duration = Duration::from_secs(60);
+const MAX_TOKEN_ANSWER: usize = 1 << 20;
 
 /// A token as an `Authorization` header.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ pub(super) async fn mint(
         }
         _ => return Err(response.error().await),
     }
-    let body = response.body(LONGEST_ANSWER).await?.unwrap_or_default();
+    let body = response.body(MAX_TOKEN_ANSWER).await?.unwrap_or_default();
     let token = read(&body, asked)
         .ok_or_else(|| Error::Protocol { host, reason: "its token endpoint gave no token".into() })?;
     debug!(used_for = ?token.expires.saturating_duration_since(asked), "a token is granted");
@@ -109,7 +109,7 @@ pub(super) fn read(body: &[u8], asked: Instant) -> Option<Token> {
     let text = [answer.token, answer.access_token].into_iter().flatten().find(|text| !text.is_empty())?;
     let header = authorization("Bearer", &text)?;
     let lifetime = answer.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let lifetime = lifetime.unwrap_or(LIFETIME).clamp(LIFETIME, Duration::from_secs(86_400));
+    let lifetime = lifetime.unwrap_or(MIN_LIFETIME).clamp(MIN_LIFETIME, Duration::from_secs(86_400));
     // Counted from before the request, and not used to the last moment: it must still be good when it arrives.
     Some(Token { header, expires: asked + lifetime - lifetime / 10 })
 }

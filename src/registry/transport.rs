@@ -24,17 +24,18 @@ use super::retry_after;
 /// Servers close idle connections after 60 s at the earliest. None that old is ever used.
 const IDLE: Duration = Duration::from_secs(14);
 const _: () = assert!(IDLE.as_secs() < 15, "the design's bound");
-const REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 /// Signed URLs of object stores have some thousands of characters.
 const LONGEST_LOCATION: usize = 8 << 10;
 /// How long to wait for the explanation of a refusal, and the longest that is read.
-const EXPLANATION: (Duration, usize) = (Duration::from_secs(2), 16 << 10);
+const EXPLANATION_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_EXPLANATION: usize = 16 << 10;
 
 const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
 /// The longest part of a header that a message shows.
-const LONGEST_SHOWN: usize = 200;
+const MAX_SHOWN: usize = 200;
 
 /// Pooled connections to one registry and to wherever it redirects.
 pub(super) struct Transport {
@@ -58,7 +59,7 @@ struct Built {
 }
 
 /// How long files of certificates are believed to be unchanged while requests are answered.
-const UNCHANGED: Duration = Duration::from_secs(1);
+const FILES_FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// A file's time of change and size.
 type Stamp = Option<(SystemTime, u64)>;
@@ -111,7 +112,9 @@ impl Transport {
     /// earlier client goes on meanwhile.
     fn http(&self, now: Instant) -> Result<reqwest::Client, Error> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(built) = built.as_ref().filter(|built| now.saturating_duration_since(built.looked) < UNCHANGED) {
+        if let Some(built) =
+            built.as_ref().filter(|built| now.saturating_duration_since(built.looked) < FILES_FRESH_FOR)
+        {
             return Ok(built.http.clone());
         }
         let (made_of, looked) = (self.stamps(), now);
@@ -137,7 +140,7 @@ impl Transport {
     pub(super) fn look_again(&self) {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(built) = built.as_mut() {
-            built.looked = built.looked.checked_sub(UNCHANGED).unwrap_or(built.looked);
+            built.looked = built.looked.checked_sub(FILES_FRESH_FOR).unwrap_or(built.looked);
         }
     }
 
@@ -213,7 +216,7 @@ impl Transport {
             return Err(Error::Redirect { host: host_of(&request.url), reason });
         }
         let origin = request.url.origin();
-        for _ in 0..REDIRECTS {
+        for _ in 0..MAX_REDIRECTS {
             request.url = redirected(&request.url, &response)?;
             let is_home = request.url.origin() == origin;
             debug!(to = bare(&request.url), same_origin = is_home, "redirected");
@@ -226,7 +229,7 @@ impl Transport {
                 return Ok(Response { inner: response, foreign, limit: self.limit });
             }
         }
-        Err(Error::Redirect { host: host_of(&request.url), reason: format!("more than {REDIRECTS} in a row") })
+        Err(Error::Redirect { host: host_of(&request.url), reason: format!("more than {MAX_REDIRECTS} in a row") })
     }
 
     async fn send_once(&self, request: &OutgoingRequest, tally: &mut Tally) -> Result<reqwest::Response, Error> {
@@ -318,7 +321,7 @@ impl OutgoingRequest {
             Some((_, secret)) if !secret.is_empty() => value.replace(secret, "***"),
             _ => value.to_owned(),
         };
-        Some(masked.chars().take(LONGEST_SHOWN).collect())
+        Some(masked.chars().take(MAX_SHOWN).collect())
     }
 
     /// The scheme of our authorization, and its secret.
@@ -397,7 +400,7 @@ impl Response {
 
     /// What a refusal says for itself, if that is short and comes soon.
     async fn explanation(self) -> Vec<u8> {
-        let body = tokio::time::timeout(EXPLANATION.0, self.body(EXPLANATION.1)).await;
+        let body = tokio::time::timeout(EXPLANATION_TIMEOUT, self.body(MAX_EXPLANATION)).await;
         body.ok().and_then(Result::ok).flatten().unwrap_or_default()
     }
 

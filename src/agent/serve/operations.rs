@@ -13,7 +13,7 @@ use crate::agent::check::handle::SchedulerHandle;
 use crate::agent::clock;
 use crate::agent::deliver::deliverer::Deliverer;
 use crate::agent::error::Error;
-use crate::agent::parts::{PATIENCE, subscribe};
+use crate::agent::parts::{LOCK_TIMEOUT, subscribe};
 use crate::agent::reload::Reloader;
 use crate::agent::unknown::unknown_watch;
 use crate::config::Config;
@@ -83,7 +83,7 @@ pub async fn without_agent<T>(
     config: Config,
     operation: impl AsyncFnOnce(&LedgerOperations) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let _lock = Lock::acquire(&config.state, PATIENCE).await?;
+    let _lock = Lock::acquire(&config.state, LOCK_TIMEOUT).await?;
     let store = Store::open(&config.state)?;
     let opened = store.open_watches(config.watches.values().map(|watch| watch.key.clone()).collect()).await?;
     subscribe(&store, &config, config.watches.values().zip(opened.into_iter().map(|(id, _)| id))).await?;
