@@ -159,7 +159,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
 async fn status(State(agent): Agent) -> Response {
     match read(&agent, |agent| async move { agent.status().await }).await {
         Ok(status) => Json(status).into_response(),
-        Err(refused) => refused,
+        Err(Refused(status, why)) => refuse(status, why),
     }
 }
 
@@ -167,28 +167,28 @@ async fn health(State(agent): Agent) -> Response {
     match read(&agent, |agent| async move { agent.health().await }).await {
         Ok(health) if health.ok => Json(health).into_response(),
         Ok(health) => (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response(),
-        Err(refused) => refused,
+        Err(Refused(status, why)) => refuse(status, why),
     }
 }
 
 async fn metrics(State(agent): Agent) -> Response {
     match read(&agent, |agent| async move { agent.metrics().await }).await {
         Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response(),
-        Err(refused) => refused,
+        Err(Refused(status, why)) => refuse(status, why),
     }
 }
 
 async fn alive(State(agent): Agent) -> Response {
-    probe(agent.alive().await)
+    probe(read(&agent, |agent| async move { Ok(agent.alive().await) }).await)
 }
 
 async fn up_to_date(State(agent): Agent) -> Response {
-    probe(agent.up_to_date().await)
+    probe(read(&agent, |agent| async move { Ok(agent.up_to_date().await) }).await)
 }
 
 /// For a probe: a word, or the reason as text.
-fn probe(found: Result<(), String>) -> Response {
-    match found {
+fn probe(found: Result<Result<(), String>, Refused>) -> Response {
+    match found.map_err(|Refused(_, why)| why).flatten() {
         Ok(()) => "ok\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response(),
     }
@@ -216,7 +216,7 @@ async fn check(State(agent): Agent, Given(request): Given<CheckRequest>) -> Resp
         Err(Error::Refused(why)) => {
             return refuse(StatusCode::NOT_FOUND, format!("{why} (after an edit of the config: `taghook reload`)"));
         }
-        Err(error) => return refusal(&error),
+        Err(error) => return Refused::by(&error).into_response(),
     };
     let body = stream::unfold(events, |mut events| async {
         let line = match events.recv().await {
@@ -239,41 +239,56 @@ where
 {
     match run(agent, operation).await {
         Ok(done) => Json(done).into_response(),
-        Err(error) => refusal(&error),
+        Err(error) => Refused::by(&error).into_response(),
     }
 }
 
 /// Has the agent tell something, within a time limit.
-async fn read<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Result<T, Response>
+async fn read<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Result<T, Refused>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
     match timeout(REQUEST, run(agent, operation)).await {
-        Ok(answer) => answer.map_err(|error| refusal(&error)),
-        Err(_) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer".to_owned())),
+        Ok(answer) => answer.map_err(|error| Refused::by(&error)),
+        Err(_) => Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer".to_owned())),
     }
 }
 
-/// Runs an operation in a task of its own, so that it goes on to its end even if the client hangs up. The wait for it
-/// ends when the agent stops.
+/// Runs an operation in a task of its own, so that it goes on to its end even if the client hangs up. A stop of the agent
+/// ends it, or keeps it from beginning.
 async fn run<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Result<T, Error>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    let mut stopping = agent.deliverer.stopping.clone();
-    tokio::select! {
-        done = tokio::spawn(operation(agent.clone())) => done.unwrap_or(Err(Error::Broken)),
-        _ = stopping.wait_for(|stopping| *stopping) => Err(Error::Stopping),
+    let (mut stopping, operation) = (agent.deliverer.stopping.clone(), operation(agent.clone()));
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => Err(Error::Stopping),
+            done = operation => done,
+        }
+    });
+    task.await.unwrap_or(Err(Error::Broken))
+}
+
+/// Why an operation came to nothing.
+struct Refused(StatusCode, String);
+
+impl Refused {
+    fn by(error: &Error) -> Self {
+        let status = match error {
+            Error::Refused(_) => StatusCode::CONFLICT,
+            Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
     }
 }
 
-fn refusal(error: &Error) -> Response {
-    let status = match error {
-        Error::Refused(_) => StatusCode::CONFLICT,
-        Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    refuse(status, error.to_string())
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        refuse(self.0, self.1)
+    }
 }
