@@ -6,6 +6,7 @@ mod support;
 
 use jiff::SignedDuration;
 use serde_json::Value;
+use support::bed::Bed;
 use support::hook::Hook;
 use support::process::Running;
 use support::registry::{Registry, Reply};
@@ -117,4 +118,22 @@ fn each_change_reaches_the_hooks_that_subscribe_to_it() {
     assert_eq!(scene.told(&["recovered"], "recovered").1, three);
     scene.check();
     scene.told_nothing();
+}
+
+#[test]
+fn the_hooks_of_a_change_are_owed_in_the_order_of_the_config() {
+    let bed = Bed::new();
+    let text = std::fs::read_to_string(bed.config_path()).unwrap();
+    let text = text + "[hook.zeta]\ncommand = ['/bin/true']\n[hook.alpha]\ncommand = ['/bin/true']\n";
+    bed.push("one");
+    bed.check(0);
+    for (salt, order) in [("two", ["zeta", "alpha", "redeploy"]), ("three", ["redeploy", "zeta", "alpha"])] {
+        let hooks = format!("hooks = {order:?}");
+        std::fs::write(bed.config_path(), text.replace("hooks = ['redeploy']", &hooks)).unwrap();
+        bed.push(salt);
+        bed.check(0);
+        let mut owed: Vec<Value> = bed.deliveries().into_iter().take(3).map(|row| row["hook"].clone()).collect();
+        owed.reverse();
+        assert_eq!(owed, order);
+    }
 }

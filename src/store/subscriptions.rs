@@ -33,7 +33,7 @@ impl Store {
         self.write(move |connection| replace(connection, wanted)).await
     }
 
-    /// The subscriptions of a watch, by hook.
+    /// The subscriptions of a watch, in the order of its config.
     pub async fn subscriptions(&self, watch: WatchId) -> Result<Vec<Subscription>, Error> {
         self.read(move |connection| of_watch(connection, watch)).await
     }
@@ -41,7 +41,7 @@ impl Store {
 
 pub(super) fn of_watch(connection: &Connection, watch: WatchId) -> Result<Vec<Subscription>, Error> {
     let mut query =
-        connection.prepare_cached("SELECT hook, kinds FROM subscriptions WHERE watch = ?1 ORDER BY hook")?;
+        connection.prepare_cached("SELECT hook, kinds FROM subscriptions WHERE watch = ?1 ORDER BY position")?;
     let rows = query.query_map([watch.0], |row| {
         Ok(Subscription { watch, hook: row.get::<_, String>(0)?.into(), kinds: row.get(1)? })
     })?;
@@ -50,26 +50,34 @@ pub(super) fn of_watch(connection: &Connection, watch: WatchId) -> Result<Vec<Su
 
 /// Writes only the differences, because nearly all rows stay the same from one start to the next.
 fn replace(connection: &Connection, wanted: Vec<Subscription>) -> Result<Vec<String>, Error> {
-    let mut wanted: HashMap<(WatchId, Arc<str>), ChangeSet> =
-        wanted.into_iter().map(|wanted| ((wanted.watch, wanted.hook), wanted.kinds)).collect();
+    let mut positions: HashMap<WatchId, i64> = HashMap::new();
+    let in_order = wanted.into_iter().map(|Subscription { watch, hook, kinds }| {
+        let position = positions.entry(watch).and_modify(|position| *position += 1).or_default();
+        ((watch, hook), (kinds, *position))
+    });
+    let mut wanted: HashMap<(WatchId, Arc<str>), (ChangeSet, i64)> = in_order.collect();
     let mut gone = Vec::new();
-    let mut query = connection.prepare("SELECT watch, hook, kinds FROM subscriptions")?;
+    let mut query = connection.prepare("SELECT watch, hook, kinds, position FROM subscriptions")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let key = (WatchId(row.get(0)?), Arc::<str>::from(row.get::<_, String>(1)?));
         // Kinds that cannot be read were written by a newer taghook, and are overwritten.
         match wanted.get(&key) {
-            Some(kinds) if row.get::<_, ChangeSet>(2).is_ok_and(|known| known == *kinds) => drop(wanted.remove(&key)),
+            Some((kinds, position))
+                if row.get(2).is_ok_and(|known: ChangeSet| known == *kinds) && row.get(3) == Ok(*position) =>
+            {
+                wanted.remove(&key);
+            }
             Some(_) => {}
             None => gone.push(key),
         }
     }
     let mut put = connection.prepare(
-        "INSERT INTO subscriptions (watch, hook, kinds) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET kinds = excluded.kinds",
+        "INSERT INTO subscriptions (watch, hook, kinds, position) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET kinds = excluded.kinds, position = excluded.position",
     )?;
-    for ((watch, hook), kinds) in &wanted {
-        put.execute(params![watch.0, hook, kinds])?;
+    for ((watch, hook), (kinds, position)) in &wanted {
+        put.execute(params![watch.0, hook, kinds, position])?;
     }
     let mut delete = connection.prepare("DELETE FROM subscriptions WHERE watch = ?1 AND hook = ?2")?;
     for (watch, hook) in &gone {

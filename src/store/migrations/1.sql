@@ -22,6 +22,7 @@ CREATE TABLE subscriptions (
     watch INTEGER NOT NULL REFERENCES watches,
     hook  TEXT NOT NULL,
     kinds TEXT NOT NULL, -- kinds of change, separated by commas
+    position INTEGER NOT NULL, -- in the watch's list of hooks, from 0
     PRIMARY KEY (watch, hook)
 ) STRICT, WITHOUT ROWID;
 
