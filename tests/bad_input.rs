@@ -269,3 +269,29 @@ fn a_ca_file_that_is_missing_fails_its_own_registry_only() {
     assert_eq!(of("other")["outcome"], "failed");
     assert!(of("other")["error"]["message"].as_str().unwrap().contains("/nonexistent/ca.pem"), "{lines:?}");
 }
+
+/// A newer taghook wrote it, or somebody by hand.
+#[test]
+fn one_row_that_cannot_be_read_keeps_no_verb_from_all_others() {
+    let bed = Bed::given_up();
+    let database = rusqlite::Connection::open(bed.state().join("taghook.db")).unwrap();
+    database.execute("UPDATE changes SET kind = 'promoted' WHERE kind = 'moved'", []).unwrap();
+    drop(database);
+    let all_answer = || {
+        assert_eq!(bed.status()["owed"]["failed"], 1);
+        assert_eq!(bed.history().len(), 1, "the first sighting is left");
+        assert!(bed.deliveries().is_empty());
+        let health = bed.run(&["health", "--json"]);
+        assert!(health.json()["problems"].is_array(), "{health:#?}");
+    };
+    all_answer();
+    let agent = bed.agent();
+    all_answer();
+    // The hook leaves the config while its delivery cannot be named.
+    let text = std::fs::read_to_string(bed.config_path()).unwrap();
+    std::fs::write(bed.config_path(), text.replace("hooks = ['redeploy']", "hooks = []")).unwrap();
+    bed.run(&["reload"]).expect(0);
+    agent.stop();
+    bed.run(&["prune", "--yes"]).expect(0);
+    assert_eq!(bed.run(&["status", "--json"]).expect(0).json()["left_over"], 0);
+}

@@ -35,7 +35,8 @@ pub(super) fn run(explicit: Option<&Path>, args: &PruneArgs) -> Result<Exit, Cli
     if !args.json {
         text::print(&human(&found))?;
     }
-    if found.is_empty() {
+    // With `--yes` even what cannot be read, and so cannot be shown, is discarded.
+    if found.is_empty() && !args.yes {
         return Ok(Exit::Ok);
     }
     if !args.yes && (args.json || !confirmed(found.len())?) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::record::{self, COLUMNS, WatchId, question};
-use super::sql::time;
+use super::sql::{readable, time};
 use super::subscriptions::UNSUBSCRIBED;
 use super::writer::Store;
 use crate::domain::delivery::{DeliveryState, OwedCounts};
@@ -140,8 +140,7 @@ impl Store {
                  ORDER BY d.number",
             );
             let mut query = connection.prepare_cached(&sql)?;
-            let rows = query.query_map([watch.0], delivery)?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            Ok(readable(query.query_map([watch.0], delivery)?)?)
         })
         .await
     }
@@ -196,7 +195,7 @@ fn add_latest_output(connection: &Connection, rows: &mut [DeliveryRow], output: 
 /// The deliveries with these ids, with their latest output.
 pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<DeliveryRow>, Error> {
     let mut query = connection.prepare_cached(&select_delivery("d.id = ?1"))?;
-    let mut rows = ids.iter().map(|id| query.query_row([id], delivery)).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = readable(ids.iter().map(|id| query.query_row([id], delivery)))?;
     add_latest_output(connection, &mut rows, "a.output")?;
     Ok(rows)
 }
@@ -205,7 +204,7 @@ pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<
 pub(super) fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error> {
     let sql = select_delivery(&format!("d.state = 'failed' AND NOT ({UNSUBSCRIBED}) ORDER BY d.number DESC"));
     let mut query = connection.prepare_cached(&sql)?;
-    let mut rows = query.query_map([], delivery)?.collect::<Result<Vec<_>, _>>()?;
+    let mut rows = readable(query.query_map([], delivery)?)?;
     add_latest_output(connection, &mut rows, "substr(a.output, -500)")?;
     Ok(rows)
 }

@@ -12,7 +12,7 @@ use super::queries::{self, AttemptRow, ChangeRow, DeliveryRow, WatchRow, deliver
 use super::record;
 use super::retry::{self, RetryRefused};
 use super::schema::{self, DATABASE};
-use super::sql::{Time, time};
+use super::sql::{Time, readable, time};
 use crate::domain::ChangeKind;
 use crate::domain::delivery::DeliveryState;
 
@@ -138,7 +138,7 @@ impl Reader {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
-        let rows = || self.connection.prepare(sql)?.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>();
+        let rows = || readable(self.connection.prepare(sql)?.query_map(params, read)?);
         rows().map_err(|error| Error::from_sqlite(&self.path, error))
     }
 

@@ -83,6 +83,20 @@ impl FromSql for Time {
     }
 }
 
+/// Collects rows and leaves out those with a value that means nothing here, because a newer taghook or somebody by hand
+/// wrote it: one such row must not hide all others.
+pub(super) fn readable<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> rusqlite::Result<Vec<T>> {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    let is_readable = |row: &rusqlite::Result<T>| match row {
+        Err(why @ (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))) => {
+            tracing::error!("a row of the database cannot be read and is left out: {why}");
+            false
+        }
+        _ => true,
+    };
+    rows.filter(is_readable).collect()
+}
+
 /// Reads a timestamp column that may be null.
 pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<Time>>(index)?.map(|Time(at)| at))
