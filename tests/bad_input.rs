@@ -276,6 +276,9 @@ fn one_row_that_cannot_be_read_keeps_no_verb_from_all_others() {
     let bed = Bed::given_up();
     let database = rusqlite::Connection::open(bed.state().join("taghook.db")).unwrap();
     database.execute("UPDATE changes SET kind = 'promoted' WHERE kind = 'moved'", []).unwrap();
+    database
+        .execute("INSERT INTO watches (name, reference, platform) VALUES ('odd', 'no reference!', 'no platform')", [])
+        .unwrap();
     drop(database);
     let all_answer = || {
         assert_eq!(bed.status()["owed"]["failed"], 1);

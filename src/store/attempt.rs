@@ -243,7 +243,9 @@ fn finish(
          WHERE id = ?1 AND state = 'running'",
     )?;
     let (number, watch, hook, lane, target, tries) = query.query_row([id], |row| {
-        let tries = Tries { attempts: row.get(5)?, deferrals: row.get(6)?, deferred_since: time(row, 7)? };
+        // A time that means nothing must not keep the end from being recorded.
+        let deferred_since = time(row, 7).unwrap_or_default();
+        let tries = Tries { attempts: row.get(5)?, deferrals: row.get(6)?, deferred_since };
         let (hook, lane, target) = (row.get::<_, String>(2)?, row.get::<_, Lane>(3)?, row.get::<_, Target>(4)?);
         Ok((row.get::<_, i64>(0)?, WatchId(row.get(1)?), hook, lane, target, tries))
     })?;

@@ -225,8 +225,16 @@ pub(super) fn watches(connection: &Connection) -> Result<Vec<WatchRow>, Error> {
     let mut rows = query.query([])?;
     let mut watches = Vec::new();
     while let Some(row) = rows.next()? {
+        let question = match question(row, 11) {
+            Ok(question) => question,
+            // As with `readable`: one such row must not hide all others.
+            Err(why) => {
+                tracing::error!("a watch in the database cannot be read and is left out: {why}");
+                continue;
+            }
+        };
         watches.push(WatchRow {
-            key: WatchKey { name: row.get::<_, String>(10)?.into(), question: question(row, 11)? },
+            key: WatchKey { name: row.get::<_, String>(10)?.into(), question },
             paused: row.get(13)?,
             record: record::read(row)?,
             owed: owed.get(&WatchId(row.get(9)?)).copied().unwrap_or_default(),
