@@ -59,7 +59,7 @@ impl Credentials {
     }
 
     /// For a host that the registry redirects us to: only what files have for that very host.
-    pub(super) fn abroad(&self, host: &str) -> Self {
+    pub(super) fn of_other_host(&self, host: &str) -> Self {
         Self {
             registry: host.to_owned(),
             own: None,

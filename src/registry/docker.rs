@@ -60,7 +60,7 @@ enum Namer {
     /// The environment: if the file is there, it must be readable.
     Environment,
     /// Nobody: files of this kind usually are there.
-    Habit,
+    Convention,
 }
 
 /// Everything that the files know of a repository, most important first: the config's own file, then the usual ones.
@@ -92,7 +92,7 @@ fn sources() -> Vec<AuthFile> {
     let source = |path: Option<PathBuf>, named_by| path.map(|path| AuthFile { path, named_by });
     let docker = match variable("DOCKER_CONFIG") {
         Some(directory) => source(Some(directory.join("config.json")), Namer::Environment),
-        None => source(below_home(".docker/config.json"), Namer::Habit),
+        None => source(below_home(".docker/config.json"), Namer::Convention),
     };
     let mut sources = Vec::from_iter(docker);
     match variable("REGISTRY_AUTH_FILE") {
@@ -100,7 +100,7 @@ fn sources() -> Vec<AuthFile> {
         None => {
             let config = variable("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
             for directory in [variable("XDG_RUNTIME_DIR"), config].into_iter().flatten() {
-                sources.extend(source(Some(directory.join("containers/auth.json")), Namer::Habit));
+                sources.extend(source(Some(directory.join("containers/auth.json")), Namer::Convention));
             }
         }
     }
@@ -113,7 +113,7 @@ fn read(source: &AuthFile) -> Result<Option<String>, String> {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == NotFound && source.named_by != Namer::Config => Ok(None),
         // Another user's home directory is not this one's fault.
-        Err(error) if error.kind() == PermissionDenied && source.named_by == Namer::Habit => Ok(None),
+        Err(error) if error.kind() == PermissionDenied && source.named_by == Namer::Convention => Ok(None),
         Err(error) => Err(format!("{}: {error}", source.path.display())),
     }
 }

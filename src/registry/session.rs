@@ -28,8 +28,8 @@ pub(super) struct Session {
     transport: Transport,
     credentials: Credentials,
     slots: Slots,
-    /// Whether anybody has asked yet. Held by whoever asks first.
-    met: AtomicBool,
+    /// Whether the registry was asked yet. Whoever is the first to ask holds `first` meanwhile.
+    was_asked: AtomicBool,
     first: tokio::sync::Mutex<()>,
 }
 
@@ -57,7 +57,7 @@ impl Session {
             transport,
             credentials,
             slots: Slots::default(),
-            met: AtomicBool::new(false),
+            was_asked: AtomicBool::new(false),
             first: tokio::sync::Mutex::default(),
         })
     }
@@ -65,7 +65,7 @@ impl Session {
     #[cfg(test)]
     pub(super) fn age(&self) {
         self.slots.age();
-        self.transport.look_again();
+        self.transport.recheck_files();
     }
 
     /// `RateLimit-Remaining`, as the registry last told it.
@@ -85,19 +85,25 @@ impl Session {
         which: &str,
         tally: &mut Tally,
     ) -> Result<Response, Error> {
-        match self.met.load(Relaxed) {
+        match self.was_asked.load(Relaxed) {
             true => Box::pin(self.ask_as_known(method, repository, which, tally)).await,
-            false => Box::pin(self.meet(method, repository, which, tally)).await,
+            false => Box::pin(self.ask_first_time(method, repository, which, tally)).await,
         }
     }
 
     /// The first request of all.
-    async fn meet(&self, method: Method, repository: &str, which: &str, tally: &mut Tally) -> Result<Response, Error> {
+    async fn ask_first_time(
+        &self,
+        method: Method,
+        repository: &str,
+        which: &str,
+        tally: &mut Tally,
+    ) -> Result<Response, Error> {
         // Nobody knows yet what this registry demands: one finds out (single-flight), the others wait and profit.
         let turn = self.first.lock().await;
-        let turn = (!self.met.load(Relaxed)).then_some(turn);
+        let turn = (!self.was_asked.load(Relaxed)).then_some(turn);
         let response = self.ask_as_known(method, repository, which, tally).await;
-        self.met.store(true, Relaxed);
+        self.was_asked.store(true, Relaxed);
         drop(turn);
         response
     }
@@ -228,8 +234,8 @@ impl Session {
 
     /// Step 3: the authorization that answers the challenges; `None` if nothing does.
     async fn grant(&self, challenges: &Challenges, talk: &mut Talk<'_>) -> Result<Option<Grant>, Error> {
-        let abroad = talk.foreign.then(|| self.credentials.abroad(&host_of(&talk.url)));
-        let credentials = abroad.as_ref().unwrap_or(&self.credentials);
+        let of_other_host = talk.foreign.then(|| self.credentials.of_other_host(&host_of(&talk.url)));
+        let credentials = of_other_host.as_ref().unwrap_or(&self.credentials);
         if let Some(bearer) = &challenges.bearer {
             let bearer = Arc::new(bearer.clone());
             let minted = match talk.foreign {

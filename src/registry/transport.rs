@@ -137,7 +137,7 @@ impl Transport {
     }
 
     /// Makes the next request look at the files of certificates.
-    pub(super) fn look_again(&self) {
+    pub(super) fn recheck_files(&self) {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(built) = built.as_mut() {
             built.looked = built.looked.checked_sub(FILES_FRESH_FOR).unwrap_or(built.looked);
@@ -164,7 +164,7 @@ impl Transport {
             builder = builder.no_proxy();
         }
         if let Some(path) = &options.ca_file {
-            let wrong = |reason: String| of_no_use(host, "ca_file", path, reason);
+            let wrong = |reason: String| unusable_file(host, "ca_file", path, reason);
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
             if certificates.is_empty() {
@@ -173,13 +173,14 @@ impl Transport {
             builder = builder.tls_certs_merge(certificates);
         }
         if let Some(Identity { cert, key }) = &options.identity {
-            let read = |name, path| std::fs::read(path).map_err(|error| of_no_use(host, name, path, error.to_string()));
+            let read =
+                |name, path| std::fs::read(path).map_err(|error| unusable_file(host, name, path, error.to_string()));
             let mut pem = read("client_cert", cert)?;
             pem.push(b'\n');
             pem.extend(read("client_key", key)?);
             // The parser's message could repeat a part of the key.
             let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
-                of_no_use(
+                unusable_file(
                     host,
                     "client_cert",
                     cert,
@@ -249,7 +250,7 @@ impl Transport {
         let response = response.map_err(|error| {
             let error = classify(error, &host_of(&request.url), self.limit, Some(&self.remedies));
             debug!(elapsed = ?began.elapsed(), kind = error.kind().as_str(), "no answer: {error}");
-            self.look_again();
+            self.recheck_files();
             error
         })?;
         request.tell_answer(&response, began);
@@ -429,7 +430,7 @@ fn bare(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), host_of(url), url.path())
 }
 
-fn of_no_use(host: &str, key: &str, path: &Path, reason: String) -> Error {
+fn unusable_file(host: &str, key: &str, path: &Path, reason: String) -> Error {
     Error::Tls { host: host.to_owned(), reason: format!("the {key} {} is of no use: {reason}", path.display()) }
 }
 
