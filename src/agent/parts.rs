@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast, watch};
 use tracing::warn;
 
-use super::check::scheduler::{LastAlive, Scheduler};
+use super::check::scheduler::Scheduler;
 use super::deliver::deliverer::Deliverer;
 use super::error::Error;
 use crate::config::Config;
@@ -68,13 +68,12 @@ impl Parts {
         if failing > 0 {
             warn!(watches = failing, "watches were failing before this start; see `taghook status`");
         }
-        let schedule = match mode {
-            Mode::Agent => Some(LastAlive(store.last_heartbeat().await?)),
-            Mode::Once | Mode::Dry => None,
-        };
+        let is_scheduled = matches!(mode, Mode::Agent);
+        let alive = if is_scheduled { store.last_heartbeat().await? } else { None };
         let bell = Arc::new(Notify::new());
-        let (config, current) = watch::channel(Arc::new(config));
-        let scheduler = Scheduler::new(current.clone(), store.clone(), records, bell.clone(), schedule);
+        let config = Arc::new(config);
+        let scheduler = Scheduler::new(config.clone(), store.clone(), records, bell.clone(), is_scheduled, alive);
+        let (config, current) = watch::channel(config);
         let (stopping, is_stopping) = watch::channel(false);
         let (cut, is_cut) = watch::channel(false);
         let deliverer = Deliverer {

@@ -9,7 +9,8 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use super::check::handle::{ConfigChanges, SchedulerHandle};
+use super::check::adopt::ConfigChanges;
+use super::check::handle::SchedulerHandle;
 use super::check::roster::Roster;
 use super::clock;
 use super::error::Error;

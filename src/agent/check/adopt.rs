@@ -10,7 +10,6 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::due::first_due;
-use super::handle::ConfigChanges;
 use super::scheduler::Scheduler;
 use super::watched::{Stage, Watched};
 use crate::agent::clock;
@@ -18,6 +17,16 @@ use crate::config::Config;
 use crate::domain::judge::Record;
 use crate::domain::{Watch, WatchKey};
 use crate::store::WatchId;
+
+/// How many watches and hooks another config has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ConfigChanges {
+    pub(crate) added: usize,
+    pub(crate) changed: usize,
+    pub(crate) removed: usize,
+    /// Hooks that are new, gone, or different.
+    pub(crate) hooks: usize,
+}
 
 impl Scheduler {
     /// Switches to this config. `opened`: the rows and records of watches that are not in the roster yet.
@@ -49,7 +58,7 @@ impl Scheduler {
             let is_new = !before.contains_key(&watch.key.name);
             changes.added += usize::from(is_new);
             changes.changed += usize::from(!is_new);
-            self.add(watch, id, record, &config, None, free.pop());
+            self.add(watch, id, record, None, free.pop());
         }
         self.roster.retired.append(&mut free);
         for (name, index) in before {
@@ -77,13 +86,8 @@ impl Scheduler {
             if is_otherwise && watched.stage == (Stage::Checking { dry: false }) {
                 // A check is under way with the earlier settings, and its result may say nothing about the new ones.
                 watched.wanted = true;
-            } else if is_otherwise
-                && watched.record.failing.is_some()
-                && let Some(due) = watched.due
-            {
-                self.due.remove(&(due, index));
-                self.roster.watches[index].due = Some(now);
-                self.due.insert((now, index));
+            } else if is_otherwise && watched.record.failing.is_some() && watched.due.is_some() {
+                self.set_due(index, Some(now));
             }
         }
     }
@@ -107,11 +111,10 @@ impl Scheduler {
         watch: &Arc<Watch>,
         id: WatchId,
         record: Record,
-        config: &Config,
         alive: Option<Timestamp>,
         free: Option<usize>,
     ) {
-        let registry = self.roster.registries.of(watch.key.question.repository.registry(), config);
+        let registry = self.roster.registries.of(watch.key.question.repository.registry(), &self.adopted);
         let watched = Watched {
             id,
             watch: watch.clone(),
@@ -152,31 +155,24 @@ impl Scheduler {
 
     /// Computes anew when a watch is due, unless it is queued or being checked.
     fn schedule_again(&mut self, index: usize, alive: Option<Timestamp>) {
-        self.forget_due(index);
+        self.set_due(index, None);
         let is_scheduled = self.is_scheduled();
         let watched = &mut self.roster.watches[index];
         if !watched.watch.enabled {
             unqueue(watched);
         } else if is_scheduled && watched.stage == Stage::Idle {
             let due = first_due(&watched.watch, &watched.record, alive, clock::now());
-            watched.due = Some(due);
-            self.due.insert((due, index));
+            self.set_due(index, Some(due));
         }
     }
 
     /// Takes a watch out. A check under way finishes: what it finds happened while the watch was configured.
     fn retire(&mut self, index: usize) {
-        self.forget_due(index);
+        self.set_due(index, None);
         let watched = &mut self.roster.watches[index];
         watched.retired = true;
         unqueue(watched);
         self.roster.retired.push(index);
-    }
-
-    fn forget_due(&mut self, index: usize) {
-        if let Some(due) = self.roster.watches[index].due.take() {
-            self.due.remove(&(due, index));
-        }
     }
 }
 

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::adopt::ConfigChanges;
 use super::roster::{Roster, WatchView};
+use super::scheduler::{Scheduler, SchedulerRequest};
 use super::watched::{CheckDone, Waiter};
 use crate::agent::error::Error;
 use crate::config::Config;
@@ -27,33 +29,6 @@ use crate::store::WatchId;
 /// Requests that may wait for the loop. Each is answered within one turn of it, so a short queue loses nothing; beyond
 /// it, callers wait.
 const REQUEST_CAPACITY: usize = 64;
-
-/// What the scheduler can be asked.
-pub(crate) enum SchedulerRequest {
-    Look(Box<dyn FnOnce(&Roster) + Send>),
-    /// `names`: empty for all enabled watches. `accepted` hears how many checks there will be, or why there are none.
-    Check {
-        names: Vec<String>,
-        waiter: Waiter,
-        accepted: oneshot::Sender<Result<usize, String>>,
-    },
-    /// `opened`: the rows and records of watches that the roster does not know yet.
-    Adopt {
-        config: Arc<Config>,
-        opened: HashMap<WatchKey, (WatchId, Record)>,
-        done: oneshot::Sender<ConfigChanges>,
-    },
-}
-
-/// How many watches and hooks another config has changed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ConfigChanges {
-    pub(crate) added: usize,
-    pub(crate) changed: usize,
-    pub(crate) removed: usize,
-    /// Hooks that are new, gone, or different.
-    pub(crate) hooks: usize,
-}
 
 /// Checks that were asked for: `expected` results will come, unless the scheduler stops first.
 pub(crate) struct Checks {
@@ -78,15 +53,14 @@ impl SchedulerHandle {
         &self,
         look: impl FnOnce(&Roster) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.ask(|reply| SchedulerRequest::Look(Box::new(move |roster| drop(reply.send(look(roster)))))).await
+        self.ask(|scheduler| look(&scheduler.roster)).await
     }
 
     /// Has watches checked now. [`Error::Refused`] if one of the names is unknown.
     pub(crate) async fn check(&self, request: CheckRequest) -> Result<Checks, Error> {
         let (reply, results) = mpsc::unbounded_channel();
         let waiter = Waiter { reply, dry_run: request.dry_run };
-        let names = request.watches;
-        let accepted = self.ask(|accepted| SchedulerRequest::Check { names, waiter, accepted }).await?;
+        let accepted = self.ask(move |scheduler| scheduler.check_now(&request.watches, &waiter)).await?;
         Ok(Checks { expected: accepted.map_err(Error::Refused)?, results })
     }
 
@@ -96,7 +70,7 @@ impl SchedulerHandle {
         config: Arc<Config>,
         opened: HashMap<WatchKey, (WatchId, Record)>,
     ) -> Result<ConfigChanges, Error> {
-        self.ask(|done| SchedulerRequest::Adopt { config, opened, done }).await
+        self.ask(|scheduler| scheduler.adopt(config, opened)).await
     }
 
     /// Returns once the loop has come round.
@@ -115,9 +89,13 @@ impl SchedulerHandle {
         Ok(all)
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> SchedulerRequest) -> Result<T, Error> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&mut Scheduler) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| Error::Stopping)?;
+        let request: SchedulerRequest = Box::new(move |scheduler| drop(reply.send(request(scheduler))));
+        self.requests.send(request).await.map_err(|_| Error::Stopping)?;
         answer.await.map_err(|_| Error::Stopping)
     }
 }

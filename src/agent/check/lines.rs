@@ -10,7 +10,7 @@ pub(crate) fn line(watch: &Watch, checked: &CheckResult) -> CheckLine {
     CheckLine {
         watch: Some(watch.name().to_owned()),
         image: watch.key.question.reference(),
-        outcome: checked.outcome,
+        outcome: checked.verdict.outcome,
         digest: checked.digest.clone(),
         previous: checked.previous.clone(),
         error: checked.failure.clone(),

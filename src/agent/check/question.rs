@@ -12,19 +12,23 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
+use super::watched::Waiter;
 use crate::agent::{clock, failpoint};
 use crate::domain::delivery::news;
-use crate::domain::gate::Report;
+use crate::domain::gate::{Permit, Report};
 use crate::domain::judge::{CheckOutcome, Persist, Record, Verdict, judge};
 use crate::domain::{Answer, ChangeKind, Choice, Digest, Failure, FailureKind, Lane, Question, Repository, Watch};
 use crate::registry::{self, Client};
-use crate::store::{Owed, Store, WatchId};
+use crate::store::{Store, WatchId};
 
 /// One request to a registry, made for every watch that asks the same question and is due at the same time.
 ///
 /// It cannot see the scheduler, which polls it.
 pub(crate) struct GroupCheck {
     pub(crate) context: Arc<CheckContext>,
+    /// The index of the registry.
+    pub(crate) registry: usize,
+    pub(crate) permit: Permit,
     pub(crate) client: Result<Arc<Client>, registry::Error>,
     pub(crate) question: Question,
     pub(crate) checks: Vec<WatchCheck>,
@@ -42,10 +46,15 @@ pub(crate) struct GroupResult {
 
 /// One watch of a group.
 pub(crate) struct WatchCheck {
+    /// Its index in the roster.
+    pub(crate) index: usize,
     pub(crate) id: WatchId,
     pub(crate) watch: Arc<Watch>,
     pub(crate) record: Record,
+    /// A dry run changes nothing.
     pub(crate) dry_run: bool,
+    /// Those who asked for this check before it began.
+    pub(crate) waiting: Vec<Waiter>,
 }
 
 /// What all checks share.
@@ -55,37 +64,30 @@ pub(crate) struct CheckContext {
     pub(crate) stopping: AtomicBool,
 }
 
-/// What the registry said and, if a watch of the group needed to know, whether the new digest resolves by itself.
+/// What the registry said.
 struct Reply {
     seen: Result<Answer, Failure>,
     /// When the answer came. All watches of the group are judged at this time.
     at: Timestamp,
-    resolves: Option<Result<(), Failure>>,
+    /// Why another digest does not resolve by itself, if a watch of the group needed to know.
+    unresolved: Option<Failure>,
     requests: u32,
     report: Report,
 }
 
 /// What a check came to, for one watch.
 pub(crate) struct CheckResult {
-    /// The record from now on.
-    pub(crate) record: Record,
-    pub(crate) outcome: CheckOutcome,
-    /// A dry run changes nothing.
-    pub(crate) dry_run: bool,
+    /// What the answer means; its record is the one from now on.
+    pub(crate) verdict: Verdict,
     /// The digest that was found or, if the check failed, the recorded one.
     pub(crate) digest: Option<Digest>,
     /// The digest before, if the tag moved.
     pub(crate) previous: Option<Digest>,
     pub(crate) failure: Option<Failure>,
-    /// When an extra check is wanted.
-    pub(crate) recheck: Option<Timestamp>,
     /// Whether the record was committed.
     pub(crate) saved: bool,
-    /// If it was not, how soon it must be written.
-    pub(crate) unsaved: Option<Persist>,
-    pub(crate) owed: Vec<Owed>,
-    /// The changes that were accepted.
-    pub(crate) changes: Vec<ChangeKind>,
+    /// Whether deliveries were owed by it.
+    pub(crate) has_owed: bool,
     pub(crate) elapsed: Duration,
 }
 
@@ -97,8 +99,8 @@ impl GroupCheck {
             return answered;
         }
         let seen = Err(bug());
-        let asked = Reply { seen, at: clock::now(), resolves: None, requests: 0, report: Report::Answered };
-        let concluded = AssertUnwindSafe(self.conclude(&asked, Duration::ZERO)).catch_unwind().await;
+        let reply = Reply { seen, at: clock::now(), unresolved: None, requests: 0, report: Report::Answered };
+        let concluded = AssertUnwindSafe(self.conclude(&reply, Duration::ZERO)).catch_unwind().await;
         // If even the failure cannot be judged, the records stay as they are.
         let unjudged = || self.checks.iter().map(WatchCheck::unjudged).collect();
         Some(concluded.unwrap_or_else(|_| GroupResult { checked: unjudged(), requests: 0, report: Report::Answered }))
@@ -107,68 +109,68 @@ impl GroupCheck {
     /// `None` if the check was abandoned at shutdown; nothing has changed then.
     async fn run(&self) -> Option<GroupResult> {
         let began = Instant::now();
-        let asked = {
+        let reply = {
             let mut asking = pin!(self.ask());
-            let asked = poll_fn(|context| match asking.as_mut().poll(context) {
+            let reply = poll_fn(|context| match asking.as_mut().poll(context) {
                 Poll::Pending if self.context.stopping.load(Relaxed) => Poll::Ready(None),
-                asked => asked.map(Some),
+                reply => reply.map(Some),
             });
-            asked.await?
+            reply.await?
         };
-        Some(self.conclude(&asked, began.elapsed()).await)
+        Some(self.conclude(&reply, began.elapsed()).await)
     }
 
     /// Asks the registry, and asks again by digest if a move must be verified.
     async fn ask(&self) -> Reply {
         let client = match &self.client {
             Ok(client) => client,
-            Err(error) => return self.asked(Err(error.clone()), 0),
+            Err(error) => return self.reply(Err(error.clone()), 0),
         };
         let known = self.checks.iter().find_map(|check| check.record.standing.as_ref());
         let known = known.map(|standing| &standing.sighting);
         let found = client.check(&self.question, known).await;
         failpoint::step("check: answered");
-        let mut asked = self.asked(found.result, found.requests);
-        let to_verify = |check: &WatchCheck| check.judge(&asked.seen, asked.at).to_verify().cloned();
+        let mut reply = self.reply(found.result, found.requests);
+        let to_verify = |check: &WatchCheck| check.judge(&reply.seen, reply.at).to_verify().cloned();
         if let Some(digest) = &self.checks.iter().find_map(to_verify) {
             debug!(digest = digest.as_str(), "another digest: does it resolve by itself?");
             let resolved = Box::pin(client.resolve(&self.question.repository, digest)).await;
             failpoint::step("check: verified");
-            asked.requests += resolved.requests;
+            reply.requests += resolved.requests;
             if let Err(error) = &resolved.result {
-                asked.report = report(Some(error), &self.question.repository);
+                reply.report = report(Some(error), &self.question.repository);
+                reply.unresolved = Some(Failure::from(error));
             }
-            asked.resolves = Some(resolved.result.map_err(|error| Failure::from(&error)));
         }
-        asked
+        reply
     }
 
-    fn asked(&self, result: Result<Answer, registry::Error>, requests: u32) -> Reply {
+    fn reply(&self, result: Result<Answer, registry::Error>, requests: u32) -> Reply {
         let report = report(result.as_ref().err(), &self.question.repository);
         let seen = result.map_err(|error| Failure::from(&error));
-        Reply { seen, at: clock::now(), resolves: None, requests, report }
+        Reply { seen, at: clock::now(), unresolved: None, requests, report }
     }
 
-    async fn conclude(&self, asked: &Reply, elapsed: Duration) -> GroupResult {
+    async fn conclude(&self, reply: &Reply, elapsed: Duration) -> GroupResult {
         let mut checked = Vec::with_capacity(self.checks.len());
         for check in &self.checks {
-            checked.push(check.conclude(&self.context, asked, elapsed).await);
+            checked.push(check.conclude(&self.context, reply, elapsed).await);
         }
-        GroupResult { checked, requests: asked.requests, report: asked.report }
+        GroupResult { checked, requests: reply.requests, report: reply.report }
     }
 }
 
 impl WatchCheck {
     /// Judges, commits and logs.
-    async fn conclude(&self, context: &CheckContext, asked: &Reply, elapsed: Duration) -> CheckResult {
+    async fn conclude(&self, context: &CheckContext, reply: &Reply, elapsed: Duration) -> CheckResult {
         failpoint::bug(self.watch.name());
-        let mut verdict = self.judge(&asked.seen, asked.at);
-        let mut seen = asked.seen.as_ref().ok();
+        let mut verdict = self.judge(&reply.seen, reply.at);
+        let mut seen = reply.seen.as_ref().ok();
         if verdict.to_verify().is_some()
-            && let Some(Err(failure)) = &asked.resolves
+            && let Some(failure) = &reply.unresolved
         {
             seen = None;
-            verdict = self.judge(&Err(failure.clone()), asked.at);
+            verdict = self.judge(&Err(failure.clone()), reply.at);
         }
         let found = match seen {
             Some(Answer::Present(sighting)) => Some(sighting.digest.clone()),
@@ -176,42 +178,40 @@ impl WatchCheck {
             _ => self.record.digest().cloned(),
         };
         let previous = self.record.digest().filter(|_| verdict.outcome == CheckOutcome::Moved).cloned();
-        let (owed, saved) = self.commit(context, &mut verdict).await;
+        let (has_owed, saved) = self.commit(context, &mut verdict).await;
         self.log(&verdict, elapsed);
         if self.dry_run {
             self.log_what_would_be_owed(context, &verdict).await;
         }
         let failure = verdict.record.failing.as_ref().filter(|_| verdict.outcome == CheckOutcome::Failed);
         CheckResult {
-            outcome: verdict.outcome,
-            dry_run: self.dry_run,
             digest: found,
             previous,
             failure: failure.map(|failing| failing.latest.clone()),
-            recheck: verdict.recheck,
             saved,
-            unsaved: (!saved).then_some(verdict.persist),
-            owed,
-            changes: verdict.changes.iter().map(|change| change.kind).collect(),
+            has_owed,
             elapsed,
-            record: verdict.record,
+            verdict,
         }
     }
 
     /// A failure that changes nothing.
     fn unjudged(&self) -> CheckResult {
-        CheckResult {
+        let verdict = Verdict {
             record: self.record.clone(),
+            changes: Vec::new(),
             outcome: CheckOutcome::Failed,
-            dry_run: self.dry_run,
+            because: "the check panicked",
+            recheck: None,
+            persist: Persist::Hourly,
+        };
+        CheckResult {
+            verdict,
             digest: self.record.digest().cloned(),
             previous: None,
             failure: Some(bug()),
-            recheck: None,
             saved: false,
-            unsaved: None,
-            owed: Vec::new(),
-            changes: Vec::new(),
+            has_owed: false,
             elapsed: Duration::ZERO,
         }
     }
@@ -220,17 +220,17 @@ impl WatchCheck {
         judge(&self.record, seen.as_ref(), &self.watch.policy, at)
     }
 
-    /// Commits what must not be lost. If that fails, it has not happened, and the next check finds it again.
-    async fn commit(&self, context: &CheckContext, verdict: &mut Verdict) -> (Vec<Owed>, bool) {
+    /// Commits what must not be lost. Returns whether deliveries are owed by it, and whether it was committed. If that fails, it has not happened, and the next check finds it again.
+    async fn commit(&self, context: &CheckContext, verdict: &mut Verdict) -> (bool, bool) {
         if self.dry_run || verdict.persist < Persist::Now {
-            return (Vec::new(), false);
+            return (false, false);
         }
         let (record, changes) = (verdict.record.clone(), verdict.changes.clone());
         failpoint::step("check: judged");
         match Box::pin(context.store.commit(self.id, record, changes)).await {
             Ok(owed) => {
                 failpoint::step("check: committed");
-                (owed, true)
+                (!owed.is_empty(), true)
             }
             Err(why) => {
                 let message = format!("the check could not be recorded: {why}");
@@ -242,7 +242,7 @@ impl WatchCheck {
                 if let Some(failing) = &mut verdict.record.failing {
                     failing.announced = announced;
                 }
-                (Vec::new(), false)
+                (false, false)
             }
         }
     }

@@ -39,20 +39,23 @@ impl Registry {
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.client.as_ref()?.remaining()
     }
+
+    /// Why it is held off, and for how long, if no check may start now.
+    pub(crate) fn held_off(&self, now: Instant) -> Option<(FailureKind, Duration)> {
+        let (cause, until) = self.gate.held_off().filter(|_| self.gate.is_closed(now))?;
+        Some((cause, until.saturating_duration_since(now)))
+    }
 }
 
 /// All registries by index, and the times at which gates open that have refused.
+#[derive(Default)]
 pub(crate) struct Registries {
-    all: Vec<Registry>,
+    pub(crate) all: Vec<Registry>,
     by_host: HashMap<String, usize>,
     openings: BTreeSet<(Instant, usize)>,
 }
 
 impl Registries {
-    pub(crate) fn new() -> Self {
-        Self { all: Vec::new(), by_host: HashMap::new(), openings: BTreeSet::new() }
-    }
-
     /// Switches to this config: a registry that is reached in another way gets a new client and is no longer held off.
     /// Returns the registries whose settings changed, each with whether it is reached in another way.
     pub(crate) fn adopt(&mut self, config: &Config) -> BTreeMap<usize, bool> {
@@ -85,10 +88,6 @@ impl Registries {
         self.by_host.insert(host.clone(), self.all.len());
         self.all.push(Registry { host, options, client: None, gate, tally: CheckTally::new(), queue, opening: None });
         self.all.len() - 1
-    }
-
-    pub(crate) fn get_mut(&mut self, index: usize) -> &mut Registry {
-        &mut self.all[index]
     }
 
     /// The next watch of a registry that may be checked now, with its permit.
@@ -128,17 +127,6 @@ impl Registries {
         self.openings.remove(&(opens, index));
         self.all[index].opening = None;
         Some(index)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Registry> {
-        self.all.iter()
-    }
-
-    /// Why a registry is held off, and for how long, if it is.
-    pub(crate) fn held_off(&self, index: usize, now: Instant) -> Option<(FailureKind, Duration)> {
-        let gate = &self.all[index].gate;
-        let held = gate.is_closed(now).then(|| gate.held_off()).flatten();
-        held.map(|(cause, until)| (cause, until.saturating_duration_since(now)))
     }
 }
 

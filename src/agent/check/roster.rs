@@ -41,7 +41,7 @@ impl Roster {
             watches: Vec::with_capacity(watches),
             retired: Vec::new(),
             by_name: HashMap::with_capacity(watches),
-            registries: Registries::new(),
+            registries: Registries::default(),
             changes: BTreeMap::new(),
         }
     }
@@ -64,7 +64,7 @@ impl Roster {
         let scheduled = page.filter(|watched| watched.watch.enabled && !watched.retired);
         let view = |watched: &Watched| WatchView {
             watch: watched.watch.clone(),
-            state: match self.registries.held_off(watched.registry, now) {
+            state: match self.registries.all[watched.registry].held_off(now) {
                 Some(_) if watched.due.is_none() => WatchState::Failing,
                 _ => watched.record.state(),
             },

@@ -12,12 +12,11 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::due::next_due;
-use super::handle::SchedulerRequest;
 use super::lines::{held_off_line, line};
 use super::question::{CheckContext, CheckResult, GroupCheck, GroupResult, WatchCheck};
 use super::roster::Roster;
@@ -33,14 +32,11 @@ use crate::store::{Store, WatchId};
 /// How often the agent notes that it is alive. It is also the longest that the scheduler sleeps.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// When an agent was last known to be alive on this state.
-pub(crate) struct LastAlive(pub(crate) Option<Timestamp>);
+/// What the scheduler does for others, between two turns of its loop.
+pub(crate) type SchedulerRequest = Box<dyn FnOnce(&mut Scheduler) + Send>;
 
-/// A watch that is being checked, and those who asked for that check before it began.
-type Served = (usize, Vec<Waiter>);
-
-/// A check that has ended: registry, watches, permit, and the result (`None` if it was abandoned at shutdown).
-type FinishedCheck = (usize, Vec<Served>, Permit, Option<GroupResult>);
+/// A check that has ended, and its result (`None` if it was abandoned at shutdown).
+type FinishedCheck = (GroupCheck, Option<GroupResult>);
 
 pub(crate) struct Scheduler {
     pub(super) roster: Roster,
@@ -54,9 +50,9 @@ pub(crate) struct Scheduler {
     /// Watches whose records the next heartbeat must write. Some may have been written since they were listed.
     pub(super) soon: Vec<usize>,
     /// Rung when deliveries were owed.
-    pub(super) bell: Arc<tokio::sync::Notify>,
+    pub(super) bell: Arc<Notify>,
     /// Rung when the state of a watch changes, or when a registry is held off or free again.
-    pub(crate) news: Arc<tokio::sync::Notify>,
+    pub(crate) news: Arc<Notify>,
     pub(super) clock: Clock,
     /// Heartbeats since the last hourly write.
     pub(super) beats: usize,
@@ -65,21 +61,21 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    /// Computes when each configured watch is due. `records` are in the order of the config's watches.
+    /// Computes when each configured watch is due. `records` are in the order of the config's watches. `alive`: when an
+    /// agent was last known to be alive on this state.
     pub(crate) fn new(
-        config: watch::Receiver<Arc<Config>>,
+        config: Arc<Config>,
         store: Store,
         records: Vec<(WatchId, Record)>,
-        bell: Arc<tokio::sync::Notify>,
-        schedule: Option<LastAlive>,
+        bell: Arc<Notify>,
+        is_scheduled: bool,
+        alive: Option<Timestamp>,
     ) -> Self {
-        let (scheduled, adopted) = (schedule.is_some(), config.borrow().clone());
-        let alive = schedule.and_then(|LastAlive(alive)| alive);
         let mut this = Self {
             roster: Roster::with_capacity(records.len()),
             due: BTreeSet::new(),
             context: Arc::new(CheckContext { store, stopping: AtomicBool::new(false) }),
-            adopted: adopted.clone(),
+            adopted: config.clone(),
             checks: FuturesUnordered::new(),
             writes: JoinSet::new(),
             soon: Vec::new(),
@@ -87,10 +83,10 @@ impl Scheduler {
             news: Arc::default(),
             clock: Clock::new(),
             beats: 0,
-            next_beat: scheduled.then(|| Instant::now() + HEARTBEAT),
+            next_beat: is_scheduled.then(|| Instant::now() + HEARTBEAT),
         };
-        for (watch, (id, record)) in adopted.watches.values().zip(records) {
-            this.add(watch, id, record, &adopted, alive, None);
+        for (watch, (id, record)) in config.watches.values().zip(records) {
+            this.add(watch, id, record, alive, None);
         }
         this.roster.link_twins();
         this
@@ -106,7 +102,7 @@ impl Scheduler {
             tokio::select! {
                 () = &mut stop => break,
                 request = requests.recv() => match request {
-                    Some(request) => self.answer(request),
+                    Some(request) => request(&mut self),
                     None => break,
                 },
                 Some(ended) = self.checks.next() => {
@@ -157,11 +153,9 @@ impl Scheduler {
         }
         let wall = clock::now();
         let mut touched = BTreeSet::new();
-        while let Some((due, index)) = self.due.first().copied().filter(|(due, _)| *due <= wall) {
-            self.due.remove(&(due, index));
-            let watched = &mut self.roster.watches[index];
-            watched.due = None;
-            watched.wanted = true;
+        while let Some((_, index)) = self.due.first().copied().filter(|(due, _)| *due <= wall) {
+            self.set_due(index, None);
+            self.roster.watches[index].wanted = true;
             touched.extend(self.enqueue(index));
         }
         while let Some(registry) = self.roster.registries.opened(now) {
@@ -179,7 +173,7 @@ impl Scheduler {
             return None;
         }
         watched.stage = Stage::Queued;
-        self.roster.registries.get_mut(watched.registry).queue.push_back(index);
+        self.roster.registries.all[watched.registry].queue.push_back(index);
         Some(watched.registry)
     }
 
@@ -190,46 +184,43 @@ impl Scheduler {
         loop {
             // A twin's check may have taken a watch along, or a reload may have removed it, without taking it out of the
             // queue. Its index may even belong to another watch by now, which waits at another registry.
-            let (queue, watches) = (&mut self.roster.registries.get_mut(registry).queue, &self.roster.watches);
+            let (queue, watches) = (&mut self.roster.registries.all[registry].queue, &self.roster.watches);
             while queue.front().is_some_and(|index| !watches[*index].waits_at(registry)) {
                 queue.pop_front();
             }
             let Some((index, permit)) = self.roster.registries.admit(registry, now) else { break };
-            debug!(registry = self.roster.registries.get_mut(registry).host, "the gate lets a check through");
+            debug!(registry = self.roster.registries.all[registry].host, "the gate lets a check through");
             let twins = self.roster.watches[index].twins.clone();
-            let twins = twins.iter().flat_map(|twins| twins.iter().copied()).filter(|twin| *twin != index);
-            let mut served = vec![self.serve(index)];
-            for twin in twins {
+            let mut checks = vec![self.begin(index)];
+            for twin in twins.iter().flat_map(|twins| twins.iter().copied()) {
                 if self.roster.watches[twin].stage == Stage::Queued {
-                    served.push(self.serve(twin));
+                    checks.push(self.begin(twin));
                 }
             }
-            let key = self.roster.watches[index].watch.key.clone();
             let check = GroupCheck {
                 context: self.context.clone(),
-                client: self.roster.registries.get_mut(registry).client(),
-                question: key.question,
-                checks: served.iter().map(|(index, _)| self.begin(*index)).collect(),
+                registry,
+                permit,
+                client: self.roster.registries.all[registry].client(),
+                question: self.roster.watches[index].watch.key.question.clone(),
+                checks,
             };
             let check = async move {
-                let answered = check.run_guarded().await;
-                (registry, served, permit, answered)
+                let result = check.run_guarded().await;
+                (check, result)
             };
             self.checks.push(check.boxed());
         }
     }
 
-    /// A watch whose check begins, and those who wait for it.
-    fn serve(&mut self, index: usize) -> Served {
-        (index, std::mem::take(&mut self.roster.watches[index].waiting))
-    }
-
-    /// Marks a watch as being checked.
+    /// Marks a watch as being checked, for those who wait for it now.
     fn begin(&mut self, index: usize) -> WatchCheck {
         let watched = &mut self.roster.watches[index];
-        let dry = !std::mem::take(&mut watched.wanted);
-        watched.stage = Stage::Checking { dry };
-        WatchCheck { id: watched.id, watch: watched.watch.clone(), record: watched.record.clone(), dry_run: dry }
+        let dry_run = !std::mem::take(&mut watched.wanted);
+        watched.stage = Stage::Checking { dry: dry_run };
+        let (watch, record, waiting) =
+            (watched.watch.clone(), watched.record.clone(), std::mem::take(&mut watched.waiting));
+        WatchCheck { index, id: watched.id, watch, record, dry_run, waiting }
     }
 
     fn next_wake(&self) -> Instant {
@@ -241,15 +232,15 @@ impl Scheduler {
         wakes.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 
-    fn checked(&mut self, (registry, served, permit, answered): FinishedCheck) {
-        for (index, _) in &served {
-            self.roster.watches[*index].stage = Stage::Idle;
+    fn checked(&mut self, (check, result): FinishedCheck) {
+        let GroupCheck { registry, permit, checks, .. } = check;
+        for check in &checks {
+            self.roster.watches[check.index].stage = Stage::Idle;
         }
         // Abandoned at shutdown.
-        let Some(answered) = answered else { return };
-        let GroupResult { checked, requests, report } = answered;
-        for (served, checked) in served.into_iter().zip(checked) {
-            self.conclude(served, checked);
+        let Some(GroupResult { checked, requests, report }) = result else { return };
+        for (check, checked) in checks.into_iter().zip(checked) {
+            self.conclude(check, checked);
         }
         // Last, so that whoever asked in the meantime is told if the gate closes.
         let now = Instant::now();
@@ -258,57 +249,54 @@ impl Scheduler {
     }
 
     /// Stores the result of a check, tells those who wait for it, and plans the next one.
-    fn conclude(&mut self, (index, waiters): Served, mut checked: CheckResult) {
-        let watched = &mut self.roster.watches[index];
-        if !checked.dry_run {
-            if watched.record.state() != checked.record.state() {
+    fn conclude(&mut self, check: WatchCheck, mut checked: CheckResult) {
+        let watched = &mut self.roster.watches[check.index];
+        let (verdict, failure) = (&mut checked.verdict, checked.failure.as_ref().map(|failure| failure.kind));
+        if !check.dry_run {
+            if watched.record.state() != verdict.record.state() {
                 self.news.notify_one();
             }
-            watched.record = std::mem::take(&mut checked.record);
-            watched.unsaved = watched.unsaved.filter(|_| !checked.saved).max(checked.unsaved);
+            watched.record = std::mem::take(&mut verdict.record);
+            watched.unsaved = if checked.saved { None } else { watched.unsaved.max(Some(verdict.persist)) };
             if watched.unsaved >= Some(Persist::Soon) {
-                self.soon.push(index);
+                self.soon.push(check.index);
             }
-            self.roster.registries.get_mut(watched.registry).tally.count(
-                checked.outcome,
-                checked.failure.as_ref().map(|failure| failure.kind),
-                checked.elapsed,
-            );
-            for kind in &checked.changes {
-                *self.roster.changes.entry(*kind).or_default() += 1;
+            let tally = &mut self.roster.registries.all[watched.registry].tally;
+            tally.count(verdict.outcome, failure, checked.elapsed);
+            for change in &verdict.changes {
+                *self.roster.changes.entry(change.kind).or_default() += 1;
             }
         }
-        for waiter in waiters {
+        for waiter in check.waiting {
             // The receiver may be gone.
             let _ = waiter.reply.send(CheckDone { id: watched.id, line: line(&watched.watch, &checked) });
         }
-        if !checked.owed.is_empty() {
+        if checked.has_owed {
             failpoint::step("check: remembered");
             self.bell.notify_one();
         }
-        self.come_back(index, &checked);
+        let is_limited = failure == Some(FailureKind::RateLimited);
+        self.come_back(check.index, is_limited, checked.verdict.recheck);
     }
 
     /// Plans the next check of a watch: now if somebody asked in the meantime, when the gate opens if a rate limit sent it
     /// away, else when it is due.
-    fn come_back(&mut self, index: usize, checked: &CheckResult) {
+    fn come_back(&mut self, index: usize, is_limited: bool, recheck: Option<Timestamp>) {
         let is_scheduled = self.is_scheduled();
         let watched = &mut self.roster.watches[index];
         let is_scheduled = is_scheduled && watched.watch.enabled && !watched.retired;
-        let limited = checked.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::RateLimited);
-        watched.wanted |= is_scheduled && limited;
+        watched.wanted |= is_scheduled && is_limited;
         if watched.wanted || !watched.waiting.is_empty() {
             self.enqueue(index);
         } else if is_scheduled && watched.due.is_none() {
-            let due = next_due(&watched.watch, &watched.record, checked.recheck, clock::now(), fastrand::f64());
-            watched.due = Some(due);
-            self.due.insert((due, index));
+            let due = next_due(&watched.watch, &watched.record, recheck, clock::now(), fastrand::f64());
+            self.set_due(index, Some(due));
         }
     }
 
     fn release(&mut self, index: usize, permit: Permit, requests: u32, report: Report, now: Instant) {
-        let before = self.roster.registries.held_off(index, now);
-        let registry = self.roster.registries.get_mut(index);
+        let registry = &mut self.roster.registries.all[index];
+        let before = registry.held_off(now);
         let was_held_off = registry.gate.held_off().is_some();
         registry.gate.release(permit, requests, report, now, fastrand::f64());
         registry.tally.requests += u64::from(requests);
@@ -328,7 +316,7 @@ impl Scheduler {
     /// Nobody is kept waiting at a closed gate: those who asked are told, and what came due by itself stays queued.
     fn refuse_queued(&mut self, registry: usize, cause: FailureKind) {
         let scheduled = self.is_scheduled();
-        let queue = std::mem::take(&mut self.roster.registries.get_mut(registry).queue);
+        let queue = std::mem::take(&mut self.roster.registries.all[registry].queue);
         for index in queue {
             let watched = &mut self.roster.watches[index];
             if !watched.waits_at(registry) {
@@ -339,7 +327,7 @@ impl Scheduler {
                 let _ = waiter.reply.send(CheckDone { id: watched.id, line: line.clone() });
             }
             if scheduled && watched.wanted {
-                self.roster.registries.get_mut(registry).queue.push_back(index);
+                self.roster.registries.all[registry].queue.push_back(index);
             } else {
                 watched.stage = Stage::Idle;
                 watched.wanted = false;
@@ -347,46 +335,44 @@ impl Scheduler {
         }
     }
 
-    fn answer(&mut self, request: SchedulerRequest) {
-        match request {
-            SchedulerRequest::Look(look) => look(&self.roster),
-            SchedulerRequest::Adopt { config, opened, done } => {
-                let _ = done.send(self.adopt(config, opened));
-            }
-            SchedulerRequest::Check { names, waiter, accepted } => {
-                let found = self.roster.find(&names);
-                let _ = accepted.send(found.as_ref().map(Vec::len).map_err(Clone::clone));
-                let mut touched = BTreeSet::new();
-                for index in found.unwrap_or_default() {
-                    touched.extend(self.check_now(index, waiter.clone()));
-                }
-                // Start them only when all are queued: some may share a request.
-                for registry in touched {
-                    self.start_queued(registry, Instant::now());
-                }
-            }
+    /// Brings checks forward. `names`: empty for all enabled watches. Returns how many results the waiter will get.
+    pub(super) fn check_now(&mut self, names: &[String], waiter: &Waiter) -> Result<usize, String> {
+        let found = self.roster.find(names)?;
+        let touched: BTreeSet<usize> =
+            found.iter().filter_map(|index| self.bring_forward(*index, waiter.clone())).collect();
+        // Start them only when all are queued: some may share a request.
+        for registry in touched {
+            self.start_queued(registry, Instant::now());
         }
+        Ok(found.len())
     }
 
     /// Brings a check forward. A check that is under way does not count, because it may have asked the registry too early.
     /// A closed gate is not bypassed. Returns the registry whose queue has grown.
-    fn check_now(&mut self, index: usize, waiter: Waiter) -> Option<usize> {
+    fn bring_forward(&mut self, index: usize, waiter: Waiter) -> Option<usize> {
         let watched = &mut self.roster.watches[index];
         if watched.stage != (Stage::Checking { dry: false })
-            && let Some((cause, _)) = self.roster.registries.held_off(watched.registry, Instant::now())
+            && let Some((cause, _)) = self.roster.registries.all[watched.registry].held_off(Instant::now())
         {
             let line = held_off_line(watched, cause);
             let _ = waiter.reply.send(CheckDone { id: watched.id, line });
             return None;
         }
-        if !waiter.dry_run {
-            watched.wanted = true;
-            if let Some(due) = watched.due.take() {
-                self.due.remove(&(due, index));
-            }
-        }
+        let dry_run = waiter.dry_run;
         watched.waiting.push(waiter);
+        if !dry_run {
+            watched.wanted = true;
+            self.set_due(index, None);
+        }
         self.enqueue(index)
+    }
+
+    /// Sets when a watch is due by itself, if it is.
+    pub(super) fn set_due(&mut self, index: usize, due: Option<Timestamp>) {
+        if let Some(earlier) = std::mem::replace(&mut self.roster.watches[index].due, due) {
+            self.due.remove(&(earlier, index));
+        }
+        self.due.extend(due.map(|due| (due, index)));
     }
 
     pub(super) fn is_scheduled(&self) -> bool {
@@ -397,11 +383,9 @@ impl Scheduler {
     fn reschedule(&mut self, offset: SignedDuration) {
         let now = clock::now();
         let moved = |due: Timestamp| due.min(due.checked_add(offset).unwrap_or(due));
-        let due = std::mem::take(&mut self.due).into_iter();
-        let due = due.map(|(due, index)| (moved(due).min(self.roster.watches[index].watch.next_due(now)), index));
-        self.due = due.collect();
-        for (due, index) in &self.due {
-            self.roster.watches[*index].due = Some(*due);
+        for (due, index) in std::mem::take(&mut self.due) {
+            let due = moved(due).min(self.roster.watches[index].watch.next_due(now));
+            self.set_due(index, Some(due));
         }
         warn!(?offset, "the clock was set; due times follow it");
         // Due times of deliveries are wall-clock times, too.

@@ -43,7 +43,7 @@ pub(crate) fn of_agent(roster: &Roster) -> (Vec<RegistryNow>, BTreeMap<ChangeKin
         waiting: registry.queue.len(),
         remaining: registry.remaining(),
     };
-    (roster.registries.iter().map(one).collect(), roster.changes.clone())
+    (roster.registries.all.iter().map(one).collect(), roster.changes.clone())
 }
 
 impl Scraped {

@@ -135,7 +135,7 @@ fn summary_of(roster: &Roster) -> Summary {
             WatchState::Unknown => &mut summary.unknown,
         } += 1;
     }
-    let held_off = roster.registries.iter().filter(|registry| registry.gate.held_off().is_some());
+    let held_off = roster.registries.all.iter().filter(|registry| registry.gate.held_off().is_some());
     summary.held_off = held_off.map(|registry| registry.host.clone()).collect();
     summary
 }

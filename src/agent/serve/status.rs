@@ -30,15 +30,16 @@ pub(crate) struct InMemory {
 pub(crate) fn of_agent(roster: &Roster) -> InMemory {
     let now = Instant::now();
     let one = |watched: &Watched| {
+        let registry = &roster.registries.all[watched.registry];
         let mut status = of_record(&watched.watch, &watched.record);
         if watched.watch.enabled {
             // While it is being checked, the next check is the one after this.
             status.next_check = Some(watched.due.unwrap_or_else(|| watched.watch.next_due(clock::now())));
         }
         if watched.watch.enabled && watched.wanted && watched.stage == Stage::Queued {
-            status.next_check = roster.registries.iter().nth(watched.registry).map(|registry| opening(registry, now));
+            status.next_check = Some(opening(registry, now));
         }
-        if let Some((cause, pause)) = roster.registries.held_off(watched.registry, now)
+        if let Some((cause, pause)) = registry.held_off(now)
             && watched.due.is_none()
         {
             status.next_check = Some(from_now(pause));
@@ -51,10 +52,10 @@ pub(crate) fn of_agent(roster: &Roster) -> InMemory {
     watches.sort_by(|(_, a), (_, b)| a.watch.cmp(&b.watch));
     let registry = |registry: &Registry| {
         let usage = registry.gate.usage(now);
-        let held = registry.gate.held_off().filter(|_| registry.gate.is_closed(now));
+        let held_off = registry.held_off(now);
         RegistryStatus {
             registry: registry.host.clone(),
-            held_off: held.map(|(kind, until)| HeldOff { kind, until: from_now(until.saturating_duration_since(now)) }),
+            held_off: held_off.map(|(kind, pause)| HeldOff { kind, until: from_now(pause) }),
             under_way: usage.under_way,
             waiting: registry.queue.len(),
             concurrency: usage.limits.concurrency,
@@ -62,7 +63,7 @@ pub(crate) fn of_agent(roster: &Roster) -> InMemory {
             allowance: usage.allowance,
         }
     };
-    InMemory { watches, registries: roster.registries.iter().map(registry).collect() }
+    InMemory { watches, registries: roster.registries.all.iter().map(registry).collect() }
 }
 
 /// When the gate will admit the next one of those that wait: the token bucket tells, unless the registry is held off.
