@@ -9,28 +9,27 @@ use crate::agent::tally::Histogram;
 #[derive(Default)]
 pub(crate) struct Exposition(String);
 
-/// The type of a family.
-#[derive(Clone, Copy)]
-pub(crate) enum MetricKind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
 /// A label's name and value. Names of watches, hooks and registries are validated, and all other values are our own words, so
 /// nothing needs escaping.
 type Label<'a> = (&'static str, &'a str);
 
 impl Exposition {
+    pub(crate) fn counter(&mut self, name: &'static str, help: &str) -> Family<'_> {
+        self.family(name, "counter", help)
+    }
+
+    pub(crate) fn gauge(&mut self, name: &'static str, help: &str) -> Family<'_> {
+        self.family(name, "gauge", help)
+    }
+
+    pub(crate) fn histograms(&mut self, name: &'static str, help: &str) -> Family<'_> {
+        self.family(name, "histogram", help)
+    }
+
     /// Begins a family. Its samples follow.
-    pub(crate) fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> Family<'_> {
-        let word = match kind {
-            MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
-            MetricKind::Histogram => "histogram",
-        };
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {word}");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         Family { page: self, name }
     }
 
@@ -46,6 +45,17 @@ pub(crate) struct Family<'p> {
 }
 
 impl Family<'_> {
+    /// One sample for each of these values of the labels.
+    pub(crate) fn samples<'a, const N: usize>(
+        &mut self,
+        labels: [&'static str; N],
+        samples: impl IntoIterator<Item = ([&'a str; N], impl Display)>,
+    ) {
+        for (values, value) in samples {
+            self.sample(&std::array::from_fn::<_, N, _>(|label| (labels[label], values[label])), value);
+        }
+    }
+
     pub(crate) fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
         self.line("", labels, None, value);
     }
@@ -85,9 +95,9 @@ mod tests {
             histogram.observe(Duration::from_millis(took));
         }
         let mut page = Exposition::default();
-        page.family("t_seconds", MetricKind::Histogram, "Times.").histogram(&[("of", "x")], &histogram);
-        page.family("n_total", MetricKind::Counter, "A number.").sample(&[], 7);
-        page.family("none", MetricKind::Gauge, "Nothing.");
+        page.histograms("t_seconds", "Times.").histogram(&[("of", "x")], &histogram);
+        page.counter("n_total", "A number.").sample(&[], 7);
+        page.gauge("none", "Nothing.");
         assert_eq!(
             page.text(),
             "# HELP t_seconds Times.\n# TYPE t_seconds histogram\n\

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::exposition::{Exposition, MetricKind};
+use super::exposition::Exposition;
 use crate::agent::check::registries::Registry;
 use crate::agent::check::roster::{Roster, WatchView};
 use crate::agent::tally::{Attempts, CheckTally};
@@ -58,108 +58,74 @@ impl Scraped {
     }
 
     fn agent(&self, page: &mut Exposition) {
-        page.family("taghook_build_info", MetricKind::Gauge, "The version that runs; always 1.")
-            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-        let help = "When the config that is in force was read.";
-        page.family("taghook_config_loaded_timestamp_seconds", MetricKind::Gauge, help)
+        let version = env!("CARGO_PKG_VERSION");
+        page.gauge("taghook_build_info", "The version that runs; always 1.").sample(&[("version", version)], 1);
+        page.gauge("taghook_config_loaded_timestamp_seconds", "When the config that is in force was read.")
             .sample(&[], seconds(self.loaded));
         let help = "1 unless the config was edited and refused at the last reload.";
-        page.family("taghook_config_last_reload_successful", MetricKind::Gauge, help)
-            .sample(&[], u8::from(self.is_reload_well));
+        page.gauge("taghook_config_last_reload_successful", help).sample(&[], u8::from(self.is_reload_well));
         let help = "1 unless nothing can be written, so that no hook is run: a full or failing disk.";
-        page.family("taghook_store_writable", MetricKind::Gauge, help)
-            .sample(&[], u8::from(self.write_failure.is_none()));
+        page.gauge("taghook_store_writable", help).sample(&[], u8::from(self.write_failure.is_none()));
     }
 
     fn watches(&self, page: &mut Exposition) {
-        let mut states = page.family("taghook_watches", MetricKind::Gauge, "Enabled watches by state.");
-        for state in WatchState::ALL {
-            let count = self.watches.iter().filter(|seen| seen.state == state).count();
-            states.sample(&[("state", state.as_str())], count);
-        }
+        let count = |state| self.watches.iter().filter(|view| view.state == state).count();
+        page.gauge("taghook_watches", "Enabled watches by state.")
+            .samples(["state"], WatchState::ALL.map(|state| ([state.as_str()], count(state))));
         let help = "When the registry last answered for a watch; no sample before the first time.";
-        let mut last_ok = page.family("taghook_watch_last_ok_timestamp_seconds", MetricKind::Gauge, help);
-        for WatchView { watch, last_ok: at, .. } in &self.watches {
-            if let Some(at) = at {
-                last_ok.sample(&[("watch", watch.name())], seconds(*at));
-            }
-        }
-        let mut changes =
-            page.family("taghook_changes_total", MetricKind::Counter, "Changes that were accepted, by kind.");
-        for kind in ChangeKind::ALL {
-            changes.sample(&[("change", kind.as_str())], self.changes.get(&kind).copied().unwrap_or_default());
-        }
+        let last_ok = self.watches.iter().filter_map(|view| Some(([view.watch.name()], seconds(view.last_ok?))));
+        page.gauge("taghook_watch_last_ok_timestamp_seconds", help).samples(["watch"], last_ok);
+        let count = |kind| self.changes.get(&kind).copied().unwrap_or_default();
+        page.counter("taghook_changes_total", "Changes that were accepted, by kind.")
+            .samples(["change"], ChangeKind::ALL.map(|kind| ([kind.as_str()], count(kind))));
     }
 
     fn checks(&self, page: &mut Exposition) {
-        let help = "Checks by what they came to.";
-        let mut outcomes = page.family("taghook_checks_total", MetricKind::Counter, help);
-        for RegistryNow { host, tally, .. } in &self.registries {
-            for (outcome, count) in &tally.outcomes {
-                outcomes.sample(&[("registry", host), ("outcome", outcome.as_str())], count);
-            }
-        }
-        let help = "Checks that learnt nothing, by why.";
-        let mut failures = page.family("taghook_check_failures_total", MetricKind::Counter, help);
-        for RegistryNow { host, tally, .. } in &self.registries {
-            for (kind, count) in &tally.failures {
-                failures.sample(&[("registry", host), ("kind", kind.as_str())], count);
-            }
-        }
+        let by_host = || self.registries.iter().map(|registry| (&*registry.host, &registry.tally));
+        let outcomes = by_host().flat_map(|(host, tally)| {
+            tally.outcomes.iter().map(move |(outcome, count)| ([host, outcome.as_str()], count))
+        });
+        page.counter("taghook_checks_total", "Checks by what they came to.").samples(["registry", "outcome"], outcomes);
+        let failures = by_host()
+            .flat_map(|(host, tally)| tally.failures.iter().map(move |(kind, count)| ([host, kind.as_str()], count)));
+        page.counter("taghook_check_failures_total", "Checks that learnt nothing, by why.")
+            .samples(["registry", "kind"], failures);
         let help = "How long checks took, from the first request to the last answer.";
-        let mut durations = page.family("taghook_check_duration_seconds", MetricKind::Histogram, help);
-        for RegistryNow { host, tally, .. } in &self.registries {
-            durations.histogram(&[("registry", host)], &tally.durations);
-        }
+        let mut durations = page.histograms("taghook_check_duration_seconds", help);
+        by_host().for_each(|(host, tally)| durations.histogram(&[("registry", host)], &tally.durations));
     }
 
     fn registries(&self, page: &mut Exposition) {
         let now = Instant::now();
+        let all = || self.registries.iter();
         let help = "Requests, those for tokens and after redirects among them.";
-        let mut requests = page.family("taghook_registry_requests_total", MetricKind::Counter, help);
-        for RegistryNow { host, tally, .. } in &self.registries {
-            requests.sample(&[("registry", host)], tally.requests);
-        }
+        page.counter("taghook_registry_requests_total", help)
+            .samples(["registry"], all().map(|one| ([&*one.host], one.tally.requests)));
         let help = "How long a registry was held off, from the refusal or failure to the answer that ended it.";
-        let mut held_off = page.family("taghook_registry_gate_closed_seconds_total", MetricKind::Counter, help);
-        for RegistryNow { host, tally, .. } in &self.registries {
-            held_off.sample(&[("registry", host)], tally.held_off(now).as_secs_f64());
-        }
+        page.counter("taghook_registry_gate_closed_seconds_total", help)
+            .samples(["registry"], all().map(|one| ([&*one.host], one.tally.held_off(now).as_secs_f64())));
         let help = "Watches that are due and wait for their registry's gate.";
-        let mut waiting = page.family("taghook_registry_waiting_watches", MetricKind::Gauge, help);
-        for RegistryNow { host, waiting: count, .. } in &self.registries {
-            waiting.sample(&[("registry", host)], count);
-        }
+        page.gauge("taghook_registry_waiting_watches", help)
+            .samples(["registry"], all().map(|one| ([&*one.host], one.waiting)));
         let help = "Requests that a registry last said were left; no sample where it does not say.";
-        let mut remaining = page.family("taghook_registry_ratelimit_remaining", MetricKind::Gauge, help);
-        for RegistryNow { host, remaining: left, .. } in &self.registries {
-            if let Some(left) = left {
-                remaining.sample(&[("registry", host)], left);
-            }
-        }
+        page.gauge("taghook_registry_ratelimit_remaining", help)
+            .samples(["registry"], all().filter_map(|one| Some(([&*one.host], one.remaining?))));
     }
 
     fn deliveries(&self, page: &mut Exposition) {
-        let help = "Deliveries that are not done: waiting, running, or given up.";
-        let mut deliveries = page.family("taghook_deliveries", MetricKind::Gauge, help);
-        for (hook, counts) in &self.owed {
-            for (state, count) in [("pending", counts.pending), ("running", counts.running), ("failed", counts.failed)]
-            {
-                deliveries.sample(&[("hook", hook), ("state", state)], count);
-            }
-        }
-        let help = "Runs of a hook that have ended, by how.";
-        let mut results = page.family("taghook_attempts_total", MetricKind::Counter, help);
-        for (hook, tally) in &self.attempts {
-            for (result, count) in &tally.results {
-                results.sample(&[("hook", hook), ("result", result.as_str())], count);
-            }
-        }
-        let help = "How long runs of a hook took.";
-        let mut durations = page.family("taghook_attempt_duration_seconds", MetricKind::Histogram, help);
-        for (hook, tally) in &self.attempts {
-            durations.histogram(&[("hook", hook)], &tally.durations);
-        }
+        let owed = self.owed.iter().flat_map(|(hook, counts)| {
+            let counts = [("pending", counts.pending), ("running", counts.running), ("failed", counts.failed)];
+            counts.map(|(state, count)| ([&**hook, state], count))
+        });
+        page.gauge("taghook_deliveries", "Deliveries that are not done: waiting, running, or given up.")
+            .samples(["hook", "state"], owed);
+        let results = self.attempts.iter().flat_map(|(hook, tally)| {
+            tally.results.iter().map(move |(result, count)| ([&**hook, result.as_str()], count))
+        });
+        page.counter("taghook_attempts_total", "Runs of a hook that have ended, by how.")
+            .samples(["hook", "result"], results);
+        let mut durations = page.histograms("taghook_attempt_duration_seconds", "How long runs of a hook took.");
+        self.attempts.iter().for_each(|(hook, tally)| durations.histogram(&[("hook", hook)], &tally.durations));
     }
 }
 
