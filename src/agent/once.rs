@@ -1,6 +1,5 @@
 //! `taghook check` without an agent: check, give each due delivery of these watches one attempt, exit.
 
-use tokio::sync::oneshot;
 use tracing::error;
 
 use super::check::handle::{Checks, SchedulerHandle};
@@ -29,27 +28,25 @@ pub async fn check_once(
         () = &mut stop => return Err(Error::Interrupted),
     };
     let retention = config.retention;
-    let Parts { scheduler, deliverer, cut, .. } = Parts::new(config, mode).await?;
+    let Parts { scheduler, deliverer, .. } = Parts::new(config, mode).await?;
     deliverer.recover().await?;
     let (handle, inbox) = SchedulerHandle::new();
-    let (ended, end) = oneshot::channel::<()>();
-    let scheduler = tokio::spawn(scheduler.run(inbox, async { drop(end.await) }));
+    let scheduler = tokio::spawn(scheduler.run(inbox, deliverer.stopped()));
 
-    let mut ended = Some(ended);
     let result = {
         let checks = check_all(&deliverer, handle, request, &mut line);
         tokio::pin!(checks);
         tokio::select! {
             result = &mut checks => result,
             () = &mut stop => {
-                // Dropping this ends the scheduler, and the cut ends the running hook. Both are recorded.
-                cut.send_replace(true);
-                drop(ended.take());
+                // Ends the scheduler and the running hook. Both are recorded.
+                deliverer.cut.send_replace(true);
+                deliverer.stopping.send_replace(true);
                 checks.await.and(Err(Error::Interrupted))
             }
         }
     };
-    drop(ended);
+    deliverer.stopping.send_replace(true);
     let _ = scheduler.await;
     if let (Ok(()), Mode::Once) = (&result, mode) {
         tokio::select! {

@@ -40,10 +40,6 @@ pub(crate) struct Parts {
     pub(crate) deliverer: Deliverer,
     /// The config that is in force.
     pub(crate) config: watch::Sender<Arc<Config>>,
-    /// Set to true at the beginning of a stop.
-    pub(crate) stopping: watch::Sender<bool>,
-    /// Set to true when running hooks must be ended.
-    pub(crate) cut: watch::Sender<bool>,
 }
 
 impl Parts {
@@ -74,19 +70,17 @@ impl Parts {
         let config = Arc::new(config);
         let scheduler = Scheduler::new(config.clone(), store.clone(), records, bell.clone(), is_scheduled, alive);
         let (config, current) = watch::channel(config);
-        let (stopping, is_stopping) = watch::channel(false);
-        let (cut, is_cut) = watch::channel(false);
         let deliverer = Deliverer {
             store,
             config: current,
             bell,
             ended: broadcast::Sender::new(UNREAD_ENDS),
-            attempts: Arc::default(),
-            rounds: Arc::default(),
-            stopping: is_stopping,
-            cut: is_cut,
+            attempts: watch::Sender::default(),
+            rounds: watch::Sender::default(),
+            stopping: watch::Sender::default(),
+            cut: watch::Sender::default(),
         };
-        Ok(Self { scheduler, deliverer, config, stopping, cut })
+        Ok(Self { scheduler, deliverer, config })
     }
 }
 

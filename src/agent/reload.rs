@@ -1,25 +1,24 @@
 //! Switching to another config while the agent runs: to all of it, or not at all.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::check::adopt::ConfigChanges;
-use super::check::handle::SchedulerHandle;
 use super::check::roster::Roster;
 use super::clock;
 use super::error::Error;
 use super::parts::subscribe;
+use super::serve::operations::Operations;
 use super::sign::Sign;
 use crate::config::{self, Config, Faults, Loaded};
-use crate::control::wire::{ConfigStatus, Reloaded};
+use crate::control::wire::Reloaded;
 use crate::domain::WatchKey;
-use crate::store::{self, Store, WatchId};
+use crate::store::{self, WatchId};
 
 /// How long reading the files may take: they may lie on a disk that hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -50,23 +49,9 @@ impl From<ReloadError> for Error {
     }
 }
 
-/// Reads the config again and switches to it.
-pub(crate) struct Reloader {
-    pub(crate) path: PathBuf,
-    pub(crate) store: Store,
-    pub(crate) scheduler: SchedulerHandle,
-    pub(crate) config: watch::Sender<Arc<Config>>,
-    pub(crate) status: watch::Sender<ConfigStatus>,
-    /// Rung when something new may be due.
-    pub(crate) bell: Arc<Notify>,
-    pub(crate) tell: fn(Sign),
-    /// Lets one reload run at a time.
-    pub(crate) turn: Mutex<()>,
-}
-
-impl Reloader {
+impl Operations {
     /// Reloads whenever `reload` is rung (SIGHUP). Never returns.
-    pub(crate) async fn serve_hangups(&self, reload: Arc<Notify>) {
+    pub(crate) async fn serve_hangups(self: Arc<Self>, reload: Arc<Notify>) {
         loop {
             reload.notified().await;
             // The result is in the log.
@@ -76,7 +61,7 @@ impl Reloader {
 
     /// Switches to the config as it is on disk now: to all of it, or not at all.
     pub(crate) async fn reload(&self) -> Result<Reloaded, Error> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.reload_turn.lock().await;
         (self.tell)(Sign::Reloading);
         let done = self.try_reload().await;
         self.note(&done);
@@ -119,15 +104,15 @@ impl Reloader {
         let mut rows: HashMap<WatchKey, WatchId> = self.scheduler.look(Roster::rows).await?;
         let keys = config.watches.values().map(|watch| &watch.key).filter(|key| !rows.contains_key(key));
         let keys: Vec<WatchKey> = keys.cloned().collect();
-        let opened = self.store.open_watches(keys.clone()).await?;
+        let opened = self.deliverer.store.open_watches(keys.clone()).await?;
         let opened: HashMap<_, _> = keys.into_iter().zip(opened).collect();
         rows.extend(opened.iter().map(|(key, (id, _))| (key.clone(), *id)));
         let ids = config.watches.values().filter_map(|watch| Some((watch, *rows.get(&watch.key)?)));
-        subscribe(&self.store, &config, ids).await?;
+        subscribe(&self.deliverer.store, &config, ids).await?;
         // From here on nothing can fail that would leave the agent between two configs.
         self.config.send_replace(config.clone());
         let ConfigChanges { added, changed, removed, hooks } = self.scheduler.adopt(config.clone(), opened).await?;
-        self.bell.notify_one();
+        self.deliverer.bell.notify_one();
         let warnings = warnings.iter().map(ToString::to_string).collect();
         Ok(Reloaded { watches: config.watches.len(), added, changed, removed, hooks, warnings })
     }

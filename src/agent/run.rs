@@ -11,12 +11,11 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::check::handle::SchedulerHandle;
+use super::deliver::deliverer::Deliverer;
 use super::error::Error;
 use super::parts::{LOCK_TIMEOUT, Mode, Parts};
-use super::reload::Reloader;
 use super::serve::operations::{LedgerOperations, Operations};
 use super::serve::routes;
-use super::serve::signs::{News, Signs};
 use super::sign::Sign;
 use super::{clock, expiry, failpoint};
 use crate::config::Config;
@@ -54,13 +53,13 @@ pub async fn run(
         lock = Lock::acquire(&config.state, LOCK_TIMEOUT) => lock?,
         () = &mut stop => return Ok(()),
     };
-    let parts = Parts::new(config, Mode::Agent).await?;
-    let doors = Doors::bind(&socket, listen).await?;
-    let listens = doors.reading.as_ref().and_then(|listener| listener.local_addr().ok());
-    let (store, current) = (parts.deliverer.store.clone(), parts.deliverer.config.clone());
+    let Parts { scheduler, deliverer, config } = Parts::new(config, Mode::Agent).await?;
+    let doors = bind(&socket, listen).await?;
+    let listens = doors.1.as_ref().and_then(|listener| listener.local_addr().ok());
+    let store = deliverer.store.clone();
     failpoint::step("start: opened");
     tokio::select! {
-        recovered = parts.deliverer.recover() => recovered?,
+        recovered = deliverer.recover() => recovered?,
         () = &mut stop => return Ok(()),
     }
     lock.name(Some(socket.clone()))?;
@@ -69,14 +68,29 @@ pub async fn run(
     if watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
-    let mut running = Running::start(parts, path, reload, doors, Supervisor { tell, watchdog: alive });
-    let ended = running.until(stop, &store, &lock).await;
-    tell(Sign::Stopping(current.borrow().shutdown_grace + STOP_ALLOWANCE));
+    let (handle, inbox) = SchedulerHandle::new();
+    let operations = Arc::new(Operations {
+        ledger: LedgerOperations::new(store.clone(), config.subscribe(), deliverer.bell.clone()),
+        scheduler: handle,
+        deliverer: deliverer.clone(),
+        status: watch::Sender::new(ConfigStatus { path: path.clone(), loaded: clock::now(), error: None }),
+        path,
+        config,
+        tell,
+        reload_turn: Mutex::default(),
+    });
+    let news = scheduler.news.clone();
+    let mut lines = JoinSet::new();
+    lines.spawn(scheduler.run(inbox, deliverer.stopped()));
+    lines.spawn(deliverer.clone().serve());
+    let helpers = start_helpers(operations, doors, news, reload, alive);
+    let ended = until(stop, &mut lines, &store, &lock).await;
+    tell(Sign::Stopping(deliverer.config().shutdown_grace + STOP_ALLOWANCE));
     info!("stopping");
     failpoint::step("stop: asked");
     // From now on, others wait for us to end instead of connecting to a socket that no longer answers.
     let _ = lock.name(None);
-    running.end(hurry).await;
+    end(lines, helpers, &deliverer, hurry).await;
     failpoint::step("stop: drained");
     if let Err(error) = store.checkpoint().await {
         error!(kind = error.kind(), "{error}");
@@ -91,113 +105,73 @@ pub async fn run(
     ended
 }
 
-/// Who hears the signs, and how often it expects [`Sign::Alive`], if it does.
-struct Supervisor {
-    tell: fn(Sign),
+/// Where the agent listens: on the socket and, for the routes that change nothing, at an address.
+type Doors = (UnixListener, Option<TcpListener>);
+
+async fn bind(socket: &Path, listen: Option<SocketAddr>) -> Result<Doors, Error> {
+    let reading = match listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?),
+        None => None,
+    };
+    let bound = routes::bind(socket).map_err(|source| Error::Socket { socket: socket.to_owned(), source })?;
+    Ok((bound, reading))
+}
+
+/// Starts what is aborted at a stop: routes, reloads, expiry, signs.
+fn start_helpers(
+    operations: Arc<Operations>,
+    (socket, reading): Doors,
+    news: Arc<Notify>,
+    reload: Arc<Notify>,
     watchdog: Option<Duration>,
+) -> JoinSet<()> {
+    let stopped = || operations.deliverer.stopped();
+    let mut helpers = JoinSet::new();
+    helpers.spawn(operations.clone().send_summaries(news));
+    if let Some(interval) = watchdog {
+        helpers.spawn(operations.clone().ping_watchdog(interval));
+    }
+    if let Some(reading) = reading {
+        helpers.spawn(routes::serve_reading(reading, operations.clone(), stopped()));
+    }
+    helpers.spawn(routes::serve(socket, operations.clone(), stopped()));
+    helpers.spawn(expiry::serve(operations.deliverer.store.clone(), operations.config.subscribe()));
+    helpers.spawn(operations.serve_hangups(reload));
+    helpers
 }
 
-/// Where the agent listens.
-struct Doors {
-    socket: UnixListener,
-    /// For the routes that change nothing.
-    reading: Option<TcpListener>,
-}
-
-impl Doors {
-    async fn bind(socket: &Path, listen: Option<SocketAddr>) -> Result<Self, Error> {
-        let reading = match listen {
-            Some(address) => {
-                Some(TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?)
-            }
-            None => None,
-        };
-        let bound = routes::bind(socket);
-        Ok(Self { socket: bound.map_err(|source| Error::Socket { socket: socket.to_owned(), source })?, reading })
+/// Runs until `stop`, until the scheduler or the deliverer ends by itself (a bug), or until the state directory is gone.
+async fn until(
+    stop: impl Future<Output = ()>,
+    lines: &mut JoinSet<()>,
+    store: &Store,
+    lock: &Lock,
+) -> Result<(), Error> {
+    let lost = async {
+        while lock.is_in_place() {
+            tokio::time::sleep(LOOK_AFTER_STATE).await;
+        }
+    };
+    tokio::select! {
+        () = stop => Ok(()),
+        () = lost => Err(Error::Lost(store.dir().to_owned())),
+        _ = lines.join_next() => Err(Error::Broken),
+        () = store.ended() => Err(Error::Broken),
     }
 }
 
-/// The tasks of a running agent.
-struct Running {
-    /// The scheduler and the deliverer. Neither ends before it is told to.
-    lines: JoinSet<()>,
-    /// Routes, hang-ups, expiry, signs: aborted at a stop.
-    helpers: JoinSet<()>,
-    stopping: watch::Sender<bool>,
-    /// Set to true when running hooks must be ended.
-    cut: watch::Sender<bool>,
-}
-
-impl Running {
-    fn start(parts: Parts, path: PathBuf, reload: Arc<Notify>, doors: Doors, supervisor: Supervisor) -> Self {
-        let Parts { scheduler, deliverer, config, stopping, cut } = parts;
-        let (handle, inbox) = SchedulerHandle::new();
-        let until_stopped = || {
-            let mut stopping = stopping.subscribe();
-            async move { drop(stopping.wait_for(|stopping| *stopping).await) }
-        };
-        let (store, bell, tell) = (deliverer.store.clone(), deliverer.bell.clone(), supervisor.tell);
-        let ledger = LedgerOperations::new(store.clone(), config.subscribe(), bell.clone());
-        let forgetting = expiry::serve(store.clone(), config.subscribe());
-        let loaded = ConfigStatus { path: path.clone(), loaded: clock::now(), error: None };
-        let (status, in_force) = watch::channel(loaded);
-        let news = News { checks: scheduler.news.clone(), attempts: deliverer.ended.subscribe() };
-        let signs = Signs { scheduler: handle.clone(), deliverer: deliverer.clone(), config: in_force.clone(), tell };
-        let turn = Mutex::new(());
-        let reloader = Arc::new(Reloader { path, store, scheduler: handle.clone(), config, status, bell, tell, turn });
-        let operations = Arc::new(Operations {
-            ledger,
-            scheduler: handle,
-            deliverer: deliverer.clone(),
-            reloader: reloader.clone(),
-            config: in_force,
-            signs: signs.clone(),
-        });
-
-        let (mut lines, mut helpers) = (JoinSet::new(), JoinSet::new());
-        lines.spawn(scheduler.run(inbox, until_stopped()));
-        lines.spawn(deliverer.serve(cut.clone()));
-        helpers.spawn(signs.clone().send_summaries(news));
-        if let Some(interval) = supervisor.watchdog {
-            helpers.spawn(signs.ping_watchdog(interval));
-        }
-        if let Some(reading) = doors.reading {
-            helpers.spawn(routes::serve_reading(reading, operations.clone(), until_stopped()));
-        }
-        helpers.spawn(routes::serve(doors.socket, operations, until_stopped()));
-        helpers.spawn(forgetting);
-        helpers.spawn(async move { reloader.serve_hangups(reload).await });
-        Self { lines, helpers, stopping, cut }
-    }
-
-    /// Runs until `stop`, until a line ends by itself (a bug), or until the state directory is gone.
-    async fn until(&mut self, stop: impl Future<Output = ()>, store: &Store, lock: &Lock) -> Result<(), Error> {
-        let lost = async {
-            while lock.is_in_place() {
-                tokio::time::sleep(LOOK_AFTER_STATE).await;
-            }
-        };
+/// Stops the scheduler and the deliverer. Running hooks get their grace, unless there is a `hurry`.
+async fn end(mut lines: JoinSet<()>, mut helpers: JoinSet<()>, deliverer: &Deliverer, hurry: impl Future<Output = ()>) {
+    deliverer.stopping.send_replace(true);
+    helpers.shutdown().await;
+    tokio::pin!(hurry);
+    let mut hurried = false;
+    loop {
         tokio::select! {
-            () = stop => Ok(()),
-            () = lost => Err(Error::Lost(store.dir().to_owned())),
-            _ = self.lines.join_next() => Err(Error::Broken),
-            () = store.ended() => Err(Error::Broken),
-        }
-    }
-
-    /// Stops the lines. Running hooks get their grace, unless there is a `hurry`.
-    async fn end(&mut self, hurry: impl Future<Output = ()>) {
-        self.stopping.send_replace(true);
-        self.helpers.shutdown().await;
-        tokio::pin!(hurry);
-        let mut hurried = false;
-        loop {
-            tokio::select! {
-                ended = self.lines.join_next() => if ended.is_none() { return },
-                () = &mut hurry, if !hurried => {
-                    hurried = true;
-                    self.cut.send_replace(true);
-                }
+            ended = lines.join_next() => if ended.is_none() { return },
+            () = &mut hurry, if !hurried => {
+                hurried = true;
+                deliverer.cut.send_replace(true);
             }
         }
     }

@@ -42,26 +42,32 @@ pub(crate) struct Deliverer {
     /// Broadcasts the watch of each attempt that has ended.
     pub(crate) ended: broadcast::Sender<WatchId>,
     /// Counts of attempts, for metrics.
-    pub(crate) attempts: Arc<watch::Sender<Attempts>>,
+    pub(crate) attempts: watch::Sender<Attempts>,
     /// Counts the turns of the loop, for [`Deliverer::ping`].
-    pub(crate) rounds: Arc<watch::Sender<u64>>,
-    /// Turns true when the agent begins to stop.
-    pub(crate) stopping: watch::Receiver<bool>,
-    /// Turns true when running hooks must be ended.
-    pub(crate) cut: watch::Receiver<bool>,
+    pub(crate) rounds: watch::Sender<u64>,
+    /// Set to true at the beginning of a stop.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Set to true when running hooks must be ended.
+    pub(crate) cut: watch::Sender<bool>,
 }
 
 impl Deliverer {
     /// Delivers until the agent stops. Running hooks then get `shutdown_grace`, and what is left of them is ended.
-    pub(crate) async fn serve(self, cut: watch::Sender<bool>) {
+    pub(crate) async fn serve(self) {
         let mut runs = JoinSet::new();
         let mut busy = Busy::new();
         let (free, mut freed) = mpsc::unbounded_channel();
-        let mut stopping = self.stopping.clone();
+        let stopped = self.stopped();
+        tokio::pin!(stopped);
         loop {
             failpoint::stall("deliverer").await;
-            let wake = match self.claim(&busy).await {
-                Ok((claimed, wake)) => {
+            let now = clock::now();
+            let runs_of = busy.clone();
+            let room = move |hook: &Hook| {
+                hook.concurrency.saturating_sub(runs_of.get(&hook.name).copied().unwrap_or_default())
+            };
+            let wake = match self.claim(now, room, None).await {
+                Ok((claimed, next_due)) => {
                     for (hook, claimed) in claimed {
                         *busy.entry(hook.name.clone()).or_default() += 1;
                         let slot = ConcurrencySlot { hook: hook.name.clone(), free: free.clone() };
@@ -74,7 +80,8 @@ impl Deliverer {
                             }
                         });
                     }
-                    wake
+                    let wait = next_due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
+                    wait.map_or(LONGEST_SLEEP, |wait| wait.min(LONGEST_SLEEP))
                 }
                 Err(why) => {
                     error!(kind = why.kind(), "hooks are held: {why}");
@@ -84,7 +91,7 @@ impl Deliverer {
             // Only after the claim, because claiming is what a ping proves.
             self.rounds.send_modify(|rounds| *rounds += 1);
             tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping) => break,
+                () = &mut stopped => break,
                 () = self.bell.notified() => {}
                 Some(hook) = freed.recv() => {
                     leave(&mut busy, &hook);
@@ -102,10 +109,15 @@ impl Deliverer {
             info!(hooks = hooks.join(","), ?grace, "waiting for running hooks");
             let drained = timeout(grace, async { while runs.join_next().await.is_some() {} }).await;
             if drained.is_err() {
-                cut.send_replace(true);
+                self.cut.send_replace(true);
                 while runs.join_next().await.is_some() {}
             }
         }
+    }
+
+    /// Returns once the agent begins to stop.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        turns_true(&self.stopping)
     }
 
     /// Returns once the loop has claimed again.
@@ -120,33 +132,28 @@ impl Deliverer {
         self.config.borrow().clone()
     }
 
-    /// Claims what may start now. Returns it with how long to sleep if nothing rings.
-    async fn claim(&self, busy: &Busy) -> Result<(Vec<(Arc<Hook>, Claimed)>, Duration), crate::store::Error> {
-        let (now, config, busy) = (clock::now(), self.config(), busy.clone());
+    /// Marks what is due as running, on disk. `free`: how many runs of a hook may start now. `only`: this delivery alone.
+    /// Returns it, and when the next one is due.
+    async fn claim(
+        &self,
+        now: Timestamp,
+        free: impl Fn(&Hook) -> usize + Send + 'static,
+        only: Option<String>,
+    ) -> Result<(Vec<(Arc<Hook>, Claimed)>, Option<Timestamp>), crate::store::Error> {
+        let config = self.config();
         let hooks = config.clone();
         let room = move |hook: &str| {
             let hook = hooks.hooks.get(hook)?;
-            let free = hook.concurrency.saturating_sub(busy.get(&hook.name).copied().unwrap_or(0));
-            (free > 0).then(|| room(hook, free))
+            let free = free(hook);
+            (free > 0).then_some(Room { free, longest_pause: hook.retry.backoff.max })
         };
-        let Claims { claimed, next_due } = self.take(now, room, None).await?;
-        let wait = next_due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
-        Ok((with_hooks(&config, claimed), wait.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)))
-    }
-
-    /// Marks what is due as running, on disk.
-    async fn take(
-        &self,
-        now: Timestamp,
-        room: impl Fn(&str) -> Option<Room> + Send + 'static,
-        only: Option<String>,
-    ) -> Result<Claims, crate::store::Error> {
         failpoint::step("delivery: due");
-        let claims = self.store.claim(now, room, only).await?;
-        if !claims.claimed.is_empty() {
+        let Claims { claimed, next_due } = self.store.claim(now, room, only).await?;
+        if !claimed.is_empty() {
             failpoint::step("delivery: claimed");
         }
-        Ok(claims)
+        let with_hook = |claimed: Claimed| Some((config.hooks.get(claimed.hook.as_str())?.clone(), claimed));
+        Ok((claimed.into_iter().filter_map(with_hook).collect(), next_due))
     }
 
     /// Gives each of these deliveries one attempt, one after another, if it is due.
@@ -155,11 +162,7 @@ impl Deliverer {
             if *self.cut.borrow() {
                 break;
             }
-            let config = self.config();
-            let hooks = config.clone();
-            let room = move |hook: &str| hooks.hooks.get(hook).map(|hook| room(hook, 1));
-            let claims = self.take(clock::now(), room, Some(id.clone())).await?;
-            for (hook, claimed) in with_hooks(&config, claims.claimed) {
+            for (hook, claimed) in self.claim(clock::now(), |_| 1, Some(id.clone())).await?.0 {
                 self.attempt(&hook, claimed, None, ONE_SHOT_RECORD_TRIES).await;
             }
         }
@@ -181,13 +184,11 @@ impl Deliverer {
         let line = |stream: hook::Stream, text: &str| {
             info!(target: "taghook::hook", watch = name, hook = &*hook.name, delivery, stream = stream.as_str(), "{text}");
         };
-        let mut cut = self.cut.clone();
+        let cut = turns_true(&self.cut);
         let stop = async move {
             // The hook polls this only when there is a process to stop.
             failpoint::step("delivery: started");
-            if cut.wait_for(|cut| *cut).await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            cut.await;
         };
         let outcome = hook::run(&hook.action, &message, hook.timeout, stop, line).await;
         failpoint::step("delivery: ended");
@@ -222,7 +223,6 @@ impl Deliverer {
     /// Records the outcome of an attempt. Until then the delivery counts as running, and nothing newer of its watch and hook
     /// may start. So the agent tries for as long as it runs; after that, the next start finds the attempt cut.
     async fn record(&self, hook: &Hook, claimed: &Claimed, outcome: Outcome, tries: u32) -> Option<Finished> {
-        let mut cut = self.cut.clone();
         for failed in 1..=tries {
             let chance = fastrand::f64();
             let done = self.store.finish(claimed.id.clone(), outcome.clone(), hook.retry, clock::now(), chance).await;
@@ -235,7 +235,7 @@ impl Deliverer {
             }
             tokio::select! {
                 () = sleep(RECORD_BACKOFF.pause(failed - 1, chance)) => {}
-                _ = cut.wait_for(|cut| *cut) => break,
+                () = turns_true(&self.cut) => break,
             }
         }
         None
@@ -269,6 +269,11 @@ impl Deliverer {
     }
 }
 
+fn turns_true(flag: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut flag = flag.subscribe();
+    async move { drop(flag.wait_for(|flag| *flag).await) }
+}
+
 /// How many runs each hook has. Hooks without a run are left out.
 type Busy = HashMap<Arc<str>, usize>;
 
@@ -295,11 +300,3 @@ fn leave(busy: &mut Busy, hook: &str) {
 /// For deliveries of a hook that is not configured at the moment: they stay owed.
 const HELD_POLICY: RetryPolicy =
     RetryPolicy { attempts: u32::MAX, backoff: Backoff { first: STORE_RETRY, max: STORE_RETRY } };
-
-fn with_hooks(config: &Config, claimed: Vec<Claimed>) -> Vec<(Arc<Hook>, Claimed)> {
-    claimed.into_iter().filter_map(|c| Some((config.hooks.get(c.hook.as_str())?.clone(), c))).collect()
-}
-
-fn room(hook: &Hook, free: usize) -> Room {
-    Room { free, longest_pause: hook.retry.backoff.max }
-}

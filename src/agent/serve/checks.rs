@@ -35,10 +35,10 @@ pub(crate) enum CheckEvent {
 pub(crate) fn follow(checks: Checks, deliverer: Deliverer, dry_run: bool) -> mpsc::Receiver<CheckEvent> {
     let (events, receiver) = mpsc::channel(RESULT_CAPACITY);
     tokio::spawn(async move {
-        let mut stopping = deliverer.stopping.clone();
+        let stopped = deliverer.stopped();
         tokio::select! {
             () = follow_all(checks, deliverer, dry_run, events) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = stopped => {}
         }
     });
     receiver

@@ -1,25 +1,24 @@
 //! What can be asked of taghook: one method per verb. The doors, which are the routes of the socket and the commands that
 //! work on the state without an agent, do nothing but call them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 
 use super::checks::{self, CheckEvent};
 use super::health;
-use super::signs::Signs;
 use super::{metrics, status};
 use crate::agent::check::handle::SchedulerHandle;
 use crate::agent::clock;
 use crate::agent::deliver::deliverer::Deliverer;
 use crate::agent::error::Error;
 use crate::agent::parts::{LOCK_TIMEOUT, subscribe};
-use crate::agent::reload::Reloader;
+use crate::agent::sign::Sign;
 use crate::agent::unknown::unknown_watch;
 use crate::config::Config;
 use crate::control::wire::{
-    CheckRequest, ConfigStatus, Health, Leftover, PauseRequest, Paused, PruneRequest, Reloaded, RetryLine,
-    RetryRequest, Status,
+    CheckRequest, ConfigStatus, Health, Leftover, PauseRequest, Paused, PruneRequest, RetryLine, RetryRequest, Status,
 };
 use crate::store::{DeliveryRow, Lock, Store};
 
@@ -93,22 +92,26 @@ pub async fn without_agent<T>(
     done
 }
 
-/// All verbs of a running agent.
+/// All verbs of a running agent. `reload` has a file of its own, and so have the signs of life.
 pub(crate) struct Operations {
     pub(crate) ledger: LedgerOperations,
     pub(crate) scheduler: SchedulerHandle,
     pub(crate) deliverer: Deliverer,
-    pub(crate) reloader: Arc<Reloader>,
+    /// Where the config is read from.
+    pub(crate) path: PathBuf,
     /// The config that is in force.
-    pub(crate) config: watch::Receiver<ConfigStatus>,
-    pub(crate) signs: Signs,
+    pub(crate) config: watch::Sender<Arc<Config>>,
+    pub(crate) status: watch::Sender<ConfigStatus>,
+    pub(crate) tell: fn(Sign),
+    /// Lets one reload run at a time.
+    pub(crate) reload_turn: Mutex<()>,
 }
 
 impl Operations {
     /// All that is known of all watches.
     pub(crate) async fn status(&self) -> Result<Status, Error> {
         let watches = self.scheduler.look(status::of_agent).await?;
-        let config = self.config.borrow().clone();
+        let config = self.status.borrow().clone();
         Ok(status::complete(watches, config, &self.deliverer.store).await?)
     }
 
@@ -119,22 +122,17 @@ impl Operations {
         Ok(health::report(&status, &findings, health::Finding::message))
     }
 
-    /// Whether every part responds; if not, which does not.
-    pub(crate) async fn alive(&self) -> Result<(), String> {
-        self.signs.probe().await
-    }
-
     /// Whether what is known is as fresh as the schedules say, and can be recorded; if not, why not.
     pub(crate) async fn up_to_date(&self) -> Result<(), String> {
         let watches = self.scheduler.all_views().await.map_err(|stopping| stopping.to_string())?;
-        let loaded = self.config.borrow().loaded;
+        let loaded = self.status.borrow().loaded;
         health::up_to_date(&watches, self.deliverer.store.write_failure(), loaded, clock::now())
     }
 
     /// The page of metrics, in Prometheus' text format.
     pub(crate) async fn metrics(&self) -> Result<String, Error> {
         let (registries, changes) = self.scheduler.look(metrics::of_agent).await?;
-        let config = self.config.borrow().clone();
+        let config = self.status.borrow().clone();
         let scraped = metrics::Scraped {
             registries,
             changes,
@@ -154,10 +152,5 @@ impl Operations {
         let dry_run = request.dry_run;
         let checks = self.scheduler.check(request).await?;
         Ok(checks::follow(checks, self.deliverer.clone(), dry_run))
-    }
-
-    /// Switches to the config as it is on disk now: to all of it, or not at all.
-    pub(crate) async fn reload(&self) -> Result<Reloaded, Error> {
-        self.reloader.reload().await
     }
 }

@@ -15,7 +15,6 @@ use axum::{Json, Router};
 use futures_util::stream;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -25,7 +24,9 @@ use tracing::debug;
 use super::checks::CheckEvent;
 use super::operations::Operations;
 use crate::agent::error::Error;
-use crate::control::wire::{CheckRequest, PauseRequest, PruneRequest, Refusal, RetryRequest};
+use crate::control::wire::{
+    CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine, RetryRequest, Status,
+};
 
 /// A request must have come in whole within this, and a connection may idle for as long.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -156,34 +157,27 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
     }
 }
 
-async fn status(State(agent): Agent) -> Response {
-    match read(&agent, |agent| async move { agent.status().await }).await {
-        Ok(status) => Json(status).into_response(),
-        Err(Refused(status, why)) => refuse(status, why),
-    }
+async fn status(State(agent): Agent) -> Result<Json<Status>, Refused> {
+    read(&agent.clone(), async move { agent.status().await }).await.map(Json)
 }
 
-async fn health(State(agent): Agent) -> Response {
-    match read(&agent, |agent| async move { agent.health().await }).await {
-        Ok(health) if health.ok => Json(health).into_response(),
-        Ok(health) => (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response(),
-        Err(Refused(status, why)) => refuse(status, why),
-    }
+async fn health(State(agent): Agent) -> Result<Response, Refused> {
+    let health = read(&agent.clone(), async move { agent.health().await }).await?;
+    let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, Json(health)).into_response())
 }
 
-async fn metrics(State(agent): Agent) -> Response {
-    match read(&agent, |agent| async move { agent.metrics().await }).await {
-        Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response(),
-        Err(Refused(status, why)) => refuse(status, why),
-    }
+async fn metrics(State(agent): Agent) -> Result<impl IntoResponse, Refused> {
+    let page = read(&agent.clone(), async move { agent.metrics().await }).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page))
 }
 
 async fn alive(State(agent): Agent) -> Response {
-    probe(read(&agent, |agent| async move { Ok(agent.alive().await) }).await)
+    probe(read(&agent.clone(), async move { Ok(agent.alive().await) }).await)
 }
 
 async fn up_to_date(State(agent): Agent) -> Response {
-    probe(read(&agent, |agent| async move { Ok(agent.up_to_date().await) }).await)
+    probe(read(&agent.clone(), async move { Ok(agent.up_to_date().await) }).await)
 }
 
 /// For a probe: a word, or the reason as text.
@@ -194,29 +188,29 @@ fn probe(found: Result<Result<(), String>, Refused>) -> Response {
     }
 }
 
-async fn retry(State(agent): Agent, Given(request): Given<RetryRequest>) -> Response {
-    act(&agent, |agent| async move { agent.ledger.retry(request).await }).await
+async fn retry(State(agent): Agent, Given(request): Given<RetryRequest>) -> Result<Json<Vec<RetryLine>>, Refused> {
+    Ok(Json(run(&agent.clone(), async move { agent.ledger.retry(request).await }).await?))
 }
 
-async fn pause(State(agent): Agent, Given(request): Given<PauseRequest>) -> Response {
-    act(&agent, |agent| async move { agent.ledger.pause(request).await }).await
+async fn pause(State(agent): Agent, Given(request): Given<PauseRequest>) -> Result<Json<Paused>, Refused> {
+    Ok(Json(run(&agent.clone(), async move { agent.ledger.pause(request).await }).await?))
 }
 
-async fn prune(State(agent): Agent, Given(request): Given<PruneRequest>) -> Response {
-    act(&agent, |agent| async move { agent.ledger.prune(request).await }).await
+async fn prune(State(agent): Agent, Given(request): Given<PruneRequest>) -> Result<Json<Vec<Leftover>>, Refused> {
+    Ok(Json(run(&agent.clone(), async move { agent.ledger.prune(request).await }).await?))
 }
 
-async fn reload(State(agent): Agent) -> Response {
-    act(&agent, |agent| async move { agent.reload().await }).await
+async fn reload(State(agent): Agent) -> Result<Json<Reloaded>, Refused> {
+    Ok(Json(run(&agent.clone(), async move { agent.reload().await }).await?))
 }
 
 async fn check(State(agent): Agent, Given(request): Given<CheckRequest>) -> Response {
-    let events = match run(&agent, |agent| async move { agent.check(request).await }).await {
+    let events = match run(&agent.clone(), async move { agent.check(request).await }).await {
         Ok(events) => events,
         Err(Error::Refused(why)) => {
             return refuse(StatusCode::NOT_FOUND, format!("{why} (after an edit of the config: `taghook reload`)"));
         }
-        Err(error) => return Refused::by(&error).into_response(),
+        Err(error) => return Refused::from(error).into_response(),
     };
     let body = stream::unfold(events, |mut events| async {
         let line = match events.recv().await {
@@ -231,42 +225,28 @@ async fn check(State(agent): Agent, Given(request): Given<CheckRequest>) -> Resp
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
 }
 
-/// Has the agent do something, which it may refuse.
-async fn act<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Response
-where
-    T: Serialize + Send + 'static,
-    F: Future<Output = Result<T, Error>> + Send + 'static,
-{
-    match run(agent, operation).await {
-        Ok(done) => Json(done).into_response(),
-        Err(error) => Refused::by(&error).into_response(),
-    }
-}
-
 /// Has the agent tell something, within a time limit.
-async fn read<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Result<T, Refused>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, Error>> + Send + 'static,
-{
+async fn read<T: Send + 'static>(
+    agent: &Operations,
+    operation: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Refused> {
     match timeout(REQUEST, run(agent, operation)).await {
-        Ok(answer) => answer.map_err(|error| Refused::by(&error)),
+        Ok(answer) => answer.map_err(Refused::from),
         Err(_) => Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer".to_owned())),
     }
 }
 
 /// Runs an operation in a task of its own, so that it goes on to its end even if the client hangs up. A stop of the agent
 /// ends it, or keeps it from beginning.
-async fn run<T, F>(agent: &Arc<Operations>, operation: impl FnOnce(Arc<Operations>) -> F) -> Result<T, Error>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, Error>> + Send + 'static,
-{
-    let (mut stopping, operation) = (agent.deliverer.stopping.clone(), operation(agent.clone()));
+async fn run<T: Send + 'static>(
+    agent: &Operations,
+    operation: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let stopped = agent.deliverer.stopped();
     let task = tokio::spawn(async move {
         tokio::select! {
             biased;
-            _ = stopping.wait_for(|stopping| *stopping) => Err(Error::Stopping),
+            () = stopped => Err(Error::Stopping),
             done = operation => done,
         }
     });
@@ -276,8 +256,8 @@ where
 /// Why an operation came to nothing.
 struct Refused(StatusCode, String);
 
-impl Refused {
-    fn by(error: &Error) -> Self {
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
         let status = match error {
             Error::Refused(_) => StatusCode::CONFLICT,
             Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,

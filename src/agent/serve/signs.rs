@@ -6,19 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
-use crate::agent::check::handle::SchedulerHandle;
+use super::operations::Operations;
 use crate::agent::check::roster::Roster;
-use crate::agent::deliver::deliverer::Deliverer;
 use crate::agent::error::Error;
 use crate::agent::sign::{Sign, Summary};
-use crate::control::wire::ConfigStatus;
 use crate::domain::judge::WatchState;
-use crate::store::WatchId;
 
 /// The shortest time between two summaries: each counts all watches, and in a burst there is always news.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,40 +23,25 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 /// A part that responds at all does so within this. It is shorter than a locked database is waited for.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The ways to the parts that must respond.
-#[derive(Clone)]
-pub(crate) struct Signs {
-    pub(crate) scheduler: SchedulerHandle,
-    pub(crate) deliverer: Deliverer,
-    pub(crate) config: watch::Receiver<ConfigStatus>,
-    pub(crate) tell: fn(Sign),
-}
-
-/// What may change the summary.
-pub(crate) struct News {
-    /// Rung by the scheduler.
-    pub(crate) checks: Arc<Notify>,
-    /// Names the watch of each attempt that has ended.
-    pub(crate) attempts: broadcast::Receiver<WatchId>,
-}
-
-impl Signs {
-    /// Says that the agent is ready, and sends a summary now and whenever it has changed.
-    pub(crate) async fn send_summaries(mut self, mut news: News) {
+impl Operations {
+    /// Says that the agent is ready, and sends a summary now and whenever it has changed. `news`: rung by the scheduler.
+    pub(crate) async fn send_summaries(self: Arc<Self>, news: Arc<Notify>) {
+        let mut attempts = self.deliverer.ended.subscribe();
+        let mut config = self.status.subscribe();
         let mut write_failures = self.deliverer.store.watch_write_failures();
         let mut sent = self.summary().await.unwrap_or_default();
         (self.tell)(Sign::Summary(sent.clone()));
         (self.tell)(Sign::Ready);
         loop {
             tokio::select! {
-                () = news.checks.notified() => {}
-                Ok(_) | Err(RecvError::Lagged(_)) = news.attempts.recv() => {}
-                Ok(()) = self.config.changed() => {}
+                () = news.notified() => {}
+                Ok(_) | Err(RecvError::Lagged(_)) = attempts.recv() => {}
+                Ok(()) = config.changed() => {}
                 Ok(()) = write_failures.changed() => {}
                 else => return,
             }
             // The summary that is made now covers all attempts that have ended by now.
-            news.attempts = news.attempts.resubscribe();
+            attempts = attempts.resubscribe();
             if let Ok(summary) = self.summary().await
                 && summary != sent
             {
@@ -77,13 +59,13 @@ impl Signs {
         Ok(Summary {
             failed,
             write_failure: store.write_failure().map(|failure| failure.message),
-            refused: self.config.borrow().error.clone(),
+            refused: self.status.borrow().error.clone(),
             ..known
         })
     }
 
     /// Pings the watchdog at this interval while every part responds. Never returns.
-    pub(crate) async fn ping_watchdog(self, interval: Duration) {
+    pub(crate) async fn ping_watchdog(self: Arc<Self>, interval: Duration) {
         loop {
             sleep(interval).await;
             tokio::join!(
@@ -97,7 +79,7 @@ impl Signs {
 
     /// Whether every part responds now; if not, which does not. A full disk is no reason to restart the agent, so it is
     /// none here.
-    pub(crate) async fn probe(&self) -> Result<(), String> {
+    pub(crate) async fn alive(&self) -> Result<(), String> {
         within("the scheduler", async { drop(self.scheduler.ping().await) }).await?;
         within("the store", self.ping_store()).await?;
         within("the deliverer", self.deliverer.ping()).await
