@@ -25,4 +25,4 @@ pub use run::{World, run, socket_of};
 pub use serve::operations::{LedgerOperations, without_agent};
 pub use serve::{health, status};
 pub use sign::{Sign, Summary};
-pub use unknown::unknown_watch;
+pub use unknown::unknown;

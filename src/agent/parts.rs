@@ -44,22 +44,14 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) async fn new(config: Config, mode: Mode) -> Result<Self, Error> {
-        let keys: Vec<WatchKey> = config.watches.values().map(|watch| watch.key.clone()).collect();
-        let (store, records) = match mode {
-            Mode::Agent | Mode::Once => {
-                let store = Store::open(&config.state)?;
-                let records = store.open_watches(keys).await?;
-                (store, records)
-            }
-            Mode::Dry => {
-                let known = known(&config, &keys)?;
-                let store = Store::in_memory()?;
-                let opened = store.open_watches(keys).await?;
-                (store, opened.into_iter().zip(known).map(|((id, _), record)| (id, record)).collect())
-            }
+        let (store, known) = match mode {
+            Mode::Agent | Mode::Once => (Store::open(&config.state)?, None),
+            Mode::Dry => (Store::in_memory()?, Some(known(&config, &keys(&config))?)),
         };
-        let ids = config.watches.values().zip(records.iter().map(|(id, _)| *id));
-        subscribe(&store, &config, ids).await?;
+        let mut records = open_watches(&store, &config).await?;
+        for ((_, record), known) in records.iter_mut().zip(known.into_iter().flatten()) {
+            *record = known;
+        }
         let failing = records.iter().filter(|(_, record)| record.failing.is_some()).count();
         if failing > 0 {
             warn!(watches = failing, "watches were failing before this start; see `taghook status`");
@@ -82,6 +74,17 @@ impl Parts {
         };
         Ok(Self { scheduler, deliverer, config })
     }
+}
+
+fn keys(config: &Config) -> Vec<WatchKey> {
+    config.watches.values().map(|watch| watch.key.clone()).collect()
+}
+
+/// Opens a row for each watch of a config, and subscribes their hooks. Returns the rows in the config's order.
+pub(crate) async fn open_watches(store: &Store, config: &Config) -> Result<Vec<(WatchId, Record)>, store::Error> {
+    let opened = store.open_watches(keys(config)).await?;
+    subscribe(store, config, config.watches.values().zip(opened.iter().map(|(id, _)| *id))).await?;
+    Ok(opened)
 }
 
 /// Replaces the subscriptions by those of a config, given the rows of its watches, and logs what is held now.

@@ -18,7 +18,7 @@ use super::sign::Sign;
 use crate::config::{self, Config, Faults, Loaded};
 use crate::control::wire::Reloaded;
 use crate::domain::WatchKey;
-use crate::store::{self, WatchId};
+use crate::store::WatchId;
 
 /// How long reading the files may take: they may lie on a disk that hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,12 +32,6 @@ enum ReloadError {
     NeedsRestart { key: &'static str },
     #[error(transparent)]
     Agent(#[from] Error),
-}
-
-impl From<store::Error> for ReloadError {
-    fn from(error: store::Error) -> Self {
-        Self::Agent(error.into())
-    }
 }
 
 impl From<ReloadError> for Error {
@@ -104,11 +98,11 @@ impl Operations {
         let mut rows: HashMap<WatchKey, WatchId> = self.scheduler.look(Roster::rows).await?;
         let keys = config.watches.values().map(|watch| &watch.key).filter(|key| !rows.contains_key(key));
         let keys: Vec<WatchKey> = keys.cloned().collect();
-        let opened = self.deliverer.store.open_watches(keys.clone()).await?;
+        let opened = self.deliverer.store.open_watches(keys.clone()).await.map_err(Error::from)?;
         let opened: HashMap<_, _> = keys.into_iter().zip(opened).collect();
         rows.extend(opened.iter().map(|(key, (id, _))| (key.clone(), *id)));
         let ids = config.watches.values().filter_map(|watch| Some((watch, *rows.get(&watch.key)?)));
-        subscribe(&self.deliverer.store, &config, ids).await?;
+        subscribe(&self.deliverer.store, &config, ids).await.map_err(Error::from)?;
         // From here on nothing can fail that would leave the agent between two configs.
         self.config.send_replace(config.clone());
         let ConfigChanges { added, changed, removed, hooks } = self.scheduler.adopt(config.clone(), opened).await?;
@@ -119,11 +113,14 @@ impl Operations {
 
     fn refuse_what_needs_a_restart(&self, config: &Config) -> Result<(), ReloadError> {
         let running = self.config.borrow();
-        match () {
-            () if running.state != config.state => Err(ReloadError::NeedsRestart { key: "`state`" }),
-            () if running.socket != config.socket => Err(ReloadError::NeedsRestart { key: "`socket`" }),
-            () if running.listen != config.listen => Err(ReloadError::NeedsRestart { key: "`listen`" }),
-            () => Ok(()),
+        let changed = [
+            ("`state`", running.state != config.state),
+            ("`socket`", running.socket != config.socket),
+            ("`listen`", running.listen != config.listen),
+        ];
+        match changed.into_iter().find(|(_, has_changed)| *has_changed) {
+            Some((key, _)) => Err(ReloadError::NeedsRestart { key }),
+            None => Ok(()),
         }
     }
 }

@@ -82,5 +82,5 @@ pub(super) fn find_watch<'a>(name: &str, known: impl Iterator<Item = &'a str> + 
     if known.clone().any(|known| known == name) {
         return Ok(());
     }
-    Err(CliError::Usage(agent::unknown_watch(name, known)))
+    Err(CliError::Usage(agent::unknown("watch", name, known)))
 }

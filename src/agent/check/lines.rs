@@ -3,7 +3,6 @@
 use super::question::CheckResult;
 use super::watched::Watched;
 use crate::control::wire::CheckLine;
-use crate::domain::judge::CheckOutcome;
 use crate::domain::{Failure, FailureKind, Watch};
 
 pub(crate) fn line(watch: &Watch, checked: &CheckResult) -> CheckLine {
@@ -20,17 +19,7 @@ pub(crate) fn line(watch: &Watch, checked: &CheckResult) -> CheckLine {
 }
 
 pub(crate) fn held_off_line(watched: &Watched, cause: FailureKind) -> CheckLine {
-    let key = &watched.watch.key;
-    CheckLine {
-        watch: Some(key.name.to_string()),
-        image: key.question.reference(),
-        outcome: CheckOutcome::Failed,
-        digest: watched.record.digest().cloned(),
-        previous: None,
-        error: Some(held_off(watched, cause)),
-        elapsed_ms: 0,
-        deliveries: Vec::new(),
-    }
+    line(&watched.watch, &CheckResult::unjudged(watched.record.clone(), held_off(watched, cause)))
 }
 
 /// Why a watch is not asked for: its registry is held off.

@@ -91,6 +91,28 @@ pub(crate) struct CheckResult {
     pub(crate) elapsed: Duration,
 }
 
+impl CheckResult {
+    /// A failure that changes nothing.
+    pub(crate) fn unjudged(record: Record, failure: Failure) -> Self {
+        Self {
+            digest: record.digest().cloned(),
+            verdict: Verdict {
+                record,
+                changes: Vec::new(),
+                outcome: CheckOutcome::Failed,
+                because: "nothing was judged",
+                recheck: None,
+                persist: Persist::Hourly,
+            },
+            previous: None,
+            failure: Some(failure),
+            saved: false,
+            has_owed: false,
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
 impl GroupCheck {
     /// Runs the check. A panic, which is a bug, becomes a failure of this group's checks: the permit is given back, no watch
     /// is lost, and the scheduler goes on.
@@ -102,7 +124,8 @@ impl GroupCheck {
         let reply = Reply { seen, at: clock::now(), unresolved: None, requests: 0, report: Report::Answered };
         let concluded = AssertUnwindSafe(self.conclude(&reply, Duration::ZERO)).catch_unwind().await;
         // If even the failure cannot be judged, the records stay as they are.
-        let unjudged = || self.checks.iter().map(WatchCheck::unjudged).collect();
+        let unjudged = |check: &WatchCheck| CheckResult::unjudged(check.record.clone(), bug());
+        let unjudged = || self.checks.iter().map(unjudged).collect();
         Some(concluded.unwrap_or_else(|_| GroupResult { checked: unjudged(), requests: 0, report: Report::Answered }))
     }
 
@@ -192,27 +215,6 @@ impl WatchCheck {
             has_owed,
             elapsed,
             verdict,
-        }
-    }
-
-    /// A failure that changes nothing.
-    fn unjudged(&self) -> CheckResult {
-        let verdict = Verdict {
-            record: self.record.clone(),
-            changes: Vec::new(),
-            outcome: CheckOutcome::Failed,
-            because: "the check panicked",
-            recheck: None,
-            persist: Persist::Hourly,
-        };
-        CheckResult {
-            verdict,
-            digest: self.record.digest().cloned(),
-            previous: None,
-            failure: Some(bug()),
-            saved: false,
-            has_owed: false,
-            elapsed: Duration::ZERO,
         }
     }
 

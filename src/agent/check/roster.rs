@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::registries::Registries;
 use super::watched::Watched;
-use crate::agent::unknown::unknown_watch;
+use crate::agent::unknown::unknown;
 use crate::domain::judge::WatchState;
 use crate::domain::{ChangeKind, Watch, WatchKey};
 use crate::store::WatchId;
@@ -17,6 +17,7 @@ use crate::store::WatchId;
 const PAGE_SIZE: usize = 1000;
 
 /// The watches, by an index that stays the same while a watch is configured, and their registries.
+#[derive(Default)]
 pub(crate) struct Roster {
     pub(super) watches: Vec<Watched>,
     /// The places of watches that the config does not name any more.
@@ -36,16 +37,6 @@ pub(crate) struct WatchView {
 }
 
 impl Roster {
-    pub(super) fn with_capacity(watches: usize) -> Self {
-        Self {
-            watches: Vec::with_capacity(watches),
-            retired: Vec::new(),
-            by_name: HashMap::with_capacity(watches),
-            registries: Registries::default(),
-            changes: BTreeMap::new(),
-        }
-    }
-
     /// The watches that the config names, in no order.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Watched> {
         self.by_name.values().map(|index| &self.watches[*index])
@@ -84,8 +75,10 @@ impl Roster {
             all.sort_unstable_by(|a, b| self.watches[*a].watch.name().cmp(self.watches[*b].watch.name()));
             return Ok(all);
         }
-        let unknown = |name: &str| unknown_watch(name, self.by_name.keys().map(|known| &**known));
-        let find = |name: &String| self.by_name.get(name.as_str()).copied().ok_or_else(|| unknown(name));
+        let find = |name: &String| {
+            let index = self.by_name.get(name.as_str()).copied();
+            index.ok_or_else(|| unknown("watch", name, self.by_name.keys()))
+        };
         let found: BTreeSet<usize> = names.iter().map(find).collect::<Result<_, _>>()?;
         Ok(found.into_iter().collect())
     }

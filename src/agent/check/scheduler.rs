@@ -72,7 +72,7 @@ impl Scheduler {
         alive: Option<Timestamp>,
     ) -> Self {
         let mut this = Self {
-            roster: Roster::with_capacity(records.len()),
+            roster: Roster::default(),
             due: BTreeSet::new(),
             context: Arc::new(CheckContext { store, stopping: AtomicBool::new(false) }),
             adopted: config.clone(),
@@ -85,6 +85,7 @@ impl Scheduler {
             beats: 0,
             next_beat: is_scheduled.then(|| Instant::now() + HEARTBEAT),
         };
+        this.roster.watches.reserve_exact(records.len());
         for (watch, (id, record)) in config.watches.values().zip(records) {
             this.add(watch, id, record, alive, None);
         }
@@ -322,9 +323,8 @@ impl Scheduler {
             if !watched.waits_at(registry) {
                 continue;
             }
-            let line = held_off_line(watched, cause);
             for waiter in std::mem::take(&mut watched.waiting) {
-                let _ = waiter.reply.send(CheckDone { id: watched.id, line: line.clone() });
+                let _ = waiter.reply.send(CheckDone { id: watched.id, line: held_off_line(watched, cause) });
             }
             if scheduled && watched.wanted {
                 self.roster.registries.all[registry].queue.push_back(index);
@@ -354,8 +354,7 @@ impl Scheduler {
         if watched.stage != (Stage::Checking { dry: false })
             && let Some((cause, _)) = self.roster.registries.all[watched.registry].held_off(Instant::now())
         {
-            let line = held_off_line(watched, cause);
-            let _ = waiter.reply.send(CheckDone { id: watched.id, line });
+            let _ = waiter.reply.send(CheckDone { id: watched.id, line: held_off_line(watched, cause) });
             return None;
         }
         let dry_run = waiter.dry_run;

@@ -9,7 +9,7 @@ use super::message::message;
 use crate::agent::clock;
 use crate::agent::error::Error;
 use crate::agent::parts::known;
-use crate::agent::unknown::{unknown_hook, unknown_watch};
+use crate::agent::unknown::unknown;
 use crate::config::{Config, Hook};
 use crate::domain::delivery::Outcome;
 use crate::domain::judge::Record;
@@ -40,9 +40,8 @@ pub struct Trial {
 impl Trial {
     /// Chooses the watch and the change, and makes up what is not known.
     pub async fn new(config: &Config, sample: &Sample) -> Result<Self, Error> {
-        let names = || config.hooks.keys().map(|name| &**name);
         let hook = config.hooks.get(sample.hook.as_str());
-        let hook = hook.ok_or_else(|| Error::Refused(unknown_hook(&sample.hook, names())))?;
+        let hook = hook.ok_or_else(|| Error::Refused(unknown("hook", &sample.hook, config.hooks.keys())))?;
         let key = key(config, hook, sample)?;
         let record = known(config, std::slice::from_ref(&key))?.pop().unwrap_or_default();
         let kind = sample.change.or_else(|| hook.on.iter().find(|kind| *kind == ChangeKind::Moved));
@@ -66,9 +65,9 @@ const MAX_NAMED: usize = 5;
 /// because the hook really does what it does.
 fn key(config: &Config, hook: &Hook, sample: &Sample) -> Result<WatchKey, Error> {
     if let Some(name) = &sample.watch {
-        let names = || config.watches.keys().map(|name| &**name);
         let watch = config.watches.get(name.as_str());
-        return watch.map(|watch| watch.key.clone()).ok_or_else(|| Error::Refused(unknown_watch(name, names())));
+        let watch = watch.ok_or_else(|| Error::Refused(unknown("watch", name, config.watches.keys())))?;
+        return Ok(watch.key.clone());
     }
     let feeding: Vec<_> = config.watches.values().filter(|watch| watch.hooks.contains(&hook.name)).collect();
     match *feeding {

@@ -13,9 +13,9 @@ use crate::agent::check::handle::SchedulerHandle;
 use crate::agent::clock;
 use crate::agent::deliver::deliverer::Deliverer;
 use crate::agent::error::Error;
-use crate::agent::parts::{LOCK_TIMEOUT, subscribe};
+use crate::agent::parts::{LOCK_TIMEOUT, open_watches};
 use crate::agent::sign::Sign;
-use crate::agent::unknown::unknown_watch;
+use crate::agent::unknown::unknown;
 use crate::config::Config;
 use crate::control::wire::{
     CheckRequest, ConfigStatus, Health, Leftover, PauseRequest, Paused, PruneRequest, RetryLine, RetryRequest, Status,
@@ -48,7 +48,7 @@ impl LedgerOperations {
     pub async fn pause(&self, request: PauseRequest) -> Result<Paused, Error> {
         let config = self.config.borrow().clone();
         if let Some(name) = request.watches.iter().find(|name| !config.watches.contains_key(name.as_str())) {
-            return Err(Error::Refused(unknown_watch(name, config.watches.keys().map(|known| &**known))));
+            return Err(Error::Refused(unknown("watch", name, config.watches.keys())));
         }
         let changed = self.store.pause(request.watches, request.paused).await?;
         self.bell.notify_one();
@@ -84,8 +84,7 @@ pub async fn without_agent<T>(
 ) -> Result<T, Error> {
     let _lock = Lock::acquire(&config.state, LOCK_TIMEOUT).await?;
     let store = Store::open(&config.state)?;
-    let opened = store.open_watches(config.watches.values().map(|watch| watch.key.clone()).collect()).await?;
-    subscribe(&store, &config, config.watches.values().zip(opened.into_iter().map(|(id, _)| id))).await?;
+    open_watches(&store, &config).await?;
     let (_, config) = watch::channel(Arc::new(config));
     let done = operation(&LedgerOperations::new(store.clone(), config, Arc::default())).await;
     let _ = store.checkpoint().await;

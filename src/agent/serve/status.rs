@@ -18,16 +18,10 @@ use crate::control::wire::{
 use crate::domain::delivery::OwedCounts;
 use crate::domain::judge::{Record, WatchState};
 use crate::domain::{Watch, WatchKey};
-use crate::store::{self, DeliveryRow, Reader, WatchRow};
+use crate::store::{self, DeliveryRow, Reader, Store, WatchId, WatchRow};
 
-/// What a running agent has in memory: everything but what hooks are owed.
-pub(crate) struct InMemory {
-    watches: Vec<(store::WatchId, WatchStatus)>,
-    registries: Vec<RegistryStatus>,
-}
-
-/// Reads the roster.
-pub(crate) fn of_agent(roster: &Roster) -> InMemory {
+/// What a running agent has in memory: everything but what hooks are owed. With the row of each watch.
+pub(crate) fn of_agent(roster: &Roster) -> (Vec<WatchId>, Status) {
     let now = Instant::now();
     let one = |watched: &Watched| {
         let registry = &roster.registries.all[watched.registry];
@@ -46,10 +40,10 @@ pub(crate) fn of_agent(roster: &Roster) -> InMemory {
             status.state = WatchState::Failing;
             status.error = Some(held_off(watched, cause));
         }
-        (watched.id, status)
+        status
     };
-    let mut watches: Vec<_> = roster.live().map(one).collect();
-    watches.sort_by(|(_, a), (_, b)| a.watch.cmp(&b.watch));
+    let mut live: Vec<&Watched> = roster.live().collect();
+    live.sort_unstable_by(|a, b| a.watch.name().cmp(b.watch.name()));
     let registry = |registry: &Registry| {
         let usage = registry.gate.usage(now);
         let held_off = registry.held_off(now);
@@ -63,7 +57,9 @@ pub(crate) fn of_agent(roster: &Roster) -> InMemory {
             allowance: usage.allowance,
         }
     };
-    InMemory { watches, registries: roster.registries.all.iter().map(registry).collect() }
+    let registries = roster.registries.all.iter().map(registry).collect();
+    let ids = live.iter().map(|watched| watched.id).collect();
+    (ids, Status { watches: live.into_iter().map(one).collect(), registries, ..without_watches() })
 }
 
 /// When the gate will admit the next one of those that wait: the token bucket tells, unless the registry is held off.
@@ -80,10 +76,10 @@ fn from_now(pause: Duration) -> Timestamp {
 
 /// The configured watches, as the database knows them.
 pub fn of_database(config: &Config) -> Result<Status, store::Error> {
-    let (rows, as_of, failed, left_over) = match Reader::open(&config.state) {
-        Ok(reader) => (reader.watches()?, reader.last_heartbeat()?, reader.failed()?, reader.left_over()?),
+    let (rows, status) = match Reader::open(&config.state) {
+        Ok(reader) => of_reader(&reader)?,
         // Nothing was ever checked, and that is an answer, too.
-        Err(store::Error::Missing(_)) => (Vec::new(), None, Vec::new(), 0),
+        Err(store::Error::Missing(_)) => (Vec::new(), without_watches()),
         Err(error) => return Err(error),
     };
     let by_key: HashMap<&WatchKey, &WatchRow> = rows.iter().map(|row| (&row.key, row)).collect();
@@ -93,17 +89,22 @@ pub fn of_database(config: &Config) -> Result<Status, store::Error> {
     };
     let watches: Vec<_> = config.watches.values().map(one).collect();
     let last_checked = watches.iter().filter_map(|watch| watch.last_checked).max();
-    let failed = failed.into_iter().map(FailedDelivery::from).collect();
-    Ok(Status { as_of: as_of.max(last_checked), watches, failed, left_over, ..without_watches() })
+    Ok(Status { as_of: status.as_of.max(last_checked), watches, ..status })
 }
 
 /// All watches that a state directory knows, whatever the config says now.
 pub fn of_state(dir: &std::path::Path) -> Result<Status, store::Error> {
-    let reader = Reader::open(dir)?;
-    let watches = reader.watches()?.into_iter().map(of_row).collect();
-    let failed = reader.failed()?.into_iter().map(FailedDelivery::from).collect();
-    let (as_of, left_over) = (reader.last_heartbeat()?, reader.left_over()?);
-    Ok(Status { as_of, watches, failed, left_over, ..without_watches() })
+    let (rows, status) = of_reader(&Reader::open(dir)?)?;
+    let one = |row: WatchRow| WatchStatus { paused: row.paused, owed: row.owed, ..of_key(&row.key, &row.record) };
+    Ok(Status { watches: rows.into_iter().map(one).collect(), ..status })
+}
+
+/// The rows of all watches, and the rest of the status.
+fn of_reader(reader: &Reader) -> Result<(Vec<WatchRow>, Status), store::Error> {
+    let rows = reader.watches()?;
+    let (as_of, failed, left_over) = (reader.last_heartbeat()?, reader.failed()?, reader.left_over()?);
+    let failed = failed.into_iter().map(FailedDelivery::from).collect();
+    Ok((rows, Status { as_of, failed, left_over, ..without_watches() }))
 }
 
 /// A status without an agent and without any watch.
@@ -118,10 +119,6 @@ fn without_watches() -> Status {
         left_over: 0,
         registries: Vec::new(),
     }
-}
-
-fn of_row(row: WatchRow) -> WatchStatus {
-    WatchStatus { paused: row.paused, owed: row.owed, ..of_key(&row.key, &row.record) }
 }
 
 fn of_record(watch: &Watch, record: &Record) -> WatchStatus {
@@ -156,20 +153,18 @@ fn of_key(key: &WatchKey, record: &Record) -> WatchStatus {
 
 /// Adds what hooks are owed.
 pub(crate) async fn complete(
-    known: InMemory,
+    (ids, mut known): (Vec<WatchId>, Status),
     config: ConfigStatus,
-    store: &store::Store,
+    store: &Store,
 ) -> Result<Status, store::Error> {
-    let InMemory { mut watches, registries } = known;
     let owed = store.owed().await?;
     let paused: HashSet<_> = store.paused().await?.into_iter().collect();
-    for (id, status) in &mut watches {
+    for (id, status) in ids.iter().zip(&mut known.watches) {
         status.paused = paused.contains(id);
         status.owed = owed.get(id).copied().unwrap_or_default();
         // A watch that was never checked is due since the config was loaded.
         status.due = status.due.or(status.enabled.then_some(config.loaded));
     }
-    let watches = watches.into_iter().map(|(_, status)| status).collect();
     let problem = store.write_failure().map(|why| StoreProblem { kind: why.kind.to_owned(), message: why.message });
     let failed = store.failed_deliveries().await?.into_iter().map(FailedDelivery::from).collect();
     Ok(Status {
@@ -177,10 +172,9 @@ pub(crate) async fn complete(
         as_of: Some(clock::now()),
         config: Some(config),
         store: problem,
-        watches,
         failed,
         left_over: store.left_over().await?,
-        registries,
+        ..known
     })
 }
 
