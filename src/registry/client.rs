@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderName, HeaderValue};
@@ -113,14 +113,12 @@ impl Client {
     /// Asks whether a digest resolves by itself; [`Error::Unresolvable`] if it does not.
     pub async fn resolve(&self, repository: &Repository, digest: &Digest) -> Counted<()> {
         let mut tally = Tally::default();
-        let result = match self.look(repository.path(), digest.as_str(), &mut tally).await {
-            Ok(Some(found)) => {
-                debug!(digest = digest.as_str(), "the new digest resolves by itself");
-                self.expect(digest, found.digest)
-            }
-            Ok(None) => Err(Error::Unresolvable { host: self.session.host().to_owned(), digest: digest.clone() }),
-            Err(error) => Err(error),
-        };
+        let found = self.look(repository.path(), digest.as_str(), &mut tally).await;
+        let result = found.and_then(|found| {
+            let found = found.ok_or_else(|| self.unresolvable(digest))?;
+            debug!(digest = digest.as_str(), "the new digest resolves by itself");
+            self.expect(digest, found.digest)
+        });
         Counted { result, requests: tally.0 }
     }
 
@@ -138,20 +136,13 @@ impl Client {
             debug!(digest = found.digest.as_str(), "the tag has what is recorded");
             return Ok(Answer::Present(known.clone()));
         }
-        let sighting = match platform {
-            Some(platform) => {
-                let index_digest = Some(found.digest.clone());
-                let (digest, media_type) = Box::pin(self.child(repository, found, platform, tally)).await?;
-                Sighting { tag: tag.clone(), digest, index_digest, media_type }
-            }
-            None => Sighting {
-                tag: tag.clone(),
-                digest: found.digest,
-                index_digest: None,
-                media_type: found.media_type.shared(),
-            },
+        let index_digest = platform.map(|_| found.digest.clone());
+        let (digest, media_type) = match platform {
+            Some(platform) => Box::pin(self.child(repository, found, platform, tally)).await?,
+            None => (found.digest, found.media_type),
         };
-        Ok(Answer::Present(sighting))
+        let media_type = media_type.shared();
+        Ok(Answer::Present(Sighting { tag: tag.clone(), digest, index_digest, media_type }))
     }
 
     /// The manifest under a tag or a digest: by `HEAD`, and by `GET` if `HEAD` does not tell.
@@ -275,7 +266,7 @@ impl Client {
         found: Manifest,
         platform: &Platform,
         tally: &mut Tally,
-    ) -> Result<(Digest, Arc<str>), Error> {
+    ) -> Result<(Digest, MediaType), Error> {
         let mut best: BestChild = None;
         let mut offered = Vec::new();
         let mut queue = VecDeque::from([(1, found.digest.clone(), found.body)]);
@@ -308,16 +299,18 @@ impl Client {
             return Err(Error::PlatformMissing { platform: platform.clone(), offered });
         };
         debug!(%platform, digest = digest.as_str(), indexes = MAX_INDEXES - left, "the index has it");
-        Ok((digest, media_type.shared()))
+        Ok((digest, media_type))
     }
 
     /// The bytes under a digest, verified.
     async fn content(&self, repository: &str, digest: &Digest, tally: &mut Tally) -> Result<Vec<u8>, Error> {
-        let found = self.read(repository, digest.as_str(), tally).await?;
-        let absent = || Error::Unresolvable { host: self.session.host().to_owned(), digest: digest.clone() };
-        let found = found.ok_or_else(absent)?;
+        let found = self.read(repository, digest.as_str(), tally).await?.ok_or_else(|| self.unresolvable(digest))?;
         self.expect(digest, found.digest)?;
-        found.body.ok_or_else(absent)
+        found.body.ok_or_else(|| self.unresolvable(digest))
+    }
+
+    fn unresolvable(&self, digest: &Digest) -> Error {
+        Error::Unresolvable { host: self.session.host().to_owned(), digest: digest.clone() }
     }
 
     fn expect(&self, expected: &Digest, found: Digest) -> Result<(), Error> {

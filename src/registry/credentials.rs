@@ -4,12 +4,12 @@
 //! insist.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::docker::{self, FoundLogin};
+use super::docker;
 use super::error::Error;
 use super::helper::{HELPER_TIMEOUT, Helper};
 use super::login::Login;
@@ -17,6 +17,7 @@ use super::options::{Account, Options, Password};
 use crate::domain::backoff::Backoff;
 
 /// Where the logins for one registry come from.
+#[derive(Default)]
 pub(super) struct Credentials {
     registry: String,
     own: Option<Account>,
@@ -53,27 +54,19 @@ impl Credentials {
             registry: registry.to_owned(),
             own: options.account.clone(),
             auth_file: options.auth_file.clone(),
-            breaker: Mutex::default(),
-            helped: Default::default(),
+            ..Self::default()
         }
     }
 
     /// For a host that the registry redirects us to: only what files have for that very host.
     pub(super) fn of_other_host(&self, host: &str) -> Self {
-        Self {
-            registry: host.to_owned(),
-            own: None,
-            auth_file: self.auth_file.clone(),
-            breaker: Mutex::default(),
-            helped: Default::default(),
-        }
+        Self { registry: host.to_owned(), auth_file: self.auth_file.clone(), ..Self::default() }
     }
 
     /// The login for a repository, read anew; `None` if there is none, or if it was refused a short while ago.
     pub(super) async fn login(&self, repository: &str) -> Result<Option<Arc<Login>>, Error> {
         let Some(login) = self.read(repository).await? else { return Ok(None) };
-        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*breaker {
+        match &*self.breaker() {
             Some(open) if *open.login == login && Instant::now() < open.until => {
                 debug!(username = login.username, "credentials: refused a short while ago, so they rest");
                 Ok(None)
@@ -84,7 +77,7 @@ impl Credentials {
 
     /// Opens the breaker: the login was refused as such, not just for one repository.
     pub(super) fn refuse(&self, login: &Arc<Login>) {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut breaker = self.breaker();
         let tries = breaker.as_ref().filter(|open| open.login == *login).map_or(0, |open| open.tries + 1);
         let until = Instant::now() + BREAKER_PAUSE.pause(tries, 1.0);
         *breaker = Some(Breaker { login: Arc::clone(login), until, tries });
@@ -97,16 +90,16 @@ impl Credentials {
 
     /// Closes the breaker: the login was accepted.
     pub(super) fn accept(&self, login: &Arc<Login>) {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        if breaker.as_ref().is_some_and(|open| open.login == *login) {
-            *breaker = None;
-        }
+        self.breaker().take_if(|open| open.login == *login);
     }
 
     /// Whether the breaker is open.
     pub(super) fn is_breaker_open(&self) -> bool {
-        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        breaker.as_ref().is_some_and(|open| Instant::now() < open.until)
+        self.breaker().as_ref().is_some_and(|open| Instant::now() < open.until)
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Option<Breaker>> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read(&self, repository: &str) -> Result<Option<Login>, Error> {
@@ -117,16 +110,13 @@ impl Credentials {
             return Ok(Some(Login::new(username.clone(), password)));
         }
         for found in docker::find_all(self.auth_file.as_deref(), &self.registry, repository).map_err(wrong)? {
-            let login = match found {
-                FoundLogin::Login(login) => Some(login),
-                FoundLogin::Helper(helper, login) => {
-                    let name = helper.name.clone();
-                    let helped = self.helped(helper).await.map_err(wrong)?;
-                    debug!(helper = name, found = helped.is_some(), "credentials: a helper was asked");
-                    helped.or(login)
-                }
-            };
-            if let Some(login) = login {
+            let mut helped = None;
+            if let Some(helper) = found.helper {
+                let name = helper.name.clone();
+                helped = self.helped(helper).await.map_err(wrong)?;
+                debug!(helper = name, found = helped.is_some(), "credentials: a helper was asked");
+            }
+            if let Some(login) = helped.or(found.login) {
                 debug!(registry = self.registry, username = login.username, "credentials: found");
                 return Ok(Some(login));
             }

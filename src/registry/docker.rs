@@ -15,12 +15,10 @@ use super::helper::Helper;
 use super::login::Login;
 use crate::domain::reference::canonical_host;
 
-/// Where a login is.
-#[derive(Debug)]
-pub(super) enum FoundLogin {
-    Login(Login),
-    /// The login beside the helper is the file's own, for when the helper has none.
-    Helper(Helper, Option<Login>),
+/// What a file has for a repository. Its login is for when the helper has none.
+pub(super) struct FoundLogin {
+    pub(super) helper: Option<Helper>,
+    pub(super) login: Option<Login>,
 }
 
 #[derive(Deserialize)]
@@ -75,12 +73,12 @@ pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &s
         };
         let found = find(&text, registry, repository).map_err(|error| format!("{file}: {error}"))?;
         let what = match &found {
-            Some(FoundLogin::Login(_)) => "a login",
-            Some(FoundLogin::Helper(..)) => "a helper",
-            None => "nothing",
+            FoundLogin { helper: Some(_), .. } => "a helper",
+            FoundLogin { login: Some(_), .. } => "a login",
+            _ => "nothing",
         };
         debug!(file, "credentials: the file has {what} for {registry}");
-        all.extend(found);
+        all.push(found);
     }
     Ok(all)
 }
@@ -119,7 +117,7 @@ fn read(source: &AuthFile) -> Result<Option<String>, String> {
 }
 
 /// The helper that is named for the registry, else the entry with the longest key that covers the repository.
-fn find(text: &str, registry: &str, repository: &str) -> Result<Option<FoundLogin>, String> {
+fn find(text: &str, registry: &str, repository: &str) -> Result<FoundLogin, String> {
     // The parser's message could repeat a part of the file.
     let file: AuthFileContent = serde_json::from_str(text)
         .map_err(|error| format!("not a docker config (line {}, column {})", error.line(), error.column()))?;
@@ -140,10 +138,7 @@ fn find(text: &str, registry: &str, repository: &str) -> Result<Option<FoundLogi
         None if file.creds_store.is_empty() => None,
         None => Some(Helper { name: file.creds_store, server: server_of(registry) }),
     };
-    Ok(match helper {
-        Some(helper) => Some(FoundLogin::Helper(helper, login)),
-        None => login.map(FoundLogin::Login),
-    })
+    Ok(FoundLogin { helper, login })
 }
 
 /// The name under which docker asks a helper for a registry's login.
@@ -190,9 +185,9 @@ mod tests {
     use super::*;
 
     fn user(json: &str, registry: &str, repository: &str) -> Result<Option<String>, String> {
-        find(json, registry, repository).map(|found| match found? {
-            FoundLogin::Login(login) => Some(login.username),
-            FoundLogin::Helper(helper, _) => Some(format!("{} {}", helper.name, helper.server)),
+        find(json, registry, repository).map(|found| match found.helper {
+            Some(helper) => Some(format!("{} {}", helper.name, helper.server)),
+            None => Some(found.login?.username),
         })
     }
 

@@ -133,10 +133,7 @@ impl Slot {
 
     /// Forgets a grant that was refused, unless another one has taken its place.
     pub(super) fn forget(&self, refused: &Grant) {
-        let mut state = self.state();
-        if state.grant.as_ref().is_some_and(|grant| grant.header == refused.header) {
-            state.grant = None;
-        }
+        self.state().grant.take_if(|grant| grant.header == refused.header);
     }
 
     /// A good grant: the one that somebody else has minted meanwhile, or else what `mint` gives.
@@ -178,10 +175,7 @@ impl Slot {
     }
 
     fn drop_expired(&self) {
-        let mut state = self.state();
-        if state.grant.as_ref().is_some_and(|grant| !grant.is_good()) {
-            state.grant = None;
-        }
+        self.state().grant.take_if(|grant| !grant.is_good());
     }
 
     fn state(&self) -> MutexGuard<'_, SlotState> {
