@@ -1,5 +1,7 @@
 //! `WWW-Authenticate`: what a registry demands before it answers (RFC 9110, section 11).
 
+use std::sync::Arc;
+
 use http_auth::{ChallengeParser, ChallengeRef};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
@@ -8,7 +10,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Challenges {
     /// A token from a token endpoint.
-    pub(super) bearer: Option<Bearer>,
+    pub(super) bearer: Option<Arc<Bearer>>,
     /// A user name and a password.
     pub(super) basic: bool,
 }
@@ -35,7 +37,7 @@ impl Challenges {
             let Ok(text) = value.to_str() else { continue };
             for challenge in ChallengeParser::new(text).map_while(Result::ok) {
                 if challenge.scheme.eq_ignore_ascii_case("bearer") {
-                    found.bearer = found.bearer.or_else(|| Bearer::read(&challenge, asked));
+                    found.bearer = found.bearer.or_else(|| Bearer::read(&challenge, asked).map(Arc::new));
                 } else if challenge.scheme.eq_ignore_ascii_case("basic") {
                     found.basic = true;
                 }

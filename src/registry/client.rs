@@ -12,10 +12,10 @@ use reqwest::{Method, StatusCode};
 use tracing::debug;
 
 use super::error::Error;
-use super::manifest::{self, ContentKind, Index, MediaType};
+use super::manifest::{self, Index, MediaType};
 use super::options::Options;
-use super::session::Session;
-use super::transport::{Response, Tally};
+use super::session::{Session, Talk};
+use super::transport::Response;
 use crate::domain::{Answer, Digest, Platform, Question, Repository, Select, Sighting};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -105,26 +105,31 @@ impl Client {
     ///
     /// `known` is what is recorded: while the tag's digest is the same, a platform's child needs no second request.
     pub async fn check(&self, question: &Question, known: Option<&Sighting>) -> Counted<Answer> {
-        let mut tally = Tally::default();
-        let result = self.answer(question, known, &mut tally).await;
-        Counted { result, requests: tally.0 }
+        let mut talk = self.session.talk(question.repository.path());
+        let result = self.answer(question, known, &mut talk).await;
+        Counted { result, requests: talk.tally.0 }
     }
 
     /// Asks whether a digest resolves by itself; [`Error::Unresolvable`] if it does not.
     pub async fn resolve(&self, repository: &Repository, digest: &Digest) -> Counted<()> {
-        let mut tally = Tally::default();
-        let found = self.look(repository.path(), digest.as_str(), &mut tally).await;
+        let mut talk = self.session.talk(repository.path());
+        let found = self.look(digest.as_str(), &mut talk).await;
         let result = found.and_then(|found| {
             let found = found.ok_or_else(|| self.unresolvable(digest))?;
             debug!(digest = digest.as_str(), "the new digest resolves by itself");
-            self.expect(digest, found.digest)
+            self.expect(digest, found.digest).map(|_| ())
         });
-        Counted { result, requests: tally.0 }
+        Counted { result, requests: talk.tally.0 }
     }
 
-    async fn answer(&self, question: &Question, known: Option<&Sighting>, tally: &mut Tally) -> Result<Answer, Error> {
-        let (repository, Select::Tag(tag)) = (question.repository.path(), &question.select);
-        let Some(found) = self.look(repository, tag.as_str(), tally).await? else {
+    async fn answer(
+        &self,
+        question: &Question,
+        known: Option<&Sighting>,
+        talk: &mut Talk<'_>,
+    ) -> Result<Answer, Error> {
+        let Select::Tag(tag) = &question.select;
+        let Some(found) = self.look(tag.as_str(), talk).await? else {
             return Ok(Answer::Absent);
         };
         let platform = question.platform.as_ref().filter(|_| found.media_type.is_index());
@@ -138,7 +143,7 @@ impl Client {
         }
         let index_digest = platform.map(|_| found.digest.clone());
         let (digest, media_type) = match platform {
-            Some(platform) => Box::pin(self.child(repository, found, platform, tally)).await?,
+            Some(platform) => Box::pin(self.child(found, platform, talk)).await?,
             None => (found.digest, found.media_type),
         };
         let media_type = media_type.shared();
@@ -146,10 +151,10 @@ impl Client {
     }
 
     /// The manifest under a tag or a digest: by `HEAD`, and by `GET` if `HEAD` does not tell.
-    async fn look(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Manifest>, Error> {
+    async fn look(&self, which: &str, talk: &mut Talk<'_>) -> Result<Option<Manifest>, Error> {
         let head = match self.needs_get.load(Relaxed) {
             true => Head::Silent,
-            false => self.head(repository, which, tally).await?,
+            false => self.head(which, talk).await?,
         };
         let no = match head {
             Head::Found(found) => return Ok(Some(found)),
@@ -163,7 +168,7 @@ impl Client {
                 None
             }
         };
-        match (Box::pin(self.read(repository, which, tally)).await, no) {
+        match (Box::pin(self.read(which, talk)).await, no) {
             // Only GET tells here, so it comes first from now on. But if HEAD has told before, this was a hiccup: a GET
             // counts as a pull, and one hiccup must not make it a habit.
             (Ok(Some(found)), _) => {
@@ -175,8 +180,8 @@ impl Client {
         }
     }
 
-    async fn head(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Head, Error> {
-        let head = match self.session.ask(Method::HEAD, repository, which, tally).await {
+    async fn head(&self, which: &str, talk: &mut Talk<'_>) -> Result<Head, Error> {
+        let head = match talk.ask(Method::HEAD, which).await {
             Err(error @ Error::Unauthorized { status: 403, .. }) => return Ok(Head::No(Err(error))),
             head => head?,
         };
@@ -211,41 +216,28 @@ impl Client {
     }
 
     /// The manifest under a tag or a digest, by `GET`: the bytes are the proof.
-    async fn read(&self, repository: &str, which: &str, tally: &mut Tally) -> Result<Option<Manifest>, Error> {
-        let response = self.session.ask(Method::GET, repository, which, tally).await?;
+    async fn read(&self, which: &str, talk: &mut Talk<'_>) -> Result<Option<Manifest>, Error> {
+        let response = talk.ask(Method::GET, which).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return must_be_a_registry(&response).map(|()| None),
             _ => return Err(response.error().await),
         }
         let host = response.host();
-        let kind = ContentKind::of(&response.media_type());
-        if kind == ContentKind::Other {
-            return Err(not_a_manifest(&response));
-        }
-        let told = digest_header(&response);
+        let (told_type, told) = (manifest_type(&response)?, digest_header(&response));
         let Some(body) = response.body(manifest::MAX_MANIFEST).await? else {
             return Err(Error::NoDigest { host, reason: "what it answered is larger than 4 MiB".into() });
         };
-        let media_type = match kind {
-            ContentKind::Manifest(media_type) => Some(media_type),
-            _ => manifest::sniff(&body),
-        };
-        let Some(media_type) = media_type else {
-            return Err(Error::NotARegistry { host, reason: "what it answered is no manifest".into() });
-        };
+        let no_manifest = || Error::NotARegistry { host, reason: "what it answered is no manifest".into() };
+        let Some(media_type) = told_type.or_else(|| manifest::sniff(&body)) else { return Err(no_manifest()) };
         // By the algorithm of the digest that was asked for or answered, so that one content keeps one name.
         let expected = Digest::parse(which).ok().or(told);
-        let digest = match expected.as_ref().and_then(|expected| manifest::digest_like(expected, &body)) {
-            Some(digest) => {
-                self.expect(expected.as_ref().unwrap_or(&digest), digest.clone())?;
-                digest
-            }
+        let computed = expected.as_ref().and_then(|expected| Some((expected, manifest::digest_like(expected, &body)?)));
+        let digest = match computed {
+            Some((expected, digest)) => self.expect(expected, digest)?,
             // Without a digest to compare with, the bytes must at least be complete: one that breaks off
             // without a length looks complete.
-            None if !manifest::is_whole(&body) => {
-                return Err(Error::NotARegistry { host, reason: "what it answered is no manifest".into() });
-            }
+            None if !manifest::is_whole(&body) => return Err(no_manifest()),
             None => Digest::sha256(&body),
         };
         let told = expected.is_some();
@@ -262,10 +254,9 @@ impl Client {
     /// The child of an index that serves the platform best.
     async fn child(
         &self,
-        repository: &str,
         found: Manifest,
         platform: &Platform,
-        tally: &mut Tally,
+        talk: &mut Talk<'_>,
     ) -> Result<(Digest, MediaType), Error> {
         let mut best: BestChild = None;
         let mut offered = Vec::new();
@@ -278,7 +269,7 @@ impl Client {
             left -= 1;
             let body = match body {
                 Some(body) => body,
-                None => self.content(repository, &digest, tally).await?,
+                None => self.content(&digest, talk).await?,
             };
             let index = Index::read(&body, self.session.host())?;
             let chosen = index.choose(platform);
@@ -303,8 +294,8 @@ impl Client {
     }
 
     /// The bytes under a digest, verified.
-    async fn content(&self, repository: &str, digest: &Digest, tally: &mut Tally) -> Result<Vec<u8>, Error> {
-        let found = self.read(repository, digest.as_str(), tally).await?.ok_or_else(|| self.unresolvable(digest))?;
+    async fn content(&self, digest: &Digest, talk: &mut Talk<'_>) -> Result<Vec<u8>, Error> {
+        let found = self.read(digest.as_str(), talk).await?.ok_or_else(|| self.unresolvable(digest))?;
         self.expect(digest, found.digest)?;
         found.body.ok_or_else(|| self.unresolvable(digest))
     }
@@ -313,11 +304,11 @@ impl Client {
         Error::Unresolvable { host: self.session.host().to_owned(), digest: digest.clone() }
     }
 
-    fn expect(&self, expected: &Digest, found: Digest) -> Result<(), Error> {
-        if *expected == found {
-            return Ok(());
+    fn expect(&self, expected: &Digest, found: Digest) -> Result<Digest, Error> {
+        match *expected == found {
+            true => Ok(found),
+            false => Err(Error::BadDigest { host: self.session.host().to_owned(), expected: expected.clone(), found }),
         }
-        Err(Error::BadDigest { host: self.session.host().to_owned(), expected: expected.clone(), found })
     }
 
     fn digest(&self, text: &str) -> Result<Digest, Error> {
@@ -330,12 +321,16 @@ impl Client {
 
 /// What the headers of a 200 tell; `None` if only the body can.
 fn from_headers(response: &Response) -> Result<Option<Manifest>, Error> {
-    match ContentKind::of(&response.media_type()) {
-        ContentKind::Manifest(media_type) => {
-            Ok(digest_header(response).map(|digest| Manifest { digest, media_type, body: None }))
-        }
-        ContentKind::Generic => Ok(None),
-        ContentKind::Other => Err(not_a_manifest(response)),
+    let Some(media_type) = manifest_type(response)? else { return Ok(None) };
+    Ok(digest_header(response).map(|digest| Manifest { digest, media_type, body: None }))
+}
+
+/// The type of manifest that `Content-Type` tells; `None` if only the body can.
+fn manifest_type(response: &Response) -> Result<Option<MediaType>, Error> {
+    let text = response.media_type();
+    match MediaType::parse(&text) {
+        None if !manifest::is_generic(&text) => Err(not_a_manifest(response)),
+        media_type => Ok(media_type),
     }
 }
 

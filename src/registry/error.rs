@@ -100,15 +100,12 @@ pub(super) struct Remedies {
 
 impl Remedies {
     fn plain_http(&self, host: &str) -> String {
-        let table = &self.table;
-        match () {
+        if host != self.host {
             // Another host, which no table is about.
-            () if host != self.host => "it speaks plain http where https was expected".to_owned(),
-            () if self.endpoint => {
-                format!("it speaks plain http; if that is meant, write http:// in the endpoint of [registry.{table:?}]")
-            }
-            () => format!("it speaks plain http; if that is meant, set plain_http = true in [registry.{table:?}]"),
+            return "it speaks plain http where https was expected".to_owned();
         }
+        let remedy = if self.endpoint { "write http:// in the endpoint of" } else { "set plain_http = true in" };
+        format!("it speaks plain http; if that is meant, {remedy} [registry.{:?}]", self.table)
     }
 }
 

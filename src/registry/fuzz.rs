@@ -2,8 +2,6 @@
 //!
 //! *Invariant:* whatever a server sends, nothing here panics, and what is believed has the form that is promised.
 
-use std::time::Instant;
-
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
@@ -40,8 +38,8 @@ pub fn challenges(bytes: &[u8]) {
 
 /// The body of a token endpoint's answer.
 pub fn token_answer(bytes: &[u8]) {
-    if let Some(token) = token::read(bytes, Instant::now()) {
-        assert!(token.header.is_sensitive());
+    if let Some((header, _)) = token::read(bytes) {
+        assert!(header.is_sensitive());
     }
 }
 

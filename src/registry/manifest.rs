@@ -29,17 +29,6 @@ pub(super) enum MediaType {
     DockerManifest,
 }
 
-/// What a `Content-Type` says about the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ContentKind {
-    /// A manifest of this type.
-    Manifest(MediaType),
-    /// Perhaps a manifest: static file servers and some proxies do not know. The body tells.
-    Generic,
-    /// Nothing that a registry answers with.
-    Other,
-}
-
 impl MediaType {
     const ALL: [Self; 4] = [Self::OciIndex, Self::DockerList, Self::OciManifest, Self::DockerManifest];
 
@@ -57,21 +46,16 @@ impl MediaType {
         matches!(self, Self::OciIndex | Self::DockerList)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a media type in lower case without parameters.
+    pub(super) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
-impl ContentKind {
-    /// Reads a media type in lower case without parameters.
-    pub(super) fn of(media_type: &str) -> Self {
-        match media_type {
-            "" | "application/json" | "application/octet-stream" | "binary/octet-stream" | "text/plain" => {
-                Self::Generic
-            }
-            other => MediaType::parse(other).map_or(Self::Other, Self::Manifest),
-        }
-    }
+/// Whether a body of this type may be a manifest, which only the body tells: static file servers and some proxies do not
+/// know the types of manifests.
+pub(super) fn is_generic(media_type: &str) -> bool {
+    matches!(media_type, "" | "application/json" | "application/octet-stream" | "binary/octet-stream" | "text/plain")
 }
 
 /// The parts of a manifest or an index that matter here.

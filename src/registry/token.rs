@@ -2,6 +2,7 @@
 //!
 //! Protocol: CNCF Distribution, "Token Authentication Specification".
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
@@ -13,18 +14,12 @@ use super::challenge::Bearer;
 use super::endpoint::host_of;
 use super::error::Error;
 use super::login::{Login, authorization};
+use super::slots::Grant;
 use super::transport::{OutgoingRequest, Response, Tally, Transport};
 
 /// How long a token lives if the endpoint does not say, and the least that is believed: the specification's own rule.
 const MIN_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_TOKEN_ANSWER: usize = 1 << 20;
-
-/// A token as an `Authorization` header.
-#[derive(Clone)]
-pub(super) struct Token {
-    pub(super) header: HeaderValue,
-    pub(super) expires: Instant,
-}
 
 /// Some endpoints send one field, some the other, some both.
 #[derive(Deserialize)]
@@ -39,20 +34,20 @@ pub(super) async fn mint(
     transport: &Transport,
     bearer: &Bearer,
     scope: &str,
-    login: Option<&Login>,
+    login: Option<&Arc<Login>>,
     tally: &mut Tally,
-) -> Result<Token, Error> {
+) -> Result<Grant, Error> {
     let asked = Instant::now();
     debug!(realm = host_of(&bearer.realm), service = bearer.service, scope, "a token is asked for, by {}", whom(login));
     let mut response = None;
-    if let Some(secret) = login.and_then(Login::identity_token) {
+    if let Some(secret) = login.and_then(|login| login.identity_token()) {
         response = exchange(transport, bearer, scope, secret, tally).await?;
     }
     let response = match response {
         Some(response) => response,
         None => {
             let url = with_pairs(&bearer.realm, &asking(bearer, scope));
-            transport.send(&request(Method::GET, url, login.and_then(Login::basic), None), tally).await?
+            transport.send(&request(Method::GET, url, login.and_then(|login| login.basic()), None), tally).await?
         }
     };
     let host = host_of(&bearer.realm);
@@ -65,10 +60,11 @@ pub(super) async fn mint(
         _ => return Err(response.error().await),
     }
     let body = response.body(MAX_TOKEN_ANSWER).await?.unwrap_or_default();
-    let token = read(&body, asked)
-        .ok_or_else(|| Error::Protocol { host, reason: "its token endpoint gave no token".into() })?;
-    debug!(used_for = ?token.expires.saturating_duration_since(asked), "a token is granted");
-    Ok(token)
+    let (header, used_for) =
+        read(&body).ok_or_else(|| Error::Protocol { host, reason: "its token endpoint gave no token".into() })?;
+    debug!(?used_for, "a token is granted");
+    // Counted from before the request: the token must still be good when it arrives.
+    Ok(Grant { header, login: login.cloned(), expires: Some(asked + used_for) })
 }
 
 /// Exchanges an identity token for an access token; `None` if the endpoint does not support that: GCR answers 404,
@@ -104,17 +100,18 @@ fn request(method: Method, url: Url, authorization: Option<HeaderValue>, form: O
     OutgoingRequest { method, url, accept: HeaderValue::from_static("application/json"), authorization, form }
 }
 
-pub(super) fn read(body: &[u8], asked: Instant) -> Option<Token> {
+/// The token as an `Authorization` header, and for how long it is used.
+pub(super) fn read(body: &[u8]) -> Option<(HeaderValue, Duration)> {
     let answer: TokenResponse = serde_json::from_slice(body).ok()?;
     let text = [answer.token, answer.access_token].into_iter().flatten().find(|text| !text.is_empty())?;
     let header = authorization("Bearer", &text)?;
     let lifetime = answer.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let lifetime = lifetime.unwrap_or(MIN_LIFETIME).clamp(MIN_LIFETIME, Duration::from_secs(86_400));
-    // Counted from before the request, and not used to the last moment: it must still be good when it arrives.
-    Some(Token { header, expires: asked + lifetime - lifetime / 10 })
+    // Not to the last moment.
+    Some((header, lifetime - lifetime / 10))
 }
 
-fn whom(login: Option<&Login>) -> String {
+fn whom(login: Option<&Arc<Login>>) -> String {
     login.map_or("an anonymous request".into(), |login| format!("the login of {:?}", login.username))
 }
 
@@ -123,9 +120,8 @@ mod tests {
     use super::*;
 
     fn lifetime(body: &str) -> Option<(String, u64)> {
-        let asked = Instant::now();
-        let token = read(body.as_bytes(), asked)?;
-        Some((token.header.to_str().ok()?.to_owned(), (token.expires - asked).as_secs()))
+        let (header, used_for) = read(body.as_bytes())?;
+        Some((header.to_str().ok()?.to_owned(), used_for.as_secs()))
     }
 
     #[test]

@@ -43,7 +43,6 @@ pub(super) struct Transport {
     options: Options,
     /// Made at the first request, and made anew when a file of certificates has changed.
     built: Mutex<Option<Built>>,
-    limit: Duration,
     /// `RateLimit-Remaining`, as it was last told; [`UNSAID`] before.
     remaining: AtomicU64,
 }
@@ -99,36 +98,29 @@ impl Transport {
     pub(super) fn new(registry: &str, host: &str, options: &Options) -> Self {
         let remedies =
             Remedies { table: registry.to_owned(), host: host.to_owned(), endpoint: options.endpoint.is_some() };
-        Self {
-            remedies,
-            options: options.clone(),
-            built: Mutex::default(),
-            limit: options.timeout,
-            remaining: AtomicU64::new(UNSAID),
-        }
+        Self { remedies, options: options.clone(), built: Mutex::default(), remaining: AtomicU64::new(UNSAID) }
     }
 
     /// The client that fits the files as they are now. A changed file that cannot be used may be half written, so the
     /// earlier client goes on meanwhile.
     fn http(&self, now: Instant) -> Result<reqwest::Client, Error> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(built) =
-            built.as_ref().filter(|built| now.saturating_duration_since(built.looked) < FILES_FRESH_FOR)
-        {
-            return Ok(built.http.clone());
+        if let Some(before) = built.as_mut() {
+            if now.saturating_duration_since(before.looked) < FILES_FRESH_FOR {
+                return Ok(before.http.clone());
+            }
+            before.looked = now;
         }
-        let (made_of, looked) = (self.stamps(), now);
-        if let Some(built) = built.as_mut().filter(|built| built.made_of == made_of) {
-            built.looked = looked;
-            return Ok(built.http.clone());
+        let made_of = self.stamps();
+        if let Some(before) = built.as_ref().filter(|before| before.made_of == made_of) {
+            return Ok(before.http.clone());
         }
-        match (self.build(), built.as_mut()) {
+        match (self.build(), built.as_ref()) {
             (Ok(http), _) => {
-                *built = Some(Built { http: http.clone(), made_of, looked });
+                *built = Some(Built { http: http.clone(), made_of, looked: now });
                 Ok(http)
             }
             (Err(error), Some(before)) => {
-                before.looked = looked;
                 warn!("{error}; going on with what it was before");
                 Ok(before.http.clone())
             }
@@ -163,29 +155,27 @@ impl Transport {
             // No proxy is meant for this machine under that name. Docker and Go's own client do the same.
             builder = builder.no_proxy();
         }
+        let unusable = |key: &str, path: &Path, reason: String| {
+            let reason = format!("the {key} {} is of no use: {reason}", path.display());
+            Error::Tls { host: host.to_owned(), reason }
+        };
+        let read = |key, path| std::fs::read(path).map_err(|error| unusable(key, path, error.to_string()));
         if let Some(path) = &options.ca_file {
-            let wrong = |reason: String| unusable_file(host, "ca_file", path, reason);
-            let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&read("ca_file", path)?)
+                .map_err(|error| unusable("ca_file", path, error.to_string()))?;
             if certificates.is_empty() {
-                return Err(wrong("it has no PEM certificate".into()));
+                return Err(unusable("ca_file", path, "it has no PEM certificate".into()));
             }
             builder = builder.tls_certs_merge(certificates);
         }
         if let Some(Identity { cert, key }) = &options.identity {
-            let read =
-                |name, path| std::fs::read(path).map_err(|error| unusable_file(host, name, path, error.to_string()));
             let mut pem = read("client_cert", cert)?;
             pem.push(b'\n');
             pem.extend(read("client_key", key)?);
             // The parser's message could repeat a part of the key.
             let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
-                unusable_file(
-                    host,
-                    "client_cert",
-                    cert,
-                    format!("with {} it is no PEM of a certificate and its key", key.display()),
-                )
+                let reason = format!("with {} it is no PEM of a certificate and its key", key.display());
+                unusable("client_cert", cert, reason)
             })?;
             builder = builder.identity(identity);
         }
@@ -203,7 +193,7 @@ impl Transport {
         if is_redirect(response.status()) {
             return Box::pin(self.follow(request.clone(), response, tally)).await;
         }
-        Ok(Response { inner: response, foreign: false, limit: self.limit })
+        Ok(Response { inner: response, foreign: false, limit: self.options.timeout })
     }
 
     async fn follow(
@@ -227,7 +217,7 @@ impl Transport {
             response = self.send_once(&request, tally).await?;
             if !is_redirect(response.status()) {
                 let foreign = request.url.origin() != origin;
-                return Ok(Response { inner: response, foreign, limit: self.limit });
+                return Ok(Response { inner: response, foreign, limit: self.options.timeout });
             }
         }
         Err(Error::Redirect { host: host_of(&request.url), reason: format!("more than {MAX_REDIRECTS} in a row") })
@@ -248,7 +238,7 @@ impl Transport {
             result => result,
         };
         let response = response.map_err(|error| {
-            let error = classify(error, &host_of(&request.url), self.limit, Some(&self.remedies));
+            let error = classify(error, &host_of(&request.url), self.options.timeout, Some(&self.remedies));
             debug!(elapsed = ?began.elapsed(), kind = error.kind().as_str(), "no answer: {error}");
             self.recheck_files();
             error
@@ -428,10 +418,6 @@ impl Response {
 /// A URL without the parts that may be secret.
 fn bare(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), host_of(url), url.path())
-}
-
-fn unusable_file(host: &str, key: &str, path: &Path, reason: String) -> Error {
-    Error::Tls { host: host.to_owned(), reason: format!("the {key} {} is of no use: {reason}", path.display()) }
 }
 
 fn is_redirect(status: StatusCode) -> bool {
