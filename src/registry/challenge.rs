@@ -1,4 +1,4 @@
-//! `WWW-Authenticate`: what a registry demands before it answers (RFC 9110, section 11).
+//! The challenges in `WWW-Authenticate` (RFC 9110, section 11).
 
 use std::sync::Arc;
 
@@ -9,28 +9,26 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 /// The challenges of a response, the first of each scheme.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Challenges {
-    /// A token from a token endpoint.
     pub(super) bearer: Option<Arc<Bearer>>,
-    /// A user name and a password.
     pub(super) basic: bool,
 }
 
-/// Where a token comes from, and what it is for.
+/// A Bearer challenge: where to get a token, and for what.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bearer {
-    /// The token endpoint, perhaps relative to who answered.
+    /// The URL of the token endpoint. A relative one has been resolved.
     pub(super) realm: Url,
-    /// The service's name, to be repeated to the token endpoint.
+    /// Passed on to the token endpoint.
     pub(super) service: Option<String>,
     /// The repository that the scope names, if it names exactly one.
     pub(super) repository: Option<String>,
 }
 
-/// The longest parameter that is read: it is sent on, and the realm's host appears in messages.
+/// The length limit of a parameter, because it is sent on, and the host of the realm appears in messages.
 const MAX_PARAMETER: usize = 2048;
 
 impl Challenges {
-    /// Reads every `WWW-Authenticate` header and skips what cannot be read. `asked` is the URL that answered.
+    /// Reads all `WWW-Authenticate` headers and skips malformed challenges. `asked` is the URL that answered.
     pub(super) fn read(headers: &HeaderMap, asked: &Url) -> Self {
         let mut found = Self::default();
         for value in headers.get_all(WWW_AUTHENTICATE) {
@@ -46,7 +44,7 @@ impl Challenges {
         found
     }
 
-    /// Whether nothing usable is offered.
+    /// Whether there is no challenge that we can answer.
     pub(super) fn is_empty(&self) -> bool {
         self.bearer.is_none() && !self.basic
     }
@@ -68,7 +66,7 @@ impl Bearer {
         Some(Self { realm, service: parameter("service"), repository })
     }
 
-    /// The one scope to ask for. Some servers misread several in one request, and some challenges have none.
+    /// The scope to request. Always a single one, because some servers misread several; `name` is for challenges without.
     pub(super) fn scope(&self, name: &str) -> String {
         format!("repository:{}:pull", self.repository.as_deref().unwrap_or(name))
     }

@@ -1,6 +1,6 @@
-//! The client of one registry: what is asked, and what the answer means. A check reads as a straight line.
+//! The client of one registry: which requests a check makes, and what the answers mean.
 //!
-//! *Invariant:* an unchanged tag costs exactly one request, and nothing is ever asked after a 429.
+//! *Invariant:* an unchanged tag costs exactly one request, and no request follows a 429.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,18 +24,18 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const MAX_INDEX_DEPTH: u8 = 3;
 const MAX_INDEXES: u8 = 8;
 
-/// The client of one registry: its connections, its tokens, and what was learnt about its manners.
+/// The client of one registry: its connections, its tokens, and what it has shown about how it behaves.
 pub struct Client {
     session: Session,
-    /// `HEAD` does not tell what `GET` tells.
+    /// Only `GET` returns a digest here, so `HEAD` is skipped.
     needs_get: AtomicBool,
-    /// `HEAD` was right once, so that its "not found" needs no second opinion.
+    /// `HEAD` has returned a digest before, so its "not found" is believed without a second opinion.
     head_is_honest: AtomicBool,
     second_opinions: Mutex<Budget>,
 }
 
-/// The budget for asking by `GET` whether a "not found" of `HEAD` is right: a registry that refuses everything must not be
-/// asked everything twice for ever.
+/// The budget for confirming a "not found" of `HEAD` by `GET`. Without it, a registry that refuses everything would get
+/// every request twice, for ever.
 struct Budget {
     left: u32,
     since: Instant,
@@ -55,24 +55,23 @@ impl Budget {
 #[derive(Debug)]
 pub struct Counted<T> {
     pub result: Result<T, Error>,
-    /// Including those for tokens and after redirects.
+    /// Includes requests for tokens, redirects and retries.
     pub requests: u32,
 }
 
-/// A manifest that exists.
 struct Manifest {
     digest: Digest,
     media_type: MediaType,
-    /// Its bytes, if they had to be read.
+    /// The bytes, if the answer was to a `GET`.
     body: Option<Vec<u8>>,
 }
 
-/// What `HEAD` told.
+/// The outcome of a `HEAD` request.
 enum Head {
     Found(Manifest),
-    /// Not there, or hidden from us.
+    /// Not found, or not allowed to see it.
     No(Result<Option<Manifest>, Error>),
-    /// Nothing: it is not supported, or it names no digest.
+    /// `HEAD` is not supported, or the answer names no digest.
     Silent,
 }
 
@@ -80,7 +79,7 @@ enum Head {
 type BestChild = Option<(u8, Digest, MediaType)>;
 
 impl Client {
-    /// A client for a registry by its canonical name. This asks nothing yet.
+    /// Creates a client for a registry, given its canonical name. Sends nothing yet.
     pub fn new(registry: &str, options: &Options) -> Result<Self, Error> {
         Ok(Self {
             session: Session::new(registry, options)?,
@@ -90,7 +89,7 @@ impl Client {
         })
     }
 
-    /// `RateLimit-Remaining`, as the registry last told it.
+    /// The last `RateLimit-Remaining` that the registry sent.
     pub fn remaining(&self) -> Option<u64> {
         self.session.remaining()
     }
@@ -101,16 +100,17 @@ impl Client {
         self.session.age();
     }
 
-    /// Asks once what a tag points at.
+    /// Asks what the tag points at.
     ///
-    /// `known` is what is recorded: while the tag's digest is the same, a platform's child needs no second request.
+    /// `known` is the recorded sighting. While the tag's digest is unchanged, so is the platform's child, and no second
+    /// request is needed.
     pub async fn check(&self, question: &Question, known: Option<&Sighting>) -> Counted<Answer> {
         let mut talk = self.session.talk(question.repository.path());
         let result = self.answer(question, known, &mut talk).await;
         Counted { result, requests: talk.tally.0 }
     }
 
-    /// Asks whether a digest resolves by itself; [`Error::Unresolvable`] if it does not.
+    /// Checks that the registry serves a digest. Fails with [`Error::Unresolvable`] if it does not.
     pub async fn resolve(&self, repository: &Repository, digest: &Digest) -> Counted<()> {
         let mut talk = self.session.talk(repository.path());
         let found = self.look(digest.as_str(), &mut talk).await;
@@ -150,7 +150,7 @@ impl Client {
         Ok(Answer::Present(Sighting { tag: tag.clone(), digest, index_digest, media_type }))
     }
 
-    /// The manifest under a tag or a digest: by `HEAD`, and by `GET` if `HEAD` does not tell.
+    /// Looks up a tag or a digest by `HEAD`, and by `GET` if `HEAD` is inconclusive.
     async fn look(&self, which: &str, talk: &mut Talk<'_>) -> Result<Option<Manifest>, Error> {
         let head = match self.needs_get.load(Relaxed) {
             true => Head::Silent,
@@ -169,8 +169,8 @@ impl Client {
             }
         };
         match (Box::pin(self.read(which, talk)).await, no) {
-            // Only GET tells here, so it comes first from now on. But if HEAD has told before, this was a hiccup: a GET
-            // counts as a pull, and one hiccup must not make it a habit.
+            // HEAD failed where GET works, so use GET from now on. But if HEAD has worked before, this was a one-off
+            // failure, and it must not make GET permanent: some registries count each GET as a pull.
             (Ok(Some(found)), _) => {
                 self.needs_get.store(!self.head_is_honest.load(Relaxed), Relaxed);
                 Ok(Some(found))
@@ -201,7 +201,7 @@ impl Client {
         }
     }
 
-    /// Whether the budget allows asking `GET` for a second opinion; if so, one is spent.
+    /// Takes one second opinion from the budget, if one is left.
     fn may_ask_for_a_second_opinion(&self) -> bool {
         if self.head_is_honest.load(Relaxed) {
             return false;
@@ -215,7 +215,7 @@ impl Client {
         may
     }
 
-    /// The manifest under a tag or a digest, by `GET`: the bytes are the proof.
+    /// Fetches the manifest under a tag or a digest by `GET`, and computes its digest from the bytes.
     async fn read(&self, which: &str, talk: &mut Talk<'_>) -> Result<Option<Manifest>, Error> {
         let response = talk.ask(Method::GET, which).await?;
         match response.status() {
@@ -230,13 +230,13 @@ impl Client {
         };
         let no_manifest = || Error::NotARegistry { host, reason: "what it answered is no manifest".into() };
         let Some(media_type) = told_type.or_else(|| manifest::sniff(&body)) else { return Err(no_manifest()) };
-        // By the algorithm of the digest that was asked for or answered, so that one content keeps one name.
+        // Hash with the algorithm of the requested or returned digest, so that the same content keeps the same digest.
         let expected = Digest::parse(which).ok().or(told);
         let computed = expected.as_ref().and_then(|expected| Some((expected, manifest::digest_like(expected, &body)?)));
         let digest = match computed {
             Some((expected, digest)) => self.expect(expected, digest)?,
-            // Without a digest to compare with, the bytes must at least be complete: one that breaks off
-            // without a length looks complete.
+            // There is no digest to compare with, so at least require a complete document: a response without a length
+            // that breaks off looks like a short one.
             None if !manifest::is_whole(&body) => return Err(no_manifest()),
             None => Digest::sha256(&body),
         };
@@ -251,7 +251,7 @@ impl Client {
         Ok(Some(Manifest { digest, media_type, body: Some(body) }))
     }
 
-    /// The child of an index that serves the platform best.
+    /// Finds the child of an index that best matches the platform. Walks nested indexes breadth-first.
     async fn child(
         &self,
         found: Manifest,
@@ -293,7 +293,7 @@ impl Client {
         Ok((digest, media_type))
     }
 
-    /// The bytes under a digest, verified.
+    /// Fetches the bytes under a digest and verifies them.
     async fn content(&self, digest: &Digest, talk: &mut Talk<'_>) -> Result<Vec<u8>, Error> {
         let found = self.read(digest.as_str(), talk).await?.ok_or_else(|| self.unresolvable(digest))?;
         self.expect(digest, found.digest)?;
@@ -319,13 +319,13 @@ impl Client {
     }
 }
 
-/// What the headers of a 200 tell; `None` if only the body can.
+/// The manifest that the headers of a 200 describe. `None` if they do not, and the body has to be read.
 fn from_headers(response: &Response) -> Result<Option<Manifest>, Error> {
     let Some(media_type) = manifest_type(response)? else { return Ok(None) };
     Ok(digest_header(response).map(|digest| Manifest { digest, media_type, body: None }))
 }
 
-/// The type of manifest that `Content-Type` tells; `None` if only the body can.
+/// The manifest type in `Content-Type`. `None` if it is generic, and the body has to be inspected.
 fn manifest_type(response: &Response) -> Result<Option<MediaType>, Error> {
     let text = response.media_type();
     match MediaType::parse(&text) {
@@ -334,7 +334,7 @@ fn manifest_type(response: &Response) -> Result<Option<MediaType>, Error> {
     }
 }
 
-/// The digest that a response names; `None` also if it names several, of which at most one can be right.
+/// The `Docker-Content-Digest` header. `None` if there are several that disagree.
 fn digest_header(response: &Response) -> Option<Digest> {
     let mut told = response.headers().get_all(CONTENT_DIGEST).iter();
     let read = |value: &HeaderValue| Digest::parse(value.to_str().ok()?.trim()).ok();
@@ -342,7 +342,7 @@ fn digest_header(response: &Response) -> Option<Digest> {
     told.all(|value| read(value).as_ref() == Some(&digest)).then_some(digest)
 }
 
-/// A web page that says "not found" tells nothing about a tag.
+/// A 404 with an HTML page comes from something in front of the registry, and says nothing about the tag.
 fn must_be_a_registry(response: &Response) -> Result<(), Error> {
     if response.media_type() == "text/html" { Err(not_a_manifest(response)) } else { Ok(()) }
 }

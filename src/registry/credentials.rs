@@ -1,7 +1,7 @@
 //! Credentials of one registry: where logins come from, and the circuit breaker for a login that was refused.
 //!
-//! *Invariant:* a login that was refused is not sent again before its pause has passed: registries ban addresses that
-//! insist.
+//! *Invariant:* a refused login is not sent again while its breaker is open, because registries ban addresses that keep
+//! trying.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ pub(super) struct Credentials {
     own: Option<Account>,
     auth_file: Option<PathBuf>,
     breaker: Mutex<Option<Breaker>>,
-    /// What the helper said lately. Held while the helper runs, so that it runs once.
+    /// The cached answer of the helper. Locked while the helper runs, so that it runs once (single-flight).
     helped: tokio::sync::Mutex<Option<Helped>>,
 }
 
@@ -33,21 +33,22 @@ struct Helped {
     asked: Instant,
 }
 
-/// The open circuit breaker: a login that was refused, and until when it is not sent.
+/// An open circuit breaker.
 struct Breaker {
     login: Arc<Login>,
     until: Instant,
+    /// How often the login was refused after the first time.
     tries: u32,
 }
 
 /// How long the breaker of a refused login stays open; GitLab bans an address for an hour after 30 refusals in 3 minutes.
 const BREAKER_PAUSE: Backoff = Backoff { first: Duration::from_secs(60), max: Duration::from_secs(3600) };
 
-/// How long a helper's answer is kept; otherwise it would run once per repository.
+/// How long a helper's answer is cached. Without this, the helper would run for every repository.
 const HELPER_CACHE: Duration = Duration::from_secs(60);
 
 impl Credentials {
-    /// For a registry as configured. Files know an endpoint by its own host.
+    /// The credentials of a configured registry. With an `endpoint`, auth files are searched for the endpoint's host.
     pub(super) fn new(registry: &str, endpoint_host: &str, options: &Options) -> Self {
         let registry = if options.endpoint.is_some() { endpoint_host } else { registry };
         Self {
@@ -58,12 +59,12 @@ impl Credentials {
         }
     }
 
-    /// For a host that the registry redirects us to: only what files have for that very host.
+    /// The credentials of a host that the registry redirects to: only those that the files list for that host itself.
     pub(super) fn of_other_host(&self, host: &str) -> Self {
         Self { registry: host.to_owned(), auth_file: self.auth_file.clone(), ..Self::default() }
     }
 
-    /// The login for a repository, read anew; `None` if there is none, or if it was refused a short while ago.
+    /// Reads the login for a repository from its source. `None` if there is none, or if its breaker is open.
     pub(super) async fn login(&self, repository: &str) -> Result<Option<Arc<Login>>, Error> {
         let Some(login) = self.read(repository).await? else { return Ok(None) };
         match &*self.breaker() {
@@ -75,7 +76,7 @@ impl Credentials {
         }
     }
 
-    /// Opens the breaker: the login was refused as such, not just for one repository.
+    /// Opens the breaker. For a login that was refused as such, not just for one repository.
     pub(super) fn refuse(&self, login: &Arc<Login>) {
         let mut breaker = self.breaker();
         let tries = breaker.as_ref().filter(|open| open.login == *login).map_or(0, |open| open.tries + 1);
@@ -83,17 +84,16 @@ impl Credentials {
         *breaker = Some(Breaker { login: Arc::clone(login), until, tries });
     }
 
-    /// Forgets what the source said, so that it is asked again.
+    /// Forgets the helper's answer, so that it runs again.
     pub(super) async fn forget(&self) {
         *self.helped.lock().await = None;
     }
 
-    /// Closes the breaker: the login was accepted.
+    /// Closes the breaker, because the login was accepted.
     pub(super) fn accept(&self, login: &Arc<Login>) {
         self.breaker().take_if(|open| open.login == *login);
     }
 
-    /// Whether the breaker is open.
     pub(super) fn is_breaker_open(&self) -> bool {
         self.breaker().as_ref().is_some_and(|open| Instant::now() < open.until)
     }
@@ -151,7 +151,7 @@ impl Password {
             },
         };
         let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        // Editors and `echo` end a file with a newline; no password does.
+        // Editors and `echo` end a file with a newline.
         let password = text.trim_end_matches(['\r', '\n']);
         if password.is_empty() {
             return Err(format!("{} is empty", file.display()));

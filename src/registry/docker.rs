@@ -1,4 +1,4 @@
-//! Logins that `docker login` and `podman login` have left in files, or in a helper that a file names.
+//! Logins that `docker login` and `podman login` store in auth files, or in a credential helper that such a file names.
 //!
 //! Formats: docker `config.json` ("auths", "credHelpers", "credsStore") and containers-auth.json(5), whose keys may
 //! have a path.
@@ -15,7 +15,7 @@ use super::helper::Helper;
 use super::login::Login;
 use crate::domain::reference::canonical_host;
 
-/// What a file has for a repository. Its login is for when the helper has none.
+/// What an auth file has for a repository. The login is used if there is no helper, or if the helper has none.
 pub(super) struct FoundLogin {
     pub(super) helper: Option<Helper>,
     pub(super) login: Option<Login>,
@@ -44,24 +44,23 @@ struct AuthEntry {
     password: String,
 }
 
-/// A file that may have logins.
 struct AuthFile {
     path: PathBuf,
     named_by: Namer,
 }
 
-/// Who says that there is such a file.
+/// Where the path of an auth file comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Namer {
     /// The config: the file must be there.
     Config,
     /// The environment: if the file is there, it must be readable.
     Environment,
-    /// Nobody: files of this kind usually are there.
+    /// It is a default path.
     Convention,
 }
 
-/// Everything that the files know of a repository, most important first: the config's own file, then the usual ones.
+/// What each auth file has for a repository, the most important first: the configured one, then the usual ones.
 pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &str) -> Result<Vec<FoundLogin>, String> {
     let mut all = Vec::new();
     let configured = configured.map(|path| AuthFile { path: path.to_owned(), named_by: Namer::Config });
@@ -110,15 +109,15 @@ fn read(source: &AuthFile) -> Result<Option<String>, String> {
     match std::fs::read_to_string(&source.path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == NotFound && source.named_by != Namer::Config => Ok(None),
-        // Another user's home directory is not this one's fault.
+        // The home directory may be another user's.
         Err(error) if error.kind() == PermissionDenied && source.named_by == Namer::Convention => Ok(None),
         Err(error) => Err(format!("{}: {error}", source.path.display())),
     }
 }
 
-/// The helper that is named for the registry, else the entry with the longest key that covers the repository.
+/// The helper for the registry, and the login of the entry with the longest key that covers the repository.
 fn find(text: &str, registry: &str, repository: &str) -> Result<FoundLogin, String> {
-    // The parser's message could repeat a part of the file.
+    // The parser's message could quote a secret in the file, so only the position is kept.
     let file: AuthFileContent = serde_json::from_str(text)
         .map_err(|error| format!("not a docker config (line {}, column {})", error.line(), error.column()))?;
     let full = format!("{registry}/{repository}");
@@ -141,7 +140,7 @@ fn find(text: &str, registry: &str, repository: &str) -> Result<FoundLogin, Stri
     Ok(FoundLogin { helper, login })
 }
 
-/// The name under which docker asks a helper for a registry's login.
+/// The name by which Docker asks a helper for a registry's login.
 fn server_of(registry: &str) -> String {
     match registry {
         "docker.io" => "https://index.docker.io/v1/".to_owned(),
@@ -149,7 +148,7 @@ fn server_of(registry: &str) -> String {
     }
 }
 
-/// Docker writes `docker.io` as `https://index.docker.io/v1/`; other registries are written with or without a scheme.
+/// Normalises a key. Docker writes `docker.io` as `https://index.docker.io/v1/`, and others with or without a scheme.
 fn normal(key: &str) -> String {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
@@ -159,7 +158,7 @@ fn normal(key: &str) -> String {
 }
 
 impl AuthEntry {
-    /// With a credential store, docker leaves an entry that says only that there is one.
+    /// With a credential store, Docker leaves an empty entry behind.
     fn is_empty(&self) -> bool {
         self.auth.is_empty() && self.username.is_empty() && self.identitytoken.is_empty()
     }

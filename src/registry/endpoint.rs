@@ -1,4 +1,4 @@
-//! The endpoint: where a registry is asked.
+//! The endpoint: where the requests to a registry go.
 //!
 //! *Invariant:* the scheme is what was configured and never guessed.
 
@@ -7,7 +7,7 @@ use reqwest::Url;
 use super::error::Error;
 use super::options::Options;
 
-/// A registry's base URL, and the path that is put before repository names.
+/// A registry's base URL, and the path prefix of its repositories.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     base: Url,
@@ -16,7 +16,6 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint of a registry by its canonical name.
     pub(super) fn new(registry: &str, options: &Options) -> Result<Self, Error> {
         let text = match &options.endpoint {
             Some(endpoint) => endpoint.clone(),
@@ -48,30 +47,29 @@ impl Endpoint {
         &self.host
     }
 
-    /// The manifest under a tag or a digest.
+    /// The URL of the manifest under a tag or a digest.
     pub(super) fn manifest(&self, repository: &str, which: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&["/v2/", &self.prefix, repository, "/manifests/", which].concat());
         url
     }
 
-    /// The registry's root, which answers nothing but a challenge.
+    /// The URL of the API root, which serves no content but sends challenges.
     pub(super) fn root(&self) -> Url {
         self.base.clone()
     }
 
-    /// `http` or `https`.
     pub(super) fn scheme(&self) -> &str {
         self.base.scheme()
     }
 
-    /// The repository's name as this endpoint knows it.
+    /// The repository's name at this endpoint, with the prefix.
     pub(super) fn name(&self, repository: &str) -> String {
         format!("{}{repository}", self.prefix)
     }
 }
 
-/// The host that answers for Docker Hub is not the one in its name.
+/// The API host of a registry. Docker Hub's differs from its name.
 fn asked_at(registry: &str) -> &str {
     match registry {
         "docker.io" => "registry-1.docker.io",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::options::CONNECT;
 use crate::domain::{Digest, Failure, FailureKind, Platform};
 
-/// Why a question was not answered; [`kind`](Error::kind) is the stable word for it.
+/// Why a registry did not answer. [`kind`](Error::kind) is the stable word for it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 #[non_exhaustive]
@@ -48,7 +48,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The stable word for what went wrong.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Dns { .. } => FailureKind::Dns,
@@ -69,7 +68,7 @@ impl Error {
         }
     }
 
-    /// How long the registry asked to be left alone. The gate decides what that is worth.
+    /// How long the registry asked us to wait. The gate applies its own bounds.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
@@ -88,20 +87,19 @@ fn pause(retry_after: &Option<Duration>) -> String {
     retry_after.map(|pause| format!("; it asks to wait {} s", pause.as_secs())).unwrap_or_default()
 }
 
-/// Where the config says how a registry is reached.
+/// What a remedy has to know about the config.
 pub(super) struct Remedies {
-    /// The name of the registry's table. With an endpoint, another host is asked.
+    /// The name in `[registry.NAME]`.
     pub(super) table: String,
-    /// Who is asked.
+    /// The host that requests go to. Differs from the table with an endpoint.
     pub(super) host: String,
-    /// Whether an endpoint is configured.
     pub(super) endpoint: bool,
 }
 
 impl Remedies {
     fn plain_http(&self, host: &str) -> String {
         if host != self.host {
-            // Another host, which no table is about.
+            // A token endpoint or the target of a redirect, which no table configures.
             return "it speaks plain http where https was expected".to_owned();
         }
         let remedy = if self.endpoint { "write http:// in the endpoint of" } else { "set plain_http = true in" };
@@ -109,9 +107,9 @@ impl Remedies {
     }
 }
 
-/// What a failed request means. `host` is who it was sent to, `limit` the time that it was given.
+/// Classifies a failed request. `host` is where it was sent, `limit` its time limit.
 pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration, remedies: Option<&Remedies>) -> Error {
-    // Our messages name the host themselves, and the URL may carry what belongs in no message.
+    // Our messages name the host themselves, and the URL may contain secrets.
     let error = error.without_url();
     let host = host.to_owned();
     if error.is_timeout() {
@@ -154,7 +152,7 @@ pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration, remed
     Error::Connect { host, reason: format!("it broke off before the answer was complete ({reason})") }
 }
 
-/// Whether a request may have failed only because the server had closed, or spoilt, the kept connection meanwhile.
+/// Whether a request may have failed only because the server had closed the idle connection, or sent stray bytes on it.
 pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
     if error.is_timeout() || error.is_connect() {
         return false;
@@ -165,7 +163,7 @@ pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
     });
-    // Late bytes on a kept connection, such as a body after HEAD, which has none, are not our answer.
+    // Stray bytes on an idle connection, such as an illegal body after HEAD, are no answer to this request.
     let spoilt = find::<hyper::Error>(error).is_some_and(|error| error.is_parse() && !error.is_parse_too_large());
     closed || reset || spoilt
 }
@@ -183,12 +181,12 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
     })
 }
 
-/// The chain of causes below reqwest's own words, each said once.
+/// The chain of causes below reqwest's own message, without repetitions.
 fn root_causes(error: &reqwest::Error) -> String {
     let mut text = String::new();
     for cause in chain(error).skip(1) {
         let cause = cause.to_string();
-        // Layers that only repeat or announce the next one are noise.
+        // Skip layers that only repeat or announce the next one.
         if text.contains(&cause) || cause == "client error (Connect)" || cause == "client error (SendRequest)" {
             continue;
         }

@@ -1,7 +1,7 @@
 //! Credential helpers: `docker-credential-NAME get`.
 //!
-//! *Invariant:* a helper that hangs is ended after its time limit, with all that it has started; one that prints without end
-//! is cut off; and nothing that it prints reaches a message, because some print secrets and errors on the same stream.
+//! *Invariant:* a helper that exceeds its time limit is killed together with its child processes, one that prints too much
+//! is cut off, and none of its output reaches a message, because some print secrets and errors to the same stream.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::process::Command;
 
 use super::login::Login;
 
-/// How long a helper may take; some ask a cloud.
+/// The time limit of a helper. Some call a cloud API.
 pub(super) const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The longest output; tokens of clouds have some thousands of bytes.
+/// The output limit in bytes. Tokens of cloud providers have a few thousand bytes.
 const MAX_HELPER_OUTPUT: u64 = 256 << 10;
 
 /// A helper, and the name under which it knows the registry.
@@ -34,7 +34,7 @@ struct HelperOutput {
 }
 
 impl Helper {
-    /// Runs the helper within a time limit; `None` if it has nothing for this registry.
+    /// Runs the helper. `None` if it has no login for this registry.
     pub(super) async fn login(&self, limit: Duration) -> Result<Option<Login>, String> {
         let name = &self.name;
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -48,7 +48,7 @@ impl Helper {
         let output = output.map_err(|_| format!("{program} did not answer within {} s", limit.as_secs_f32()))?;
         let (succeeded, stdout) = output.map_err(|error| format!("{program}: {error}"))?;
         if !succeeded {
-            // The protocol's own words for "none"; docker compares them, too.
+            // This is how the protocol says "none"; Docker compares the text, too.
             return match String::from_utf8_lossy(&stdout).contains("credentials not found") {
                 true => Ok(None),
                 false => Err(format!("{program} failed; run `echo {} | {program} get`", self.server)),
@@ -89,8 +89,8 @@ impl Helper {
     }
 }
 
-/// The process group of a helper, killed when this is dropped unless the helper has exited by itself. What it leaves
-/// behind then, such as an agent that keeps a key, is its own affair.
+/// The process group of a helper, killed on drop unless the helper has exited by itself. Processes that it leaves running
+/// then, such as a key agent, are meant to stay.
 struct Group(Option<Pid>);
 
 impl Drop for Group {

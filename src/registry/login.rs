@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
-/// A text that is never printed.
+/// A string that is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(pub(super) String);
 
@@ -19,7 +19,7 @@ pub(super) struct Login {
     pub(super) password: Secret,
 }
 
-/// The user name that stands for "the secret is an identity token", in helpers and in files.
+/// The user name by which helpers and files mark the password as an identity token.
 const IDENTITY: &str = "<token>";
 
 impl Login {
@@ -27,12 +27,11 @@ impl Login {
         Self { username, password: Secret(password) }
     }
 
-    /// An identity token, which a token endpoint takes in place of a password.
+    /// A login by identity token, which a token endpoint accepts in place of a password.
     pub(super) fn identity(token: String) -> Self {
         Self::new(IDENTITY.to_owned(), token)
     }
 
-    /// The identity token, if it is one.
     pub(super) fn identity_token(&self) -> Option<&str> {
         (self.username == IDENTITY).then_some(&self.password.0)
     }
@@ -43,7 +42,7 @@ impl Login {
     }
 }
 
-/// An `Authorization` header that is never printed; `None` when the secret cannot stand in a header.
+/// An `Authorization` header, marked sensitive. `None` if the secret has characters that a header cannot hold.
 pub(super) fn authorization(scheme: &str, secret: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(format!("{scheme} {secret}")).ok()?;
     value.set_sensitive(true);

@@ -11,13 +11,13 @@ use super::error::Error;
 use crate::domain::answer::{self, MEDIA_TYPES};
 use crate::domain::{Digest, Platform};
 
-/// All four types, always, in one header: leaving one out changes the answer.
+/// All four types in one header, always. Without one, some registries return another manifest.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
-/// The largest manifest; registries refuse larger ones themselves.
+/// The size limit of a manifest in bytes. Registries refuse larger ones on push.
 pub(super) const MAX_MANIFEST: usize = 4 << 20;
 
 /// The four types of manifest, in the order of [`MEDIA_TYPES`].
@@ -36,12 +36,11 @@ impl MediaType {
         MEDIA_TYPES[self as usize]
     }
 
-    /// The type's name, shared by all who keep one.
+    /// The name as a shared allocation, for records.
     pub(super) fn shared(self) -> Arc<str> {
         answer::media_type(self.as_str())
     }
 
-    /// Whether it has children.
     pub(super) fn is_index(self) -> bool {
         matches!(self, Self::OciIndex | Self::DockerList)
     }
@@ -52,13 +51,13 @@ impl MediaType {
     }
 }
 
-/// Whether a body of this type may be a manifest, which only the body tells: static file servers and some proxies do not
-/// know the types of manifests.
+/// Whether a body of this type may be a manifest, so that the body must be inspected. Static file servers and some proxies
+/// do not know the media types of manifests.
 pub(super) fn is_generic(media_type: &str) -> bool {
     matches!(media_type, "" | "application/json" | "application/octet-stream" | "binary/octet-stream" | "text/plain")
 }
 
-/// The parts of a manifest or an index that matter here.
+/// The fields of a manifest or an index that we read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -89,7 +88,7 @@ struct ChildPlatform {
     variant: Option<String>,
 }
 
-/// The type that a body claims, if the header did not say; `None` if it is no manifest that we know.
+/// Infers the type from a body. `None` if it is no manifest of a known type.
 pub(super) fn sniff(body: &[u8]) -> Option<MediaType> {
     let document: Document = serde_json::from_slice(body).ok()?;
     if document.schema_version != Some(2) {
@@ -110,7 +109,7 @@ pub(super) fn is_whole(body: &[u8]) -> bool {
     serde_json::from_slice::<Document>(body).is_ok_and(|document| document.schema_version == Some(2))
 }
 
-/// The digest of a body by the algorithm of another digest; `None` for an unknown algorithm.
+/// The digest of a body, by the algorithm of `expected`. `None` if the algorithm is unknown.
 pub(super) fn digest_like(expected: &Digest, body: &[u8]) -> Option<Digest> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     match expected.as_str().split(':').next()? {
@@ -121,19 +120,17 @@ pub(super) fn digest_like(expected: &Digest, body: &[u8]) -> Option<Digest> {
     }
 }
 
-/// An index that was read.
 pub(super) struct Index(Vec<Child>);
 
-/// The children of an index that concern a platform.
+/// The children of an index that may serve a platform.
 pub(super) struct Chosen<'a> {
-    /// The child that serves it best, and its distance.
+    /// The closest child, with its distance.
     pub(super) best: Option<(u8, &'a Child)>,
-    /// Indexes within the index, which may have a better one.
+    /// Nested indexes, which may have a closer one.
     pub(super) nested: Vec<&'a Child>,
 }
 
 impl Index {
-    /// Reads an index.
     pub(super) fn read(body: &[u8], host: &str) -> Result<Self, Error> {
         let document: Document = serde_json::from_slice(body).map_err(|error| Error::Protocol {
             host: host.to_owned(),
@@ -142,7 +139,7 @@ impl Index {
         Ok(Self(document.manifests))
     }
 
-    /// The first of the nearest children. Attestations have the platform `unknown/unknown` and serve nobody.
+    /// Chooses the closest child, the first of several. Attestations have the platform `unknown/unknown` and never match.
     pub(super) fn choose(&self, platform: &Platform) -> Chosen<'_> {
         let mut chosen = Chosen { best: None, nested: Vec::new() };
         for child in &self.0 {
@@ -162,7 +159,7 @@ impl Index {
         chosen
     }
 
-    /// Its platforms, for people.
+    /// The names of its platforms, sorted, for a message.
     pub(super) fn offered(&self) -> Vec<String> {
         let platforms = self.0.iter().filter_map(|child| child.platform.as_ref());
         let mut names: Vec<String> = platforms.filter(|p| p.os != "unknown").map(ChildPlatform::name).collect();
@@ -173,7 +170,7 @@ impl Index {
 }
 
 impl Child {
-    /// The child's media type; that of an image if the index does not say.
+    /// The media type; that of an OCI manifest if the index gives none.
     pub(super) fn kind(&self) -> MediaType {
         MediaType::parse(&self.media_type).unwrap_or(MediaType::OciManifest)
     }

@@ -1,14 +1,14 @@
-//! The registry client: one question in, one answer out.
+//! The registry client: a question goes in, an answer comes out.
 //!
 //! ```text
-//! client        what is asked, and what the answer means: the check as a straight line
+//! client        which requests a check makes, and what the answers mean
 //!   session     the handshake: challenges, tokens, logins
 //!     transport one request: connections, redirects, time limits
 //!   manifest    digests, media types, which child of an index serves a platform
 //! ```
 //!
-//! *Architecture invariant:* nothing in here decides when to ask or what an answer is worth. The caller holds a permit of
-//! the registry's gate, and learns what the question cost, and from [`Error`] why it failed.
+//! *Architecture invariant:* nothing in here decides when to check or what an answer means for a watch. The caller holds a
+//! permit of the registry's gate, and is told how many requests the check took and, by [`Error`], why it failed.
 
 mod challenge;
 mod client;

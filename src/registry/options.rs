@@ -3,36 +3,34 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The longest that making a connection may take, TLS included.
+/// The time limit for establishing a connection, including TLS.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
-/// The client's options for one registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The login in the registry's own table. It goes before those in files.
+    /// The login in the registry's own table. It takes precedence over auth files.
     pub account: Option<Account>,
-    /// A file like docker's `config.json` or containers' `auth.json`. It goes before those of the environment.
+    /// A file like Docker's `config.json` or containers' `auth.json`. It takes precedence over those of the environment.
     pub auth_file: Option<PathBuf>,
-    /// A PEM file with certificates that are trusted beside the system's.
+    /// A PEM file with certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// The certificate that is shown to the registry.
+    /// The client certificate, for mutual TLS.
     pub identity: Option<Identity>,
-    /// Plain HTTP instead of HTTPS. It is never guessed.
+    /// Use plain HTTP instead of HTTPS. Never guessed.
     pub plain_http: bool,
-    /// The base URL to ask instead. Its path is put before the repository's name.
+    /// The base URL to use instead. Its path becomes a prefix of repository names.
     pub endpoint: Option<String>,
-    /// How long one request may take in all.
+    /// The time limit of one request, including its body.
     pub timeout: Duration,
 }
 
-/// A user, and where the password is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     pub username: String,
     pub password: Password,
 }
 
-/// Where a password is. It is read when it is needed, so that a changed one is picked up.
+/// Where the password is. It is read for each use, so a changed one is picked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Password {
     File(PathBuf),
@@ -43,7 +41,7 @@ pub enum Password {
 /// A client certificate and its key, as PEM files, which may be one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// With the intermediate certificates.
+    /// Includes the intermediate certificates.
     pub cert: PathBuf,
     pub key: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `Retry-After` in every form that registries write: the header, and what GHCR puts into a body.
+//! `Retry-After` in every form that registries use: the header, and the text that GHCR puts into the body.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{Timestamp, civil};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// How long the header asks to wait. A time in the past is no wait, and a garbled header says nothing.
+/// How long the header asks to wait. Zero for a time in the past; `None` if the header is malformed.
 pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return Some(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
     }
-    // Counted from the server's own clock if it tells it, so that skew between the clocks does not matter.
+    // Relative to the server's own `Date`, if there is one, so that clock skew does not matter.
     let now = headers.get(DATE).and_then(|date| parse_date(date.to_str().ok()?)).unwrap_or_else(Timestamp::now);
     let until = parse_date(text)?;
     Some(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO))
@@ -54,7 +54,7 @@ fn go_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok().filter(|_| !text.is_empty())
 }
 
-/// The three date forms of RFC 9110, section 5.6.7. A weekday that does not fit is forgiven.
+/// The three date formats of RFC 9110, section 5.6.7. A wrong weekday is tolerated.
 fn parse_date(text: &str) -> Option<Timestamp> {
     static IMF: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
     if let Ok(timestamp) = IMF.parse_timestamp(text) {

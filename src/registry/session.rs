@@ -20,37 +20,35 @@ use super::slots::{Grant, Slot, Slots};
 use super::transport::{OutgoingRequest, Response, Tally, Transport};
 use super::{manifest, token};
 
-/// One registry, and what it has granted us.
 pub(super) struct Session {
-    /// Its canonical name, which the config knows.
+    /// The canonical name, as in the config.
     registry: String,
     endpoint: Endpoint,
     transport: Transport,
     credentials: Credentials,
     slots: Slots,
-    /// Set once the first request has been answered or has failed.
+    /// Set once the first request is done, whatever its result.
     was_asked: OnceCell<()>,
 }
 
-/// The requests that one question about a repository takes.
+/// The requests of one check, all about one repository.
 pub(super) struct Talk<'a> {
     session: &'a Session,
     repository: &'a str,
     pub(super) tally: Tally,
 }
 
-/// A request that was refused, by the registry or by another origin to which it redirects. To another origin nothing of
-/// ours is sent, and nothing about it is remembered.
+/// A refused request. If the refusal came from another origin, to which the registry redirected us, then neither our tokens
+/// nor our logins are sent there, and nothing about it is remembered.
 struct RefusedRequest {
     method: Method,
     answer: Response,
-    /// What was sent along.
+    /// The grant that was sent with it.
     sent: Option<Grant>,
     slot: Arc<Slot>,
 }
 
 impl Session {
-    /// A session that has asked nothing yet.
     pub(super) fn new(registry: &str, options: &Options) -> Result<Self, Error> {
         let endpoint = Endpoint::new(registry, options)?;
         Ok(Self {
@@ -69,7 +67,7 @@ impl Session {
         self.transport.recheck_files();
     }
 
-    /// `RateLimit-Remaining`, as the registry last told it.
+    /// The last `RateLimit-Remaining` that the registry sent.
     pub(super) fn remaining(&self) -> Option<u64> {
         self.transport.remaining()
     }
@@ -82,7 +80,7 @@ impl Session {
         Talk { session: self, repository, tally: Tally::default() }
     }
 
-    /// The login of a registry that is asked over HTTPS is not sent over plain HTTP.
+    /// Refuses to send the login of an HTTPS registry to a token endpoint over plain HTTP.
     fn may_get_a_login(&self, bearer: &Bearer, asked_over: &str) -> Result<(), Error> {
         if asked_over != "https" || bearer.realm.scheme() == "https" {
             return Ok(());
@@ -116,7 +114,7 @@ impl Session {
 }
 
 impl<'a> Talk<'a> {
-    /// Asks for a manifest by tag or digest. A refusal comes back as an error.
+    /// Requests a manifest by tag or digest. A refusal becomes an error.
     pub(super) async fn ask(&mut self, method: Method, which: &str) -> Result<Response, Error> {
         match self.session.was_asked.initialized() {
             true => Box::pin(self.ask_as_known(method, which)).await,
@@ -124,8 +122,8 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// The first request of all. Nobody knows yet what this registry demands: one finds out (single-flight), the others
-    /// wait and profit.
+    /// Makes the first request to this registry. One caller finds out which authorization it demands (single-flight), while
+    /// the others wait and reuse the token.
     async fn ask_first_time(&mut self, method: Method, which: &str) -> Result<Response, Error> {
         let was_asked = &self.session.was_asked;
         let mut response = None;
@@ -138,17 +136,18 @@ impl<'a> Talk<'a> {
 
     /// The handshake.
     ///
-    /// 1. Send what was granted before; mint a token that has expired again. For a repository that is new, mint one where
-    ///    those for others came from.
-    /// 2. On a refusal (401, 403; also 400 if something was sent) read all challenges. If there are none, ask `/v2/` for one.
-    /// 3. Answer Bearer with a token, minted once for all who wait, and Basic with the login. Prefer Bearer, and do not give
-    ///    up a Bearer challenge that was seen once because a token was refused.
-    /// 4. Ask again. If that is refused too and a login was involved, ask once more anonymously: a stale login must not break
-    ///    a public image. If that fails as well, report the first refusal.
-    /// 5. If the registry redirects to another origin, and that has a challenge of its own, do steps 2 to 4 for that origin,
-    ///    with nothing that was granted here.
+    /// 1. Send the cached grant. If its token has expired, mint a new one first. For a new repository, mint one at the token
+    ///    endpoint that the other repositories use.
+    /// 2. On a refusal (401 or 403; also 400 if a grant was sent), read all challenges. If there are none, request `/v2/` to
+    ///    get one.
+    /// 3. Answer Bearer with a token, minted once for all callers that wait, and Basic with the login. Prefer Bearer. Keep a
+    ///    Bearer challenge that was seen before, even if a refused token is answered with Basic.
+    /// 4. Send the request again. If it is refused again and a login was used, try once without: a stale login must not break
+    ///    a public image. If that fails too, report the refusal before it.
+    /// 5. If the registry redirects to another origin that sends a challenge of its own, do steps 2 to 4 for that origin,
+    ///    without any of our grants.
     ///
-    /// What most requests never get to is boxed: a check is moved around and kept in the size of its largest part.
+    /// Rare paths are boxed, because a future is as large as its largest branch.
     async fn ask_as_known(&mut self, method: Method, which: &str) -> Result<Response, Error> {
         let (session, repository) = (self.session, self.repository);
         let slot = session.slots.find(repository);
@@ -162,7 +161,7 @@ impl<'a> Talk<'a> {
         } else if let Some(bearer) = session.slots.common() {
             sent = match Box::pin(self.granted(&session.slots.slot(repository), &bearer)).await {
                 Err(error @ Error::RateLimited { .. }) => return Err(error),
-                // Perhaps it is another place by now; a challenge will tell.
+                // The token endpoint may have moved. The next challenge names it.
                 granted => granted.ok(),
             };
         }
@@ -185,7 +184,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Steps 2 to 4. `fresh`: the token that was refused had been minted a moment ago, and another one would be no better.
+    /// Steps 2 to 4. `fresh` means that the refused token was minted just now, so another one would be refused, too.
     async fn try_again(&mut self, refused: RefusedRequest, fresh: bool) -> Result<Response, Error> {
         let sent = refused.sent.as_ref();
         let mut first = self.session.refusal(&refused.answer, sent);
@@ -214,7 +213,7 @@ impl<'a> Talk<'a> {
         self.ask_anonymously(&challenges, &refused, first).await
     }
 
-    /// Step 2: all challenges, of the refusal itself, remembered, or of the registry's root.
+    /// Step 2: the challenges of the refusal, with the remembered Bearer challenge, or else those of the registry's root.
     async fn challenges(&mut self, refused: &RefusedRequest) -> Result<Challenges, Error> {
         let (session, foreign) = (self.session, refused.answer.foreign);
         let mut challenges = Challenges::read(refused.answer.headers(), refused.answer.url());
@@ -239,7 +238,7 @@ impl<'a> Talk<'a> {
         Ok(challenges)
     }
 
-    /// Step 3: the authorization that answers the challenges; `None` if nothing does.
+    /// Step 3: the authorization that answers the challenges. `None` if we have none.
     async fn grant(&mut self, challenges: &Challenges, refused: &RefusedRequest) -> Result<Option<Grant>, Error> {
         let (session, foreign) = (self.session, refused.answer.foreign);
         let of_other_host = foreign.then(|| session.credentials.of_other_host(&refused.answer.host()));
@@ -250,7 +249,7 @@ impl<'a> Talk<'a> {
                 false => self.granted(&refused.slot, bearer).await,
             };
             match minted {
-                // No token is to be had, for whatever reason, but there is Basic. A rate limit stays a rate limit.
+                // Fall back to Basic if no token can be obtained, unless we are rate limited.
                 Err(error) if challenges.basic && !matches!(error, Error::RateLimited { .. }) => {}
                 minted => return minted.map(Some),
             }
@@ -267,7 +266,7 @@ impl<'a> Talk<'a> {
         Ok(Some(grant))
     }
 
-    /// The second half of step 4.
+    /// Step 4, the attempt without a login.
     async fn ask_anonymously(
         &mut self,
         challenges: &Challenges,
@@ -295,7 +294,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// A token for the repository, minted once for all who wait for it (single-flight).
+    /// A token for the repository, minted once for all callers that wait for it (single-flight).
     async fn granted(&mut self, slot: &Slot, bearer: &Arc<Bearer>) -> Result<Grant, Error> {
         let session = self.session;
         let scheme = session.endpoint.scheme();
@@ -308,12 +307,12 @@ impl<'a> Talk<'a> {
         minted
     }
 
-    /// Mints a token, with a login if there is one; anonymously if the login is refused. `scheme` is that of the request
-    /// that was challenged.
+    /// Mints a token, with the login if there is one, and anonymously if the login is refused. `scheme` is that of the
+    /// challenged request.
     async fn mint(&mut self, credentials: &Credentials, bearer: &Bearer, scheme: &str) -> Result<Grant, Error> {
         let mut refusal: Option<(Error, Arc<Login>)> = None;
         while let Some(login) = credentials.login(self.repository).await? {
-            // The source of the login was asked again and has no other one.
+            // The source was read again and still has the refused login.
             if refusal.as_ref().is_some_and(|(_, refused)| *refused == login) {
                 break;
             }
@@ -324,7 +323,7 @@ impl<'a> Talk<'a> {
                     return Ok(grant);
                 }
                 Err(error @ Error::Unauthorized { status, .. }) => {
-                    // 403 may be about this repository only; 401 is about the login.
+                    // A 401 is about the login. A 403 may be about this repository only.
                     if status == 401 {
                         credentials.refuse(&login);
                     }
@@ -368,8 +367,8 @@ impl<'a> Talk<'a> {
         async move { self.session.transport.send(&request, &mut self.tally).await }
     }
 
-    /// Forgets a grant that was refused. The breaker of a login under Basic opens if the registry's root refuses it, too;
-    /// otherwise it only may not see this repository.
+    /// Forgets a refused grant. If it was a Basic login and the registry's root refuses it as well, the login is bad and its
+    /// breaker opens; otherwise the login merely has no access to this repository.
     async fn note_refusal(&mut self, refused: &RefusedRequest, answer: &Response, sent: &Grant) {
         if refused.answer.foreign {
             return;
@@ -387,7 +386,7 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// 401 and 403 always. Some registries answer 400 to a login or token that has expired.
+/// 401 and 403 always, and 400 if a grant was sent: some registries answer 400 to an expired login or token.
 fn is_refusal(response: &Response, sent: bool) -> bool {
     match response.status().as_u16() {
         401 | 403 => true,

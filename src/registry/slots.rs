@@ -1,7 +1,7 @@
-//! What each repository demands, and what was granted for it.
+//! The cache of grants: for each repository, its challenge and its token.
 //!
-//! *Invariant:* at most one token per repository is being minted at a time (single-flight). Whoever waits for it shares
-//! it, or its failure.
+//! *Invariant:* at most one token per repository is being minted at a time (single-flight). Everyone who waits for it gets
+//! the same token, or the same failure.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use super::challenge::Bearer;
 use super::error::Error;
 use super::login::Login;
 
-/// What was granted: an `Authorization` header that worked, or should.
+/// An `Authorization` header, and what it stands for.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub(super) header: HeaderValue,
-    /// The login that it was granted to; `None`: anonymous.
+    /// `None` if it was granted anonymously.
     pub(super) login: Option<Arc<Login>>,
     pub(super) expires: Option<Instant>,
 }
@@ -28,28 +28,27 @@ impl Grant {
     }
 }
 
-/// One slot for each repository that was ever challenged.
+/// A slot for each repository that was ever challenged.
 #[derive(Default)]
 pub(super) struct Slots(Mutex<SlotTable>);
 
 #[derive(Default)]
 struct SlotTable {
     slots: HashMap<Box<str>, Arc<Slot>>,
-    /// Where the last token came from, for whatever repository.
+    /// The challenge that the last token answered, of any repository.
     common: Option<Arc<Bearer>>,
     /// Whether the registry has ever answered a request without authorization.
     open: bool,
     swept: Option<Instant>,
 }
 
-/// How often expired tokens are swept: they are large, and a watch may ask only once a day.
+/// How often expired tokens are dropped. They are large, and a watch may check only once a day.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// One repository.
 #[derive(Default)]
 pub(super) struct Slot {
     state: Mutex<SlotState>,
-    /// Held by whoever mints.
+    /// Held while a token is being minted.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -57,14 +56,15 @@ pub(super) struct Slot {
 struct SlotState {
     bearer: Option<Arc<Bearer>>,
     grant: Option<Grant>,
-    /// Counts the mints that ended, and keeps how the last one did.
+    /// The number of mints so far, by which a waiter sees that one has ended meanwhile.
     mints: u64,
+    /// Of the last mint.
     failure: Option<Error>,
-    /// When asking anonymously was refused as well.
+    /// When the request without a login was last refused.
     anonymous_refused: Option<Instant>,
 }
 
-/// How long the anonymous way counts as closed after it was refused.
+/// How long no request without a login is tried after one was refused.
 const ANONYMOUS_REFUSED_FOR: Duration = Duration::from_secs(15 * 60);
 
 impl Slots {
@@ -73,7 +73,7 @@ impl Slots {
         self.table().slots.get(repository).cloned()
     }
 
-    /// The slot of a repository.
+    /// The slot of a repository, created if needed.
     pub(super) fn slot(&self, repository: &str) -> Arc<Slot> {
         let mut table = self.table();
         let now = Instant::now();
@@ -84,19 +84,19 @@ impl Slots {
         Arc::clone(table.slots.entry(repository.into()).or_default())
     }
 
-    /// Where a token for a new repository probably comes from: the same endpoint as for the others.
-    /// `None` where some repositories are answered without a token, since this one may be, too.
+    /// The challenge that a new repository will probably send: the same token endpoint as for the others. `None` if the
+    /// registry serves some repositories without a token, because this may be one of them.
     pub(super) fn common(&self) -> Option<Arc<Bearer>> {
         let table = self.table();
         table.common.clone().filter(|_| !table.open)
     }
 
-    /// Notes where a token came from, or that none comes from there any more.
+    /// Records the challenge that a token has answered, or `None` after a failure.
     pub(super) fn keep_common(&self, bearer: Option<&Bearer>) {
         self.table().common = bearer.map(|bearer| Arc::new(Bearer { repository: None, ..bearer.clone() }));
     }
 
-    /// Notes that a request without authorization was answered.
+    /// Records that a request without authorization was answered.
     pub(super) fn note_open(&self) {
         self.table().open = true;
     }
@@ -117,7 +117,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// The grant, if it is still good.
+    /// The cached grant, unless it has expired.
     pub(super) fn grant(&self) -> Option<Grant> {
         self.state().grant.clone().filter(Grant::is_good)
     }
@@ -131,12 +131,12 @@ impl Slot {
         self.state().grant = Some(grant);
     }
 
-    /// Forgets a grant that was refused, unless another one has taken its place.
+    /// Forgets a refused grant, unless a newer one has replaced it.
     pub(super) fn forget(&self, refused: &Grant) {
         self.state().grant.take_if(|grant| grant.header == refused.header);
     }
 
-    /// A good grant: the one that somebody else has minted meanwhile, or else what `mint` gives.
+    /// The grant or failure of a mint that ended while we waited, or else the result of `mint` (single-flight).
     pub(super) async fn mint<F>(&self, bearer: &Arc<Bearer>, mint: F) -> Result<Grant, Error>
     where
         F: AsyncFnOnce() -> Result<Grant, Error>,
@@ -155,8 +155,8 @@ impl Slot {
         let result = mint().await;
         let mut state = self.state();
         state.mints += 1;
-        // After a failure, the next request goes without a token, so that a token endpoint that has moved is found again.
-        // A rate limit is no sign of that.
+        // After a failure the challenge is forgotten: the next request goes without a token and so finds a token endpoint
+        // that has moved. A rate limit is no sign of that.
         let is_of_use = matches!(result, Ok(_) | Err(Error::RateLimited { .. }));
         state.bearer = is_of_use.then(|| Arc::clone(bearer));
         state.grant = result.as_ref().ok().cloned();
@@ -164,12 +164,12 @@ impl Slot {
         result
     }
 
-    /// Whether asking anonymously has a chance.
+    /// Whether a request without a login may succeed.
     pub(super) fn may_ask_anonymously(&self) -> bool {
         self.state().anonymous_refused.is_none_or(|refused| refused.elapsed() >= ANONYMOUS_REFUSED_FOR)
     }
 
-    /// Notes that asking anonymously was refused.
+    /// Records that a request without a login was refused.
     pub(super) fn refuse_anonymous(&self) {
         self.state().anonymous_refused = Some(Instant::now());
     }

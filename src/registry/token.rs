@@ -17,11 +17,11 @@ use super::login::{Login, authorization};
 use super::slots::Grant;
 use super::transport::{OutgoingRequest, Response, Tally, Transport};
 
-/// How long a token lives if the endpoint does not say, and the least that is believed: the specification's own rule.
+/// The lifetime of a token if the endpoint gives none, and the minimum, both from the specification.
 const MIN_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_TOKEN_ANSWER: usize = 1 << 20;
 
-/// Some endpoints send one field, some the other, some both.
+/// Some endpoints send `token`, some `access_token`, some both.
 #[derive(Deserialize)]
 struct TokenResponse {
     token: Option<String>,
@@ -29,7 +29,7 @@ struct TokenResponse {
     expires_in: Option<f64>,
 }
 
-/// Asks for a token for one scope, with a login or anonymously.
+/// Requests a token for one scope, with a login or anonymously.
 pub(super) async fn mint(
     transport: &Transport,
     bearer: &Bearer,
@@ -63,11 +63,11 @@ pub(super) async fn mint(
     let (header, used_for) =
         read(&body).ok_or_else(|| Error::Protocol { host, reason: "its token endpoint gave no token".into() })?;
     debug!(?used_for, "a token is granted");
-    // Counted from before the request: the token must still be good when it arrives.
+    // Counted from before the request, so that network delay cannot make it last too long.
     Ok(Grant { header, login: login.cloned(), expires: Some(asked + used_for) })
 }
 
-/// Exchanges an identity token for an access token; `None` if the endpoint does not support that: GCR answers 404,
+/// Exchanges an identity token for an access token. `None` if the endpoint does not support that: GCR answers 404,
 /// Artifactory 401, Azure 400, others 405.
 async fn exchange(
     transport: &Transport,
@@ -107,7 +107,7 @@ pub(super) fn read(body: &[u8]) -> Option<(HeaderValue, Duration)> {
     let header = authorization("Bearer", &text)?;
     let lifetime = answer.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let lifetime = lifetime.unwrap_or(MIN_LIFETIME).clamp(MIN_LIFETIME, Duration::from_secs(86_400));
-    // Not to the last moment.
+    // Stop using it early, since it must still be valid when a request arrives.
     Some((header, lifetime - lifetime / 10))
 }
 

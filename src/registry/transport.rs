@@ -1,7 +1,7 @@
-//! One request: connections, time limits, redirects, and what a failure means.
+//! One request: connections, time limits and redirects.
 //!
 //! *Invariant:* an `Authorization` header reaches only the origin that the request was made for, and a request that began
-//! with HTTPS never goes on without.
+//! with HTTPS never continues over plain HTTP.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -21,49 +21,49 @@ use super::error::{Error, Remedies, classify, is_broken_connection};
 use super::options::{CONNECT, Identity, Options};
 use super::retry_after;
 
-/// Servers close idle connections after 60 s at the earliest. None that old is ever used.
+/// Idle connections are dropped well before servers close them, which is after 60 s at the earliest.
 const IDLE: Duration = Duration::from_secs(14);
 const _: () = assert!(IDLE.as_secs() < 15, "the design's bound");
 const MAX_REDIRECTS: usize = 5;
-/// Signed URLs of object stores have some thousands of characters.
+/// Signed URLs of object stores have a few thousand characters.
 const LONGEST_LOCATION: usize = 8 << 10;
-/// How long to wait for the explanation of a refusal, and the longest that is read.
+/// Bounds for reading the body of a 429, which may say how long to wait.
 const EXPLANATION_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_EXPLANATION: usize = 16 << 10;
 
 const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
-/// The longest part of a header that a message shows.
+/// How much of a header the debug log shows, in characters.
 const MAX_SHOWN: usize = 200;
 
-/// Pooled connections to one registry and to wherever it redirects.
+/// The connection pool of one registry and of the hosts that it redirects to.
 pub(super) struct Transport {
     remedies: Remedies,
     options: Options,
-    /// Made at the first request, and made anew when a file of certificates has changed.
+    /// Built at the first request, and rebuilt when a certificate file has changed.
     built: Mutex<Option<Built>>,
-    /// `RateLimit-Remaining`, as it was last told; [`UNSAID`] before.
+    /// The last `RateLimit-Remaining`; [`UNSAID`] before the first.
     remaining: AtomicU64,
 }
 
-/// No answer has told yet how many requests are left.
+/// No answer has said yet how many requests remain.
 const UNSAID: u64 = u64::MAX;
 
 struct Built {
     http: reqwest::Client,
     made_of: Vec<Stamp>,
-    /// When the files were last looked at.
+    /// When the certificate files were last examined.
     looked: Instant,
 }
 
-/// How long files of certificates are believed to be unchanged while requests are answered.
+/// How long certificate files are assumed unchanged. A failed request makes the next one examine them at once.
 const FILES_FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// A file's time of change and size.
+/// A file's modification time and size; `None` if it cannot be examined.
 type Stamp = Option<(SystemTime, u64)>;
 
-/// Counts the requests that a question takes.
+/// Counts the requests of one check.
 #[derive(Debug, Default)]
 pub(super) struct Tally(pub(super) u32);
 
@@ -73,19 +73,19 @@ pub(super) struct OutgoingRequest {
     pub(super) url: Url,
     pub(super) accept: HeaderValue,
     pub(super) authorization: Option<HeaderValue>,
-    /// The body of a `POST`. It may hold a secret, so it does not follow a redirect.
+    /// The body of a `POST`. It may hold a secret, so it is never sent to the target of a redirect.
     pub(super) form: Option<String>,
 }
 
-/// An answer whose body is not read yet.
+/// A response whose body has not been read yet.
 pub(super) struct Response {
     inner: reqwest::Response,
-    /// Whether it comes from another origin than was asked.
+    /// Whether it comes from another origin than the request was for, after a redirect.
     pub(super) foreign: bool,
     limit: Duration,
 }
 
-/// Whether a host, with or without a port, is this machine by name.
+/// Whether a host, with or without a port, is a loopback address or a name for one.
 fn is_loopback(host: &str) -> bool {
     let Ok(url) = Url::parse(&format!("http://{host}")) else { return false };
     let name = url.host_str().unwrap_or("").trim_matches(['[', ']']);
@@ -94,15 +94,15 @@ fn is_loopback(host: &str) -> bool {
 }
 
 impl Transport {
-    /// Reads nothing yet. `registry` names the table that the options come from, `host` is who is asked.
+    /// `registry` names the config table that the options come from; `host` is where requests go. Reads no file yet.
     pub(super) fn new(registry: &str, host: &str, options: &Options) -> Self {
         let remedies =
             Remedies { table: registry.to_owned(), host: host.to_owned(), endpoint: options.endpoint.is_some() };
         Self { remedies, options: options.clone(), built: Mutex::default(), remaining: AtomicU64::new(UNSAID) }
     }
 
-    /// The client that fits the files as they are now. A changed file that cannot be used may be half written, so the
-    /// earlier client goes on meanwhile.
+    /// The HTTP client for the certificate files as they are now. If a changed file cannot be used, perhaps because it is
+    /// half written, the previous client stays in use.
     fn http(&self, now: Instant) -> Result<reqwest::Client, Error> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = built.as_mut() {
@@ -128,7 +128,7 @@ impl Transport {
         }
     }
 
-    /// Makes the next request look at the files of certificates.
+    /// Makes the next request examine the certificate files.
     pub(super) fn recheck_files(&self) {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(built) = built.as_mut() {
@@ -142,7 +142,6 @@ impl Transport {
         self.options.ca_file.iter().chain(identity).map(stamp).collect()
     }
 
-    /// A client with the trust, proxies and time limits of the options.
     fn build(&self) -> Result<reqwest::Client, Error> {
         let (host, options) = (&*self.remedies.host, &self.options);
         let mut builder = reqwest::Client::builder()
@@ -152,7 +151,7 @@ impl Transport {
             .timeout(options.timeout)
             .pool_idle_timeout(IDLE);
         if is_loopback(host) {
-            // No proxy is meant for this machine under that name. Docker and Go's own client do the same.
+            // Like Docker and Go's HTTP client, use no proxy for a registry on this machine.
             builder = builder.no_proxy();
         }
         let unusable = |key: &str, path: &Path, reason: String| {
@@ -172,7 +171,7 @@ impl Transport {
             let mut pem = read("client_cert", cert)?;
             pem.push(b'\n');
             pem.extend(read("client_key", key)?);
-            // The parser's message could repeat a part of the key.
+            // The parser's message could quote the key, so it is dropped.
             let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
                 let reason = format!("with {} it is no PEM of a certificate and its key", key.display());
                 unusable("client_cert", cert, reason)
@@ -182,7 +181,7 @@ impl Transport {
         builder.build().map_err(|error| classify(error, host, options.timeout, Some(&self.remedies)))
     }
 
-    /// How many requests are left, if an answer has told it.
+    /// How many requests remain, if an answer has said so.
     pub(super) fn remaining(&self) -> Option<u64> {
         Some(self.remaining.load(Relaxed)).filter(|left| *left != UNSAID)
     }
@@ -229,7 +228,7 @@ impl Transport {
         tally.0 += 1;
         request.tell();
         let response = match http.execute(request.to_reqwest()).await {
-            // The server may have closed the kept connection while the request was on its way. Asking twice is harmless.
+            // The server may have closed the idle connection while the request was on its way. Repeating it is harmless.
             Err(error) if is_broken_connection(&error) => {
                 debug!(host = host_of(&request.url), "connection broke; asking once more");
                 tally.0 += 1;
@@ -270,7 +269,7 @@ impl OutgoingRequest {
         );
     }
 
-    /// Logs the headers by which registries, and what stands in front of them, can be told apart.
+    /// Logs the headers that identify registries and the proxies in front of them.
     fn tell_answer(&self, answer: &reqwest::Response, began: Instant) {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
@@ -303,11 +302,11 @@ impl OutgoingRequest {
         );
     }
 
-    /// A header of the answer without what we have sent: a server may echo anything.
+    /// A header of the answer with our own secret masked, because a server may echo it.
     fn masked(&self, value: &HeaderValue) -> Option<String> {
         let value = value.to_str().ok()?;
         let masked = match self.shown() {
-            // If the body holds a secret, nothing that comes back is shown.
+            // The secret is somewhere in the body and cannot be masked reliably, so show nothing.
             _ if self.form.is_some() => return None,
             Some((_, secret)) if !secret.is_empty() => value.replace(secret, "***"),
             _ => value.to_owned(),
@@ -315,7 +314,7 @@ impl OutgoingRequest {
         Some(masked.chars().take(MAX_SHOWN).collect())
     }
 
-    /// The scheme of our authorization, and its secret.
+    /// The scheme and the secret of our `Authorization` header.
     fn shown(&self) -> Option<(&str, &str)> {
         std::str::from_utf8(self.authorization.as_ref()?.as_bytes()).ok()?.split_once(' ')
     }
@@ -351,12 +350,12 @@ impl Response {
         self.inner.url()
     }
 
-    /// Who answered.
+    /// The host that answered.
     pub(super) fn host(&self) -> String {
         host_of(self.url())
     }
 
-    /// The media type in lower case without parameters; empty if there is none.
+    /// The media type, in lower case and without parameters; empty if there is none.
     pub(super) fn media_type(&self) -> Cow<'_, str> {
         let value = self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = value.split(';').next().unwrap_or("").trim();
@@ -366,7 +365,7 @@ impl Response {
         }
     }
 
-    /// What a status means that is no answer to the question.
+    /// The error for an unexpected status.
     pub(super) async fn error(self) -> Error {
         let (host, status) = (self.host(), self.status().as_u16());
         let retry_after = retry_after::read(self.headers());
@@ -389,13 +388,13 @@ impl Response {
         }
     }
 
-    /// What a refusal says for itself, if that is short and comes soon.
+    /// The body of a refusal, if it is short and arrives soon.
     async fn explanation(self) -> Vec<u8> {
         let body = tokio::time::timeout(EXPLANATION_TIMEOUT, self.body(MAX_EXPLANATION)).await;
         body.ok().and_then(Result::ok).flatten().unwrap_or_default()
     }
 
-    /// The body exactly as sent; `None` if it is longer than `cap`.
+    /// The body, exactly as sent. `None` if it is longer than `cap` bytes.
     pub(super) async fn body(mut self, cap: usize) -> Result<Option<Vec<u8>>, Error> {
         let host = self.host();
         let codings = self.headers().get_all(CONTENT_ENCODING);
@@ -415,13 +414,13 @@ impl Response {
     }
 }
 
-/// A URL without the parts that may be secret.
+/// A URL without userinfo and query, which may be secret.
 fn bare(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), host_of(url), url.path())
 }
 
 fn is_redirect(status: StatusCode) -> bool {
-    // 304 has a meaning of its own and 300 no single target. Both are no answer to the question.
+    // Neither 300, which has no single target, nor 304, which we never provoke, can be followed.
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
