@@ -78,7 +78,7 @@ impl End {
 /// Runs a command to its end.
 ///
 /// `vars` are added to the command's environment, `stdin` is written to its standard input, and `line` is called for
-/// each line that it prints. When `stop` completes, the command is ended ended_early. It need not read its input.
+/// each line that it prints. When `stop` completes, the command is ended early. It need not read its input.
 pub(crate) async fn run(
     command: &Command,
     vars: &[(String, String)],
