@@ -59,7 +59,8 @@ impl Operations {
         (self.tell)(Sign::Reloading);
         let done = self.try_reload().await;
         self.note(&done);
-        // Also after a failure, since the earlier config stays in force. And before the answer, so that the caller finds the agent ready.
+        // Also after a failure, since the earlier config stays in force. And before the answer, so that the caller finds the
+        // agent ready.
         (self.tell)(Sign::Ready);
         Ok(done?)
     }

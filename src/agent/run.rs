@@ -69,16 +69,7 @@ pub async fn run(
         warn!("no watch is configured: there is nothing to do");
     }
     let (handle, inbox) = SchedulerHandle::new();
-    let operations = Arc::new(Operations {
-        ledger: LedgerOperations::new(store.clone(), config.subscribe(), deliverer.bell.clone()),
-        scheduler: handle,
-        deliverer: deliverer.clone(),
-        status: watch::Sender::new(ConfigStatus { path: path.clone(), loaded: clock::now(), error: None }),
-        path,
-        config,
-        tell,
-        reload_turn: Mutex::default(),
-    });
+    let operations = operations(path, config, handle, deliverer.clone(), tell);
     let news = scheduler.news.clone();
     let mut lines = JoinSet::new();
     lines.spawn(scheduler.run(inbox, deliverer.stopped()));
@@ -103,6 +94,25 @@ pub async fn run(
     drop(lock);
     info!("stopped");
     ended
+}
+
+fn operations(
+    path: PathBuf,
+    config: watch::Sender<Arc<Config>>,
+    scheduler: SchedulerHandle,
+    deliverer: Deliverer,
+    tell: fn(Sign),
+) -> Arc<Operations> {
+    Arc::new(Operations {
+        ledger: LedgerOperations::new(deliverer.store.clone(), config.subscribe(), deliverer.bell.clone()),
+        scheduler,
+        deliverer,
+        status: watch::Sender::new(ConfigStatus { path: path.clone(), loaded: clock::now(), error: None }),
+        path,
+        config,
+        tell,
+        reload_turn: Mutex::default(),
+    })
 }
 
 /// Where the agent listens: on the socket and, for the routes that change nothing, at an address.

@@ -15,8 +15,9 @@ use crate::control::wire::{HealthProblem, Status, StatusSource};
 
 /// Say whether all is well, for monitoring
 ///
-/// Exit status 1 if a watch is failing or stale, a delivery has failed, an edit of the config was refused, or no agent runs. One line for each problem, the worst first. Without a running agent everything is stale. A watch whose tag was removed is
-/// no problem: that is known, and told to hooks.
+/// Exit status 1 if a watch is failing or stale, a delivery has failed, an edit of the config was refused, or no agent
+/// runs. One line for each problem, the worst first. Without a running agent everything is stale. A watch whose tag was
+/// removed is no problem: that is known, and told to hooks.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   taghook health || mail -s 'taghook needs you' root < /dev/null

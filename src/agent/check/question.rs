@@ -222,7 +222,8 @@ impl WatchCheck {
         judge(&self.record, seen.as_ref(), &self.watch.policy, at)
     }
 
-    /// Commits what must not be lost. Returns whether deliveries are owed by it, and whether it was committed. If that fails, it has not happened, and the next check finds it again.
+    /// Commits what must not be lost. Returns whether deliveries are owed by it, and whether it was committed. If that fails,
+    /// it has not happened, and the next check finds it again.
     async fn commit(&self, context: &CheckContext, verdict: &mut Verdict) -> (bool, bool) {
         if self.dry_run || verdict.persist < Persist::Now {
             return (false, false);

@@ -225,12 +225,13 @@ async fn check(State(agent): Agent, Given(request): Given<CheckRequest>) -> Resp
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
 }
 
-/// Has the agent tell something, within a time limit.
+/// Has the agent tell something, within a time limit. Beyond it the operation is dropped, so that probes of an agent that
+/// stands still do not pile up.
 async fn read<T: Send + 'static>(
     agent: &Operations,
     operation: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Refused> {
-    match timeout(REQUEST, run(agent, operation)).await {
+    match run(agent, async { Ok(timeout(REQUEST, operation).await) }).await? {
         Ok(answer) => answer.map_err(Refused::from),
         Err(_) => Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer".to_owned())),
     }
