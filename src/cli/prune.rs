@@ -46,6 +46,9 @@ pub(super) fn run(explicit: Option<&Path>, args: &PruneArgs) -> Result<Exit, Cli
     // The answer covers only what was shown: a delivery that is left over since then stays.
     let discard = found.iter().filter(|_| !args.yes).map(|one| one.id.clone()).collect();
     let discarded = ask(&located, &PruneRequest { discard, all: args.yes })?;
+    if found.is_empty() && discarded.is_empty() {
+        return Ok(Exit::Ok);
+    }
     let count = text::count(discarded.len(), "delivery", "deliveries");
     results::print(args.json, &discarded, |_| format!("{count} discarded\n"))
 }
