@@ -86,6 +86,7 @@ impl Scheduler {
             next_beat: is_scheduled.then(|| Instant::now() + HEARTBEAT),
         };
         this.roster.watches.reserve_exact(records.len());
+        this.roster.by_name.reserve(records.len());
         for (watch, (id, record)) in config.watches.values().zip(records) {
             this.add(watch, id, record, alive, None);
         }
