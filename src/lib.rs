@@ -1,9 +1,10 @@
 //! taghook: webhooks for registries that have none.
 //!
 //! The map of the crate; arrows point down only:
-//! `cli > agent > config > {registry, store, hook, control} > domain`.
+//! `cli > agent > config > {registry, store, hook, control} > {domain, bounded}`.
 
 pub mod agent;
+pub mod bounded;
 pub mod cli;
 pub mod config;
 pub mod control;

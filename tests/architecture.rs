@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the top down. Those of one row are siblings and do not import each other.
 const LAYERS: [&[&str]; 5] =
-    [&["cli"], &["agent"], &["config"], &["registry", "store", "hook", "control", "fleet"], &["domain"]];
+    [&["cli"], &["agent"], &["config"], &["registry", "store", "hook", "control", "fleet"], &["domain", "bounded"]];
 
 /// One file of `src/`, without its tests.
 struct File {
