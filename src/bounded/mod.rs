@@ -8,4 +8,4 @@ mod file;
 mod pool;
 
 pub use file::{read, read_now};
-pub use pool::{FILES, LOOKUPS, POOLS, Pool, PoolError, STARTS};
+pub use pool::{FILES, LOOKUPS, POOLS, PoolError, STARTS, ThreadPool};

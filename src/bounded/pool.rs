@@ -9,16 +9,16 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 /// Reading files that are not the agent's own.
-pub static FILES: Pool = Pool::new("files", 32);
+pub static FILES: ThreadPool = ThreadPool::new("files", 32);
 /// Looking up the addresses of registries.
-pub static LOOKUPS: Pool = Pool::new("lookups", 64);
+pub static LOOKUPS: ThreadPool = ThreadPool::new("lookups", 64);
 /// Starting the programs of hooks and of credential helpers.
-pub static STARTS: Pool = Pool::new("starts", 64);
+pub static STARTS: ThreadPool = ThreadPool::new("starts", 64);
 /// All pools, for the metrics.
-pub static POOLS: [&Pool; 3] = [&FILES, &LOOKUPS, &STARTS];
+pub static POOLS: [&ThreadPool; 3] = [&FILES, &LOOKUPS, &STARTS];
 
 /// Threads for one kind of blocking call.
-pub struct Pool {
+pub struct ThreadPool {
     name: &'static str,
     size: usize,
     free: Semaphore,
@@ -41,7 +41,7 @@ pub enum PoolError {
     Panicked,
 }
 
-impl Pool {
+impl ThreadPool {
     const fn new(name: &'static str, size: usize) -> Self {
         Self { name, size, free: Semaphore::const_new(size) }
     }
@@ -91,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_hangs_keeps_only_its_own_place() {
-        static POOL: Pool = Pool::new("test", 2);
+        static POOL: ThreadPool = ThreadPool::new("test", 2);
         let (end, hang) = mpsc::channel::<()>();
         let hung = POOL.run(Duration::from_millis(1), move || hang.recv().is_ok()).await;
         assert!(matches!(hung, Err(PoolError::TimedOut(_))), "{hung:?}");
@@ -105,7 +105,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_pool_begins_nothing() {
-        static POOL: Pool = Pool::new("test", 1);
+        static POOL: ThreadPool = ThreadPool::new("test", 1);
         let (_end, hang) = mpsc::channel::<()>();
         let _ = POOL.run(Duration::ZERO, move || hang.recv().is_ok()).await;
         let refused = POOL.run(Duration::ZERO, || unreachable!("it was begun")).await;
@@ -114,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_gives_its_place_back() {
-        static POOL: Pool = Pool::new("test", 1);
+        static POOL: ThreadPool = ThreadPool::new("test", 1);
         let panicked = POOL.run(Duration::from_secs(60), || panic!("on purpose")).await;
         assert!(matches!(panicked, Err::<(), _>(PoolError::Panicked)));
         POOL.run(Duration::from_secs(60), || ()).await.unwrap();
