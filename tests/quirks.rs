@@ -202,3 +202,31 @@ fn absence_that_proxies_make_up_is_no_removal() {
     hook.expect_no_call();
     agent.stop();
 }
+
+#[test]
+fn no_hook_hears_of_a_removal_that_only_head_tells() {
+    let (registry, sandbox) = (Registry::start(), Sandbox::new());
+    let (host, hook) = (registry.host(), sandbox.hook());
+    for repository in ["proxied/web", "acme/web"] {
+        registry.push_image(repository, "stable", "1");
+    }
+    // One repository of the host is a front for another registry, whose HEAD finds nothing.
+    registry.rule(|seen, reply| match seen.method == "HEAD" && seen.path.contains("proxied") {
+        true => Reply::error(404, "MANIFEST_UNKNOWN"),
+        false => reply,
+    });
+    sandbox.write_whole_config(&format!(
+        "[defaults]\nschedule = '30d'\nabsent_after = '0s'\nhooks = ['tell']\n[watch.honest]\nimage = '{host}/acme/web:stable'\n\
+         [watch.proxied]\nimage = '{host}/proxied/web:stable'\n[hook.tell]\ncommand = {}\non = ['moved', 'removed']\n\
+         [registry.'{host}']\nplain_http = true\n",
+        hook.toml()
+    ));
+    let agent = sandbox.agent();
+    for _ in 0..5 {
+        sandbox.run(&["check", "honest"]).expect(0);
+        let line = one(&sandbox.run(&["check", "proxied", "--json"]).expect(0));
+        assert!(line["outcome"] == "unchanged" || line["outcome"] == "first", "{line}");
+    }
+    hook.expect_no_call();
+    agent.stop();
+}

@@ -14,7 +14,7 @@ use crate::control::wire::CheckLine;
 use crate::domain::judge::CheckOutcome;
 use crate::domain::reference::InvalidReference;
 use crate::domain::{Answer, Failure, Platform, Question, Reference};
-use crate::registry::{self, Client, Options};
+use crate::registry::{self, Client, Options, Recorded};
 
 /// How many images are asked for at a time: few enough that no registry takes it for a flood.
 const CONCURRENCY: usize = 4;
@@ -56,7 +56,12 @@ async fn ask_all(references: &[Reference], platform: Option<&Platform>, options:
             async move {
                 let start = Instant::now();
                 let result = match client {
-                    Ok(client) => client.check(&Question::of(reference.clone(), platform.cloned()), None).await.result,
+                    Ok(client) => {
+                        client
+                            .check(&Question::of(reference.clone(), platform.cloned()), Recorded::default())
+                            .await
+                            .result
+                    }
                     Err(error) => Err(error),
                 };
                 line(reference, result, start.elapsed())

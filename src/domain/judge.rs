@@ -165,6 +165,11 @@ impl Record {
         self.standing.as_ref().map(|standing| standing.sighting.choice())
     }
 
+    /// Whether the tag is believed to be there: it was seen, and nobody has said since that it is gone.
+    pub fn is_there(&self) -> bool {
+        self.standing.is_some() && self.absent_since.is_none() && self.missing.is_none()
+    }
+
     /// When the content last changed.
     pub fn last_changed(&self) -> Option<Timestamp> {
         self.absent_since.or(self.standing.as_ref().map(|standing| standing.since))

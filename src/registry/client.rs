@@ -3,7 +3,6 @@
 //! *Invariant:* an unchanged tag costs exactly one request, and no request follows a 429.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use tracing::debug;
 
 use super::error::Error;
 use super::manifest::{self, Index, MediaType};
+use super::manners::{Manner, Manners};
 use super::options::Options;
 use super::session::{Session, Talk};
 use super::transport::Response;
@@ -27,10 +27,7 @@ const MAX_INDEXES: u8 = 8;
 /// The client of one registry: its connections, its tokens, and what it has shown about how it behaves.
 pub struct Client {
     session: Session,
-    /// Only `GET` returns a digest here, so `HEAD` is skipped.
-    needs_get: AtomicBool,
-    /// `HEAD` has returned a digest before, so its "not found" is believed without a second opinion.
-    head_is_honest: AtomicBool,
+    manners: Manners,
     second_opinions: Mutex<Budget>,
 }
 
@@ -49,6 +46,15 @@ impl Budget {
     fn full() -> Self {
         Self { left: SECOND_OPINIONS, since: Instant::now() }
     }
+}
+
+/// What is recorded of a question's tag, as far as it matters to how the registry is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recorded<'a> {
+    /// The sighting that was accepted last.
+    pub sighting: Option<&'a Sighting>,
+    /// Whether the tag is believed to be there, so that "not found" would be news.
+    pub is_there: bool,
 }
 
 /// A result, and how many requests it took, which the gate's token bucket is charged for.
@@ -83,8 +89,7 @@ impl Client {
     pub fn new(registry: &str, options: &Options) -> Result<Self, Error> {
         Ok(Self {
             session: Session::new(registry, options)?,
-            needs_get: AtomicBool::new(false),
-            head_is_honest: AtomicBool::new(false),
+            manners: Manners::default(),
             second_opinions: Mutex::new(Budget::full()),
         })
     }
@@ -94,26 +99,26 @@ impl Client {
         self.session.remaining()
     }
 
-    /// Ages tokens and files of certificates by an hour.
+    /// Ages tokens, files of certificates and what was learnt of `HEAD` by an hour.
     #[cfg(test)]
     pub(super) fn age(&self) {
         self.session.age();
+        self.manners.age();
     }
 
     /// Asks what the tag points at.
     ///
-    /// `known` is the recorded sighting. While the tag's digest is unchanged, so is the platform's child, and no second
-    /// request is needed.
-    pub async fn check(&self, question: &Question, known: Option<&Sighting>) -> Counted<Answer> {
+    /// While the tag's digest is the recorded one, so is the platform's child, and no second request is needed.
+    pub async fn check(&self, question: &Question, recorded: Recorded<'_>) -> Counted<Answer> {
         let mut talk = self.session.talk(question.repository.path());
-        let result = self.answer(question, known, &mut talk).await;
+        let result = self.answer(question, recorded, &mut talk).await;
         Counted { result, requests: talk.tally.0 }
     }
 
     /// Checks that the registry serves a digest. Fails with [`Error::Unresolvable`] if it does not.
     pub async fn resolve(&self, repository: &Repository, digest: &Digest) -> Counted<()> {
         let mut talk = self.session.talk(repository.path());
-        let found = self.look(digest.as_str(), &mut talk).await;
+        let found = self.look(digest.as_str(), false, &mut talk).await;
         let result = found.and_then(|found| {
             let found = found.ok_or_else(|| self.unresolvable(digest))?;
             debug!(digest = digest.as_str(), "the new digest resolves by itself");
@@ -122,18 +127,13 @@ impl Client {
         Counted { result, requests: talk.tally.0 }
     }
 
-    async fn answer(
-        &self,
-        question: &Question,
-        known: Option<&Sighting>,
-        talk: &mut Talk<'_>,
-    ) -> Result<Answer, Error> {
+    async fn answer(&self, question: &Question, recorded: Recorded<'_>, talk: &mut Talk<'_>) -> Result<Answer, Error> {
         let Select::Tag(tag) = &question.select;
-        let Some(found) = self.look(tag.as_str(), talk).await? else {
+        let Some(found) = self.look(tag.as_str(), recorded.is_there, talk).await? else {
             return Ok(Answer::Absent);
         };
         let platform = question.platform.as_ref().filter(|_| found.media_type.is_index());
-        if let Some(known) = known
+        if let Some(known) = recorded.sighting
             && known.tag == *tag
             && *known.tag_digest() == found.digest
             && known.index_digest.is_some() == platform.is_some()
@@ -150,15 +150,20 @@ impl Client {
         Ok(Answer::Present(Sighting { tag: tag.clone(), digest, index_digest, media_type }))
     }
 
-    /// Looks up a tag or a digest by `HEAD`, and by `GET` if `HEAD` is inconclusive.
-    async fn look(&self, which: &str, talk: &mut Talk<'_>) -> Result<Option<Manifest>, Error> {
-        let head = match self.needs_get.load(Relaxed) {
-            true => Head::Silent,
-            false => self.head(which, talk).await?,
+    /// Looks up a tag or a digest by `HEAD`, and by `GET` if `HEAD` is inconclusive or contradicts what is recorded:
+    /// `is_there` says that it should be found.
+    async fn look(&self, which: &str, is_there: bool, talk: &mut Talk<'_>) -> Result<Option<Manifest>, Error> {
+        let manner = self.manners.of(talk.repository());
+        let head = match manner {
+            Manner::NeedsGet => Head::Silent,
+            Manner::Unknown | Manner::Honest | Manner::NeededGet => self.head(which, talk).await?,
         };
         let no = match head {
             Head::Found(found) => return Ok(Some(found)),
-            Head::No(no) if !self.may_ask_for_a_second_opinion() => return no,
+            Head::No(no) if manner == Manner::Honest && !is_there => return no,
+            Head::No(no) if manner != Manner::NeededGet && !self.may_ask_for_a_second_opinion() => {
+                return if is_there && no.is_ok() { Err(self.unconfirmed()) } else { no };
+            }
             Head::No(no) => {
                 debug!("HEAD says no; GET is asked whether that is so");
                 Some(no)
@@ -168,15 +173,15 @@ impl Client {
                 None
             }
         };
-        match (Box::pin(self.read(which, talk)).await, no) {
-            // HEAD failed where GET works, so use GET from now on. But if HEAD has worked before, this was a one-off
-            // failure, and it must not make GET permanent: some registries count each GET as a pull.
-            (Ok(Some(found)), _) => {
-                self.needs_get.store(!self.head_is_honest.load(Relaxed), Relaxed);
-                Ok(Some(found))
-            }
+        let found = Box::pin(self.read(which, talk)).await;
+        let has_taught =
+            matches!((manner, &found), (Manner::Unknown | Manner::Honest, Ok(Some(_))) | (Manner::NeededGet, Ok(_)));
+        if has_taught {
+            self.manners.note_miss(talk.repository());
+        }
+        match (found, no) {
             (Err(Error::Unauthorized { .. }), Some(Err(first))) => Err(first),
-            (result, _) => result,
+            (found, _) => found,
         }
     }
 
@@ -187,7 +192,7 @@ impl Client {
         };
         match head.status() {
             StatusCode::OK => Ok(from_headers(&head)?.map_or(Head::Silent, |found| {
-                self.head_is_honest.store(true, Relaxed);
+                self.manners.note_hit(talk.repository());
                 debug!(
                     digest = found.digest.as_str(),
                     media_type = found.media_type.as_str(),
@@ -203,9 +208,6 @@ impl Client {
 
     /// Takes one second opinion from the budget, if one is left.
     fn may_ask_for_a_second_opinion(&self) -> bool {
-        if self.head_is_honest.load(Relaxed) {
-            return false;
-        }
         let mut budget = self.second_opinions.lock().unwrap_or_else(PoisonError::into_inner);
         if budget.since.elapsed() >= SECOND_OPINIONS_PER {
             *budget = Budget::full();
@@ -298,6 +300,10 @@ impl Client {
         let found = self.read(digest.as_str(), talk).await?.ok_or_else(|| self.unresolvable(digest))?;
         self.expect(digest, found.digest)?;
         found.body.ok_or_else(|| self.unresolvable(digest))
+    }
+
+    fn unconfirmed(&self) -> Error {
+        Error::Unconfirmed { host: self.session.host().to_owned() }
     }
 
     fn unresolvable(&self, digest: &Digest) -> Error {

@@ -31,6 +31,10 @@ pub enum Error {
     Server { host: String, status: u16, retry_after: Option<Duration> },
     #[error("{host} does not answer like a registry: {reason}")]
     NotARegistry { host: String, reason: String },
+    #[error(
+        "{host} says to HEAD that it is not found; that counts once GET has confirmed it, which is asked a few times an hour"
+    )]
+    Unconfirmed { host: String },
     #[error("{host} gave no digest, and none can be computed: {reason}")]
     NoDigest { host: String, reason: String },
     #[error("{host} gave a digest that does not match: {expected} was due, the content is {found}")]
@@ -58,6 +62,7 @@ impl Error {
             Self::RateLimited { .. } => FailureKind::RateLimited,
             Self::Server { .. } => FailureKind::Server,
             Self::NotARegistry { .. } => FailureKind::NotARegistry,
+            Self::Unconfirmed { .. } => FailureKind::NotFound,
             Self::NoDigest { .. } => FailureKind::NoDigest,
             Self::BadDigest { .. } => FailureKind::BadDigest,
             Self::Unresolvable { .. } => FailureKind::Unresolvable,

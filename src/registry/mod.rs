@@ -21,6 +21,7 @@ pub mod fuzz;
 mod helper;
 mod login;
 mod manifest;
+mod manners;
 mod options;
 mod retry_after;
 mod session;
@@ -30,6 +31,6 @@ mod tests;
 mod token;
 mod transport;
 
-pub use client::{Client, Counted};
+pub use client::{Client, Counted, Recorded};
 pub use error::Error;
 pub use options::{Account, Identity, Options, Password};

@@ -114,6 +114,10 @@ impl Session {
 }
 
 impl<'a> Talk<'a> {
+    pub(super) fn repository(&self) -> &'a str {
+        self.repository
+    }
+
     /// Requests a manifest by tag or digest. A refusal becomes an error.
     pub(super) async fn ask(&mut self, method: Method, which: &str) -> Result<Response, Error> {
         match self.session.was_asked.initialized() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use scripted::{Bearer, Manner, Registry, Reply};
 
-use super::{Account, Client, Counted, Error, Options, Password};
+use super::{Account, Client, Counted, Error, Options, Password, Recorded};
 use crate::domain::{Answer, Digest, FailureKind, Platform, Question, Sighting};
 
 fn plain() -> Options {
@@ -40,6 +40,11 @@ fn registry(options: &Options) -> (Registry, Client, Question, Digest) {
     (registry, client, question, digest)
 }
 
+/// What is recorded of a tag that is believed to be there.
+fn recorded(sighting: &Sighting) -> Recorded<'_> {
+    Recorded { sighting: Some(sighting), is_there: true }
+}
+
 fn present(asked: Counted<Answer>) -> Sighting {
     match asked.result.unwrap() {
         Answer::Present(sighting) => sighting,
@@ -52,7 +57,7 @@ fn kind<T: std::fmt::Debug>(asked: Counted<T>) -> FailureKind {
 }
 
 async fn digest(client: &Client, question: &Question) -> Digest {
-    present(client.check(question, None).await).digest
+    present(client.check(question, Recorded::default()).await).digest
 }
 
 // What a check costs.
@@ -62,19 +67,19 @@ async fn an_unchanged_platform_costs_one_head_and_no_get() {
     let (registry, client, question, _) = registry(&plain());
     let question = Question { platform: Some(Platform::parse("linux/arm64").unwrap()), ..question };
     let pushed = registry.push_index("acme/web", "stable", "1", &["linux/amd64=x", "linux/arm64=y"]);
-    let known = present(client.check(&question, None).await);
+    let known = present(client.check(&question, Recorded::default()).await);
     assert_eq!(known.digest.as_str(), pushed.children["linux/arm64"]);
     assert_eq!(known.tag_digest().as_str(), pushed.digest);
 
     registry.clear_log();
-    let asked = client.check(&question, Some(&known)).await;
+    let asked = client.check(&question, recorded(&known)).await;
     assert_eq!(asked.requests, 1);
     assert_eq!(present(asked), known);
     assert_eq!(registry.requests(), ["HEAD /v2/acme/web/manifests/stable"]);
 
     // Another platform moved: the index is another one, the child is not.
     let moved = registry.push_index("acme/web", "stable", "2", &["linux/amd64=z", "linux/arm64=y"]);
-    let asked = client.check(&question, Some(&known)).await;
+    let asked = client.check(&question, recorded(&known)).await;
     assert_eq!(asked.requests, 2);
     let seen = present(asked);
     assert_eq!(seen.digest, known.digest);
@@ -85,8 +90,8 @@ async fn an_unchanged_platform_costs_one_head_and_no_get() {
 async fn every_request_is_counted() {
     let (registry, client, question, _) = registry(&plain());
     registry.wants_bearer(Bearer::default());
-    assert_eq!(client.check(&question, None).await.requests, 3);
-    assert_eq!(client.check(&question, None).await.requests, 1);
+    assert_eq!(client.check(&question, Recorded::default()).await.requests, 3);
+    assert_eq!(client.check(&question, Recorded::default()).await.requests, 1);
     assert_eq!(registry.log().len(), 4);
 }
 
@@ -98,7 +103,7 @@ async fn second_opinions_are_bounded_and_what_they_teach_is_remembered() {
         registry.rule(move |_, reply| if reply.status == 404 { Reply::status(status) } else { reply });
         let gets = || registry.log().iter().filter(|seen| seen.is_manifest() && seen.method == "GET").count();
         for _ in 0..15 {
-            let result = client.check(&gone, None).await.result;
+            let result = client.check(&gone, Recorded::default()).await.result;
             assert!(matches!(result, Ok(Answer::Absent) | Err(Error::Unauthorized { status: 403, .. })), "{result:?}");
         }
         assert_eq!(gets(), 10, "{status}");
@@ -108,14 +113,14 @@ async fn second_opinions_are_bounded_and_what_they_teach_is_remembered() {
     let (registry, client, here, expected) = registry(&plain());
     registry.rule(|seen, reply| if seen.method == "HEAD" { Reply::status(403) } else { reply });
     assert_eq!(digest(&client, &here).await, expected);
-    assert_eq!(client.check(&here, None).await.requests, 1);
+    assert_eq!(client.check(&here, Recorded::default()).await.requests, 1);
 }
 
 #[tokio::test]
 async fn a_limit_in_the_second_opinion_is_a_limit() {
     let (registry, client, here, _) = registry(&plain());
     registry.rule(|seen, _| if seen.method == "HEAD" { Reply::status(403) } else { Reply::status(429) });
-    assert_eq!(kind(client.check(&here, None).await), FailureKind::RateLimited);
+    assert_eq!(kind(client.check(&here, Recorded::default()).await), FailureKind::RateLimited);
 }
 
 #[tokio::test]
@@ -123,8 +128,99 @@ async fn a_head_that_was_honest_once_needs_no_second_opinion() {
     let (registry, client, here, _) = registry(&plain());
     let gone = question(&registry, "acme/web", "gone");
     digest(&client, &here).await;
-    let asked = client.check(&gone, None).await;
+    let asked = client.check(&gone, Recorded::default()).await;
     assert_eq!((asked.result.unwrap(), asked.requests), (Answer::Absent, 1));
+}
+
+#[tokio::test]
+async fn what_head_is_worth_is_learnt_for_each_repository() {
+    let (registry, client, honest, _) = registry(&plain());
+    let expected = registry.push_image("proxied/web", "stable", "2");
+    let proxied = question(&registry, "proxied/web", "stable");
+    registry.rule(|seen, reply| match seen.method == "HEAD" && seen.path.contains("proxied") {
+        true => Reply::status(404),
+        false => reply,
+    });
+    digest(&client, &honest).await;
+    assert_eq!(
+        digest(&client, &proxied).await.as_str(),
+        expected,
+        "another repository's honest HEAD says nothing here"
+    );
+    registry.clear_log();
+    digest(&client, &proxied).await;
+    digest(&client, &honest).await;
+    assert_eq!(registry.requests(), ["GET /v2/proxied/web/manifests/stable", "HEAD /v2/acme/web/manifests/stable"]);
+}
+
+#[tokio::test]
+async fn a_no_of_head_that_contradicts_what_is_recorded_is_confirmed_by_get() {
+    for status in [403, 404] {
+        let (registry, client, here, _) = registry(&plain());
+        let known = present(client.check(&here, Recorded::default()).await);
+        registry.rule(move |seen, reply| if seen.method == "HEAD" { Reply::status(status) } else { reply });
+        for _ in 0..2 {
+            let asked = client.check(&here, recorded(&known)).await;
+            assert_eq!(present(asked), known, "{status}: an honest HEAD is no proof for ever");
+        }
+        let asked = client.check(&here, recorded(&known)).await;
+        assert_eq!((asked.requests, present(asked)), (1, known), "{status}: GET is used at once from then on");
+    }
+    let (registry, client, here, _) = registry(&plain());
+    let known = present(client.check(&here, Recorded::default()).await);
+    registry.delete_tag("acme/web", "stable");
+    let asked = client.check(&here, recorded(&known)).await;
+    assert_eq!((asked.requests, asked.result.unwrap()), (2, Answer::Absent));
+    let gone = Recorded { sighting: Some(&known), is_there: false };
+    let asked = client.check(&here, gone).await;
+    assert_eq!((asked.requests, asked.result.unwrap()), (1, Answer::Absent), "what was confirmed is not asked again");
+}
+
+#[tokio::test]
+async fn a_no_of_head_that_get_may_not_confirm_is_a_failure_and_no_absence() {
+    let (registry, client, here, _) = registry(&plain());
+    let known = present(client.check(&here, Recorded::default()).await);
+    registry.rule(|seen, reply| if seen.is_manifest() { Reply::status(404) } else { reply });
+    for _ in 0..10 {
+        assert_eq!(client.check(&here, recorded(&known)).await.result.unwrap(), Answer::Absent);
+    }
+    let asked = client.check(&here, recorded(&known)).await;
+    assert_eq!((asked.requests, kind(asked)), (1, FailureKind::NotFound));
+}
+
+#[tokio::test]
+async fn head_gets_another_chance_once_an_hour() {
+    let (registry, client, here, _) = registry(&plain());
+    let known = present(client.check(&here, Recorded::default()).await);
+    registry.rule(|seen, reply| if seen.method == "HEAD" { Reply::status(405) } else { reply });
+    for _ in 0..2 {
+        present(client.check(&here, recorded(&known)).await);
+    }
+    client.age();
+    registry.clear_log();
+    for _ in 0..2 {
+        present(client.check(&here, recorded(&known)).await);
+    }
+    let manifest = "/v2/acme/web/manifests/stable";
+    assert_eq!(registry.requests(), [format!("HEAD {manifest}"), format!("GET {manifest}"), format!("GET {manifest}")]);
+
+    // The tag goes while GET is what tells, which stays so.
+    registry.delete_tag("acme/web", "stable");
+    client.age();
+    registry.clear_log();
+    for _ in 0..2 {
+        assert_eq!(client.check(&here, Recorded::default()).await.result.unwrap(), Answer::Absent);
+    }
+    assert_eq!(registry.requests(), [format!("HEAD {manifest}"), format!("GET {manifest}"), format!("GET {manifest}")]);
+
+    registry.no_rules();
+    registry.push_image("acme/web", "stable", "1");
+    client.age();
+    registry.clear_log();
+    for _ in 0..2 {
+        present(client.check(&here, recorded(&known)).await);
+    }
+    assert_eq!(registry.requests(), [format!("HEAD {manifest}"), format!("HEAD {manifest}")]);
 }
 
 #[tokio::test]
@@ -132,7 +228,7 @@ async fn a_web_page_that_says_404_is_no_absence() {
     let (registry, client, here, _) = registry(&plain());
     digest(&client, &here).await;
     registry.rule(|_, _| Reply::html(404));
-    let asked = client.check(&here, None).await;
+    let asked = client.check(&here, Recorded::default()).await;
     assert_eq!((asked.requests, kind(asked)), (1, FailureKind::NotARegistry));
 }
 
@@ -153,7 +249,7 @@ async fn a_hiccup_of_head_does_not_make_get_a_habit() {
     registry.rule(|_, reply| reply.without("docker-content-digest"));
     assert_eq!(digest(&client, &question).await, expected);
     registry.no_rules();
-    assert_eq!(client.check(&question, None).await.requests, 1);
+    assert_eq!(client.check(&question, Recorded::default()).await.requests, 1);
     assert_eq!(registry.log().last().unwrap().method, "HEAD");
 }
 
@@ -211,7 +307,7 @@ async fn a_registry_that_hangs_is_a_timeout() {
     let options = Options { timeout: Duration::from_millis(100), ..plain() };
     let (registry, client, question, _) = registry(&options);
     registry.rule(|_, reply| reply.manner(Manner::Hang));
-    let asked = client.check(&question, None).await;
+    let asked = client.check(&question, Recorded::default()).await;
     assert_eq!(asked.requests, 1, "a timeout is not tried again");
     assert_eq!(kind(asked), FailureKind::Timeout);
 }
@@ -224,7 +320,7 @@ async fn retry_after_is_told_in_every_form() {
             .with("date", "Mon, 23 Nov 2026 12:00:00 GMT")
             .with("retry-after", "Mon, 23 Nov 2026 12:02:00 GMT")
     });
-    let error = client.check(&question, None).await.result.unwrap_err();
+    let error = client.check(&question, Recorded::default()).await.result.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
 }
 
@@ -232,7 +328,7 @@ async fn retry_after_is_told_in_every_form() {
 async fn trouble_may_say_how_long_it_will_last() {
     let (registry, client, question, _) = registry(&plain());
     registry.rule(|_, _| Reply::status(503).with("retry-after", "120"));
-    let error = client.check(&question, None).await.result.unwrap_err();
+    let error = client.check(&question, Recorded::default()).await.result.unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (FailureKind::Server, Some(Duration::from_secs(120))));
 }
 
@@ -299,7 +395,7 @@ async fn a_password_that_was_changed_is_read_again_on_refusal() {
     registry.wants_basic("robot:old");
     assert_eq!(digest(&client, &question).await, expected);
     registry.clear_log();
-    assert_eq!(client.check(&question, None).await.requests, 1, "what worked goes first");
+    assert_eq!(client.check(&question, Recorded::default()).await.requests, 1, "what worked goes first");
 
     registry.wants_basic("robot:new");
     std::fs::write(file.path(), "new\n").unwrap();
@@ -320,7 +416,7 @@ async fn a_login_that_was_rejected_rests() {
         || registry.log().iter().filter(|seen| seen.path == "/token" && seen.header("authorization").is_some()).count();
     let there = question(&registry, "acme/db", "1");
     for question in [&here, &there, &here] {
-        assert_eq!(kind(client.check(question, None).await), FailureKind::Unauthorized);
+        assert_eq!(kind(client.check(question, Recorded::default()).await), FailureKind::Unauthorized);
     }
     assert_eq!(logins(), 1, "registries ban who insists");
     std::fs::write(file.path(), "right").unwrap();
@@ -338,7 +434,7 @@ async fn a_login_that_is_refused_for_one_repository_goes_on_for_others() {
         false => reply,
     });
     let secret = question(&registry, "acme/secret", "1");
-    assert_eq!(kind(client.check(&secret, None).await), FailureKind::Unauthorized);
+    assert_eq!(kind(client.check(&secret, Recorded::default()).await), FailureKind::Unauthorized);
     digest(&client, &here).await;
 }
 
@@ -349,13 +445,13 @@ async fn under_basic_the_root_tells_a_bad_login_from_a_forbidden_repository() {
     registry.wants_basic("robot:hunter2");
     registry.rule(|seen, reply| if seen.path.contains("secret") { Reply::status(401) } else { reply });
     let secret = question(&registry, "acme/secret", "1");
-    assert_eq!(kind(client.check(&secret, None).await), FailureKind::Unauthorized);
+    assert_eq!(kind(client.check(&secret, Recorded::default()).await), FailureKind::Unauthorized);
     assert_eq!(digest(&client, &here).await, expected);
 
     registry.wants_basic("robot:changed");
-    assert_eq!(kind(client.check(&here, None).await), FailureKind::Unauthorized);
+    assert_eq!(kind(client.check(&here, Recorded::default()).await), FailureKind::Unauthorized);
     registry.clear_log();
-    assert_eq!(kind(client.check(&here, None).await), FailureKind::Unauthorized);
+    assert_eq!(kind(client.check(&here, Recorded::default()).await), FailureKind::Unauthorized);
     assert!(registry.log().iter().all(|seen| seen.header("authorization").is_none()), "it rests");
 }
 
@@ -367,7 +463,7 @@ async fn the_anonymous_way_is_tried_once_and_then_rests() {
     registry.rule(|seen, reply| if seen.is_manifest() && reply.status == 200 { Reply::status(403) } else { reply });
     let mut cost = Vec::new();
     for _ in 0..3 {
-        let asked = client.check(&here, None).await;
+        let asked = client.check(&here, Recorded::default()).await;
         cost.push(asked.requests);
         assert_eq!(kind(asked), FailureKind::Unauthorized);
     }
@@ -384,7 +480,7 @@ async fn a_limit_in_the_anonymous_try_is_a_limit() {
         true => Reply::status(429).with("retry-after", "9"),
         false => reply,
     });
-    let error = client.check(&here, None).await.result.unwrap_err();
+    let error = client.check(&here, Recorded::default()).await.result.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(9)), "{error}");
 }
 
@@ -404,7 +500,7 @@ async fn a_token_endpoint_that_moved_is_found_again() {
         Some(_) if reply.status == 401 => reply.without("www-authenticate"),
         _ => reply,
     });
-    assert_eq!(kind(client.check(&question, None).await), FailureKind::Protocol);
+    assert_eq!(kind(client.check(&question, Recorded::default()).await), FailureKind::Protocol);
     registry.wants_bearer(at("new"));
     digest(&client, &question).await;
 }
@@ -418,7 +514,7 @@ async fn a_limit_of_the_token_endpoint_is_not_evaded_by_basic() {
         true => Reply::status(429),
         false => reply.with("www-authenticate", "Basic realm=\"gitea\""),
     });
-    let asked = client.check(&here, None).await;
+    let asked = client.check(&here, Recorded::default()).await;
     assert_eq!((asked.requests, kind(asked)), (2, FailureKind::RateLimited));
 }
 
@@ -448,12 +544,12 @@ async fn a_refusal_elsewhere_is_not_held_against_our_login() {
     });
     assert_eq!(digest(&client, &here).await, expected);
     let away = question(&registry, "acme/away", "1");
-    assert_eq!(kind(client.check(&away, None).await), FailureKind::Unauthorized);
+    assert_eq!(kind(client.check(&away, Recorded::default()).await), FailureKind::Unauthorized);
     assert!(there.log().iter().all(|seen| seen.header("authorization").is_none()));
     registry.clear_log();
     assert_eq!(digest(&client, &here).await, expected);
     assert_eq!(registry.log().len(), 1);
-    assert_eq!(kind(client.check(&away, None).await), FailureKind::Unauthorized);
+    assert_eq!(kind(client.check(&away, Recorded::default()).await), FailureKind::Unauthorized);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::domain::delivery::news;
 use crate::domain::gate::{Permit, Report};
 use crate::domain::judge::{CheckOutcome, Persist, Record, Verdict, judge};
 use crate::domain::{Answer, ChangeKind, Choice, Digest, Failure, FailureKind, Lane, Question, Repository, Watch};
-use crate::registry::{self, Client};
+use crate::registry::{self, Client, Recorded};
 use crate::store::{Store, WatchId};
 
 /// One request to a registry, made for every watch that asks the same question and is due at the same time.
@@ -149,9 +149,12 @@ impl GroupCheck {
             Ok(client) => client,
             Err(error) => return self.reply(Err(error.clone()), 0),
         };
-        let known = self.checks.iter().find_map(|check| check.record.standing.as_ref());
-        let known = known.map(|standing| &standing.sighting);
-        let found = client.check(&self.question, known).await;
+        let standing = self.checks.iter().find_map(|check| check.record.standing.as_ref());
+        let recorded = Recorded {
+            sighting: standing.map(|standing| &standing.sighting),
+            is_there: self.checks.iter().any(|check| check.record.is_there()),
+        };
+        let found = client.check(&self.question, recorded).await;
         failpoint::step("check: answered");
         let mut reply = self.reply(found.result, found.requests);
         let to_verify = |check: &WatchCheck| check.judge(&reply.seen, reply.at).to_verify().cloned();

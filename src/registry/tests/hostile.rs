@@ -11,7 +11,7 @@ async fn told(method: &'static str, change: impl Fn(Reply) -> Reply + Send + 'st
         true => change(reply),
         false => Reply::status(405),
     });
-    client.check(&question, None).await.result
+    client.check(&question, Recorded::default()).await.result
 }
 
 fn failed(result: Result<Answer, Error>) -> FailureKind {
@@ -33,7 +33,7 @@ async fn a_body_without_end_is_not_read_to_the_end() {
         "HEAD" => reply.without("docker-content-digest"),
         _ => reply.manner(Manner::Endless(CHUNKED.into(), chunk())),
     });
-    assert_eq!(kind(client.check(&question, None).await), FailureKind::NoDigest);
+    assert_eq!(kind(client.check(&question, Recorded::default()).await), FailureKind::NoDigest);
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_token_answer_without_end_is_no_token() {
         "/token" => reply.manner(Manner::Endless(CHUNKED.into(), chunk())),
         _ => reply,
     });
-    assert_eq!(kind(client.check(&question, None).await), FailureKind::Protocol);
+    assert_eq!(kind(client.check(&question, Recorded::default()).await), FailureKind::Protocol);
 }
 
 #[tokio::test]
@@ -165,12 +165,12 @@ async fn of_several_digests_none_is_believed_unless_they_agree() {
 #[tokio::test]
 async fn a_digest_of_another_algorithm_is_neither_what_is_known_nor_what_was_asked_for() {
     let (registry, client, question, expected) = registry(&plain());
-    let known = present(client.check(&question, None).await);
+    let known = present(client.check(&question, Recorded::default()).await);
     for other in [format!("sha512:{}", "ab".repeat(64)), expected.to_string().replace("sha256:", "sha256+x:")] {
         registry.no_rules();
         let told = other.clone();
         registry.rule(move |_, reply| reply.replacing("docker-content-digest", &told));
-        let seen = present(client.check(&question, Some(&known)).await);
+        let seen = present(client.check(&question, recorded(&known)).await);
         assert_ne!(seen.digest, known.digest, "{other}");
         assert_eq!(kind(client.resolve(&question.repository, &expected).await), FailureKind::BadDigest, "{other}");
     }

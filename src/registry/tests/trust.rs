@@ -59,7 +59,7 @@ async fn an_unknown_authority_is_told_with_its_remedy_and_trusted_by_its_file() 
     registry.push_image("acme/web", "stable", "1");
     let question = question(&registry, "acme/web", "stable");
     let stranger = Client::new(&registry.host(), &Options::default()).unwrap();
-    let error = stranger.check(&question, None).await.result.unwrap_err();
+    let error = stranger.check(&question, Recorded::default()).await.result.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Tls, "{error}");
     let remedy = format!("set ca_file = \"CA.pem\" in [registry.{:?}]", registry.host());
     assert!(error.to_string().contains(&remedy), "{error}");
@@ -77,7 +77,7 @@ async fn a_file_that_is_of_no_use_is_told_and_a_better_one_is_picked_up() {
     let client = Client::new(&registry.host(), &trusting(&file)).unwrap();
     std::fs::remove_file(&path).unwrap();
     let said = async || {
-        let error = client.check(&question, None).await.result.unwrap_err();
+        let error = client.check(&question, Recorded::default()).await.result.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Tls, "{error}");
         error.to_string()
     };
@@ -104,14 +104,14 @@ async fn a_client_certificate_is_shown_and_its_lack_is_told_with_the_remedy() {
     registry.push_image("acme/web", "stable", "1");
     let question = question(&registry, "acme/web", "stable");
     let nobody = Client::new(&registry.host(), &trusting(&file)).unwrap();
-    let error = nobody.check(&question, None).await.result.unwrap_err();
+    let error = nobody.check(&question, Recorded::default()).await.result.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Tls, "{error}");
     assert!(error.to_string().contains("set client_cert and client_key"), "{error}");
 
     let (cert, key) = (identity.0.path().to_owned(), identity.1.path().to_owned());
     let swapped = Some(Identity { cert: key.clone(), key: key.clone() });
     let client = Client::new(&registry.host(), &Options { identity: swapped, ..trusting(&file) }).unwrap();
-    let error = client.check(&question, None).await.result.unwrap_err().to_string();
+    let error = client.check(&question, Recorded::default()).await.result.unwrap_err().to_string();
     assert!(error.contains("client_cert") && !error.contains("PRIVATE"), "{error}");
 
     let identity = Some(Identity { cert, key });
@@ -128,13 +128,14 @@ async fn a_remedy_names_the_table_and_not_who_is_asked_instead() {
         (format!("https://{}", plain.host()), "http:// in the endpoint of [registry.\"docker.io\"]"),
     ] {
         let client = Client::new("docker.io", &Options { endpoint: Some(endpoint), ..Options::default() }).unwrap();
-        let error = client.check(&Question::parse("nginx", None).unwrap(), None).await.result.unwrap_err();
+        let error =
+            client.check(&Question::parse("nginx", None).unwrap(), Recorded::default()).await.result.unwrap_err();
         assert!(error.to_string().contains(remedy), "{error}");
     }
     plain.wants_basic("robot:hunter2");
     let endpoint = Some(format!("http://{}", plain.host()));
     let client = Client::new("docker.io", &Options { endpoint, ..Options::default() }).unwrap();
-    let error = client.check(&Question::parse("nginx", None).unwrap(), None).await.result.unwrap_err();
+    let error = client.check(&Question::parse("nginx", None).unwrap(), Recorded::default()).await.result.unwrap_err();
     assert!(error.to_string().contains("password_file in [registry.\"docker.io\"]"), "{error}");
 }
 
@@ -146,7 +147,7 @@ async fn https_never_goes_to_http() {
     let location = format!("http://{}/v2/acme/web/manifests/stable", insecure.host());
     secure.rule(move |_, _| Reply::redirect(307, &location));
     let client = Client::new(&secure.host(), &trusting(&file)).unwrap();
-    let asked = client.check(&question(&secure, "acme/web", "stable"), None).await;
+    let asked = client.check(&question(&secure, "acme/web", "stable"), Recorded::default()).await;
     assert_eq!(kind(asked), FailureKind::Redirect);
     assert!(insecure.log().is_empty());
 }
@@ -160,7 +161,7 @@ async fn a_token_endpoint_over_plain_http_gets_no_login_of_an_https_registry() {
     let (login, _password) = with_password("hunter2");
     let options = Options { plain_http: false, ca_file: Some(file.path().to_owned()), ..login };
     let client = Client::new(&secure.host(), &options).unwrap();
-    let asked = client.check(&question(&secure, "acme/web", "stable"), None).await;
+    let asked = client.check(&question(&secure, "acme/web", "stable"), Recorded::default()).await;
     let error: Error = asked.result.unwrap_err();
     assert!(error.to_string().contains("plain http"), "{error}");
     assert!(insecure.log().is_empty());
