@@ -126,15 +126,13 @@ fn head_that_is_not_supported_becomes_get() {
 }
 
 #[test]
-fn what_was_learnt_about_head_is_remembered_for_the_registry() {
+fn what_was_learnt_about_head_is_remembered_for_the_repository() {
     let (registry, image, _) = acme();
-    registry.push_image("acme/db", "1", "2");
     registry.rule(|seen, reply| if seen.method == "HEAD" { Reply::status(405) } else { reply });
-    let other = registry.image("acme/db", "1");
     // Five, because four are asked at a time.
     let mut arguments = vec!["--plain-http"];
-    for image in [&image, &other, &other, &other, &other] {
-        arguments.extend(["--image", image]);
+    for _ in 0..5 {
+        arguments.extend(["--image", &image]);
     }
     assert_eq!(Ask::new(&arguments).run().code, 0);
     let heads = registry.log().iter().filter(|seen| seen.method == "HEAD").count();
@@ -232,6 +230,43 @@ fn a_platform_that_is_not_there_is_an_error_that_says_what_is() {
     let (kind, message) = Ask::image(&image).platform("windows/amd64").failure();
     assert_eq!(kind, "platform_missing");
     assert!(message.ends_with("it has linux/amd64, linux/arm64"), "{message}");
+}
+
+#[test]
+fn children_that_a_host_can_tell_apart_are_for_the_config_to_choose_from() {
+    let (registry, image, _) = acme();
+    let versions = ["10.0.20348.2700", "10.0.17763.6293"];
+    let digests = versions.map(|version| registry.push_image("acme/web", version, version));
+    let entry = |version: usize, features: &[&str]| {
+        let mut child = registry::child(registry::OCI_MANIFEST, &digests[version], "windows/amd64");
+        child["platform"]["os.version"] = versions[version].into();
+        child["platform"]["os.features"] = features.into();
+        child
+    };
+    let push = |children: &[serde_json::Value]| {
+        registry.push("acme/web", "stable", registry::index(children, "").as_bytes(), registry::OCI_INDEX)
+    };
+    push(&[entry(0, &[]), entry(1, &[])]);
+    let (kind, message) = Ask::image(&image).platform("windows/amd64").failure();
+    assert_eq!(kind, "platform_ambiguous");
+    assert!(
+        message.contains("windows/amd64:10.0.20348.2700, windows/amd64:10.0.17763.6293; write one of these"),
+        "{message}"
+    );
+    assert_eq!(Ask::image(&image).platform("windows/amd64:10.0.17763").digest(), digests[1]);
+
+    // What demands a feature comes after what does not.
+    push(&[entry(0, &["win32k"]), entry(1, &[])]);
+    assert_eq!(Ask::image(&image).platform("windows/amd64").digest(), digests[1]);
+    assert_eq!(Ask::image(&image).platform("windows/amd64+win32k").digest(), digests[0]);
+
+    // What nothing tells apart is one platform, and clients take the first.
+    push(&[entry(0, &[]), {
+        let mut same = entry(1, &[]);
+        same["platform"]["os.version"] = versions[0].into();
+        same
+    }]);
+    assert_eq!(Ask::image(&image).platform("windows/amd64").digest(), digests[0]);
 }
 
 #[test]

@@ -245,7 +245,7 @@ const ARCHITECTURES: [&str; 14] = [
 fn read_platform(field: &TomlField<'_, '_>) -> Option<Platform> {
     let platform = field.parsed(Platform::parse)?;
     let text = platform.to_string();
-    let architecture = text.split('/').nth(1).unwrap_or_default();
+    let architecture = platform.architecture();
     if !ARCHITECTURES.contains(&architecture) {
         let fault = field.warning(format!("platform {text:?}: hardly any image is built for {architecture:?}"));
         field.report(match nearest(architecture, ARCHITECTURES) {

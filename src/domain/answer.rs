@@ -92,6 +92,8 @@ words! {
         Unresolvable = "unresolvable",
         /// The index has no manifest for the platform.
         PlatformMissing = "platform_missing",
+        /// The index has several manifests for the platform, which differ in what they demand of a host.
+        PlatformAmbiguous = "platform_ambiguous",
         /// A redirect could not be followed.
         Redirect = "redirect",
         /// The configured credentials could not be read.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Operating system, architecture and variant in normalised form: `linux/arm64` is `linux/arm64/v8`, `linux/arm` is
-/// `linux/arm/v7`. Cheap to clone.
+/// `linux/arm/v7`. For Windows also the version and the features that an image demands of its host. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform(Arc<PlatformParts>);
 
@@ -15,54 +15,104 @@ struct PlatformParts {
     os: String,
     architecture: String,
     variant: Option<String>,
+    /// `os.version`: `10.0.20348` stands for every `10.0.20348.…`.
+    version: Option<String>,
+    /// `os.features`, sorted.
+    features: Vec<String>,
 }
+
+/// How far a manifest of an index is from a platform: by its variant, 0 for an exact match and more for an older one, then
+/// by the number of features that it demands and the platform does not name.
+pub type Distance = (u8, usize);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a platform; write os/architecture or os/architecture/variant, for example linux/arm64 or linux/arm/v7"
+    "{0:?} is not a platform; write os/architecture or os/architecture/variant, for example linux/arm64, linux/arm/v7 or \
+     windows/amd64:10.0.20348"
 )]
 pub struct InvalidPlatform(String);
 
 impl Platform {
-    /// Parses `os/architecture[/variant]`. Common aliases such as `x86_64`, `aarch64` and `armhf` are accepted.
+    /// Parses `os/architecture[/variant][:version][+feature…]`. Common aliases such as `x86_64`, `aarch64` and `armhf` are
+    /// accepted.
     pub fn parse(text: &str) -> Result<Self, InvalidPlatform> {
-        let parts: Vec<&str> = text.split('/').collect();
+        let invalid = || InvalidPlatform(text.to_owned());
+        let mut demands = text.split('+');
+        let named = demands.next().unwrap_or_default();
+        let features: Vec<&str> = demands.collect();
+        let (named, version) = match named.split_once(':') {
+            Some((named, version)) => (named, Some(version)),
+            None => (named, None),
+        };
+        let parts: Vec<&str> = named.split('/').collect();
         let is_word = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if !parts.iter().all(is_word) {
-            return Err(InvalidPlatform(text.to_owned()));
+        if !parts.iter().chain(&version).chain(&features).all(is_word) {
+            return Err(invalid());
         }
-        match parts[..] {
-            [os, architecture] => Ok(Self(Arc::new(PlatformParts::normalized(os, architecture, None)))),
-            [os, architecture, variant] => {
-                Ok(Self(Arc::new(PlatformParts::normalized(os, architecture, Some(variant)))))
-            }
-            _ => Err(InvalidPlatform(text.to_owned())),
-        }
+        let (os, architecture, variant) = match parts[..] {
+            [os, architecture] => (os, architecture, None),
+            [os, architecture, variant] => (os, architecture, Some(variant)),
+            _ => return Err(invalid()),
+        };
+        Ok(Self::new(os, architecture, variant, version, features))
     }
 
-    /// How far an index's manifest is from this platform: 0 is an exact match, a higher number an older variant, and
-    /// `None` a manifest that cannot run on it.
+    /// The platform that an index names for a manifest. An empty variant or version is none.
+    pub fn new<'a>(
+        os: &str,
+        architecture: &str,
+        variant: Option<&str>,
+        version: Option<&str>,
+        features: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut parts = PlatformParts::normalized(os, architecture, variant.filter(|variant| !variant.is_empty()));
+        parts.version = version.filter(|version| !version.is_empty()).map(str::to_owned);
+        parts.features = features.into_iter().map(str::to_owned).collect();
+        parts.features.sort();
+        parts.features.dedup();
+        Self(Arc::new(parts))
+    }
+
+    pub fn architecture(&self) -> &str {
+        &self.0.architecture
+    }
+
+    /// How far a manifest for another platform is from this one; `None` if it cannot run on it.
     ///
     /// An arm host of v7 also runs v6 and v5; an amd64 host of level v3 also runs v2 and v1.
-    pub fn distance(&self, os: &str, architecture: &str, variant: Option<&str>) -> Option<u8> {
-        let child = PlatformParts::normalized(os, architecture, variant.filter(|v| !v.is_empty()));
-        let own = &*self.0;
-        if (&child.os, &child.architecture) != (&own.os, &own.architecture) {
+    pub fn distance(&self, child: &Self) -> Option<Distance> {
+        let (own, child) = (&*self.0, &*child.0);
+        if (&child.os, &child.architecture) != (&own.os, &own.architecture) || !own.allows_version(child) {
             return None;
         }
+        if own.features.iter().any(|feature| !child.features.contains(feature)) {
+            return None;
+        }
+        let unnamed = child.features.len() - own.features.len();
         if child.variant == own.variant {
-            return Some(0);
+            return Some((0, unnamed));
         }
         let level =
             |variant: &Option<String>| variant.as_deref().map_or(Some(1), |v| v.strip_prefix('v')?.parse::<u8>().ok());
         match own.architecture.as_str() {
-            "arm" | "arm64" | "amd64" => level(&own.variant)?.checked_sub(level(&child.variant)?),
+            "arm" | "arm64" | "amd64" => Some((level(&own.variant)?.checked_sub(level(&child.variant)?)?, unnamed)),
             _ => None,
         }
+    }
+
+    /// Whether nothing that a config could say tells the two apart.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.0.version, &self.0.features) == (&other.0.version, &other.0.features)
     }
 }
 
 impl PlatformParts {
+    fn allows_version(&self, child: &Self) -> bool {
+        let Some(version) = &self.version else { return true };
+        let rest = child.version.as_deref().and_then(|found| found.strip_prefix(version.as_str()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
     fn normalized(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let (os, architecture) = (os.to_ascii_lowercase(), architecture.to_ascii_lowercase());
         let variant = variant.map(str::to_ascii_lowercase);
@@ -77,19 +127,20 @@ impl PlatformParts {
             ("i386" | "i686" | "386", v) => ("386", v),
             (other, v) => (other, v),
         };
-        Self { os, architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+        let (architecture, variant) = (architecture.to_owned(), variant.map(str::to_owned));
+        Self { os, architecture, variant, version: None, features: Vec::new() }
     }
 }
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PlatformParts { os, architecture, variant } = &*self.0;
+        let PlatformParts { os, architecture, variant, version, features } = &*self.0;
         write!(f, "{os}/{architecture}")?;
-        match variant.as_deref() {
-            None => Ok(()),
-            Some("v8") if architecture == "arm64" => Ok(()),
-            Some(variant) => write!(f, "/{variant}"),
+        if let Some(variant) = variant.as_deref().filter(|variant| architecture != "arm64" || *variant != "v8") {
+            write!(f, "/{variant}")?;
         }
+        version.iter().try_for_each(|version| write!(f, ":{version}"))?;
+        features.iter().try_for_each(|feature| write!(f, "+{feature}"))
     }
 }
 
@@ -97,9 +148,29 @@ impl fmt::Display for Platform {
 mod tests {
     use super::*;
 
+    fn rank(wanted: &str, child: &str) -> Option<Distance> {
+        Platform::parse(wanted).unwrap().distance(&Platform::parse(child).unwrap())
+    }
+
     fn distance(wanted: &str, child: &str) -> Option<u8> {
-        let parts: Vec<&str> = child.split('/').collect();
-        Platform::parse(wanted).unwrap().distance(parts[0], parts[1], parts.get(2).copied())
+        rank(wanted, child).map(|(older, _)| older)
+    }
+
+    #[test]
+    fn a_version_stands_for_those_that_begin_with_it_and_features_are_demanded() {
+        let child = "windows/amd64:10.0.20348.2700+win32k";
+        for (wanted, expected) in [
+            ("windows/amd64", Some((0, 1))),
+            ("windows/amd64:10.0.20348", Some((0, 1))),
+            ("windows/amd64:10.0.20348.2700+win32k", Some((0, 0))),
+            ("windows/amd64:10.0.2034", None),
+            ("windows/amd64:10.0.17763", None),
+            ("windows/amd64+other", None),
+        ] {
+            assert_eq!(rank(wanted, child), expected, "{wanted}");
+        }
+        assert_eq!(Platform::parse(child).unwrap().to_string(), child);
+        assert_eq!(rank("windows/amd64:10.0.20348", "windows/amd64"), None);
     }
 
     #[test]
@@ -136,7 +207,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_platform_is_refused() {
-        for text in ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/am d64"] {
+        for text in
+            ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/am d64", "a/b:", "a/b+", "a/b:1:2", "a:1/b"]
+        {
             assert!(Platform::parse(text).is_err(), "{text}");
         }
     }

@@ -16,6 +16,7 @@ use super::manners::{Manner, Manners};
 use super::options::Options;
 use super::session::{Session, Talk};
 use super::transport::Response;
+use crate::domain::platform::Distance;
 use crate::domain::{Answer, Digest, Platform, Question, Repository, Select, Sighting};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -81,8 +82,13 @@ enum Head {
     Silent,
 }
 
-/// The best child for a platform so far: its distance, digest and media type.
-type BestChild = Option<(u8, Digest, MediaType)>;
+/// A child of an index that fits a platform.
+struct Fitting {
+    distance: Distance,
+    platform: Platform,
+    digest: Digest,
+    media_type: MediaType,
+}
 
 impl Client {
     /// Creates a client for a registry, given its canonical name. Sends nothing yet.
@@ -260,12 +266,11 @@ impl Client {
         platform: &Platform,
         talk: &mut Talk<'_>,
     ) -> Result<(Digest, MediaType), Error> {
-        let mut best: BestChild = None;
-        let mut offered = Vec::new();
+        let (mut fitting, mut offered) = (Vec::<Fitting>::new(), Vec::new());
         let mut queue = VecDeque::from([(1, found.digest.clone(), found.body)]);
         let mut left = MAX_INDEXES;
         while let Some((depth, digest, body)) = queue.pop_front() {
-            if left == 0 || best.as_ref().is_some_and(|(distance, ..)| *distance == 0) {
+            if left == 0 || fitting.iter().any(|child| child.distance == Distance::default()) {
                 break;
             }
             left -= 1;
@@ -275,10 +280,13 @@ impl Client {
             };
             let index = Index::read(&body, self.session.host())?;
             let chosen = index.choose(platform);
-            if let Some((distance, child)) = chosen.best
-                && best.as_ref().is_none_or(|(best, ..)| distance < *best)
-            {
-                best = Some((distance, self.digest(&child.digest)?, child.kind()));
+            for (distance, platform, child) in chosen.fitting {
+                fitting.push(Fitting {
+                    distance,
+                    platform,
+                    digest: self.digest(&child.digest)?,
+                    media_type: child.kind(),
+                });
             }
             if depth < MAX_INDEX_DEPTH {
                 for nested in chosen.nested {
@@ -287,12 +295,12 @@ impl Client {
             }
             offered.extend(index.offered());
         }
-        let Some((_, digest, media_type)) = best else {
+        let Some(best) = best(fitting, platform)? else {
             let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
             return Err(Error::PlatformMissing { platform: platform.clone(), offered });
         };
-        debug!(%platform, digest = digest.as_str(), indexes = MAX_INDEXES - left, "the index has it");
-        Ok((digest, media_type))
+        debug!(%platform, digest = best.digest.as_str(), indexes = MAX_INDEXES - left, "the index has it");
+        Ok((best.digest, best.media_type))
     }
 
     /// Fetches the bytes under a digest and verifies them.
@@ -323,6 +331,22 @@ impl Client {
             reason: format!("its index has a malformed digest: {error}"),
         })
     }
+}
+
+/// The closest child. Of equal ones that a host cannot tell apart, the first, as clients take it; those that it can tell
+/// apart, by version or features, are for the config to choose from, as a move of either would matter to somebody.
+fn best(fitting: Vec<Fitting>, platform: &Platform) -> Result<Option<Fitting>, Error> {
+    let Some(closest) = fitting.iter().map(|child| child.distance).min() else { return Ok(None) };
+    let mut equal = fitting.into_iter().filter(|child| child.distance == closest);
+    let Some(first) = equal.next() else { return Ok(None) };
+    let others = equal.filter(|child| !child.platform.is_like(&first.platform) && child.digest != first.digest);
+    let mut choices: Vec<String> = others.map(|child| child.platform.to_string()).collect();
+    if choices.is_empty() {
+        return Ok(Some(first));
+    }
+    choices.insert(0, first.platform.to_string());
+    choices.dedup();
+    Err(Error::PlatformAmbiguous { platform: platform.clone(), choices: choices.join(", ") })
 }
 
 /// The manifest that the headers of a 200 describe. `None` if they do not, and the body has to be read.

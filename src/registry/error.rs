@@ -43,6 +43,8 @@ pub enum Error {
     Unresolvable { host: String, digest: Digest },
     #[error("the index has no image for {platform}; it has {offered}")]
     PlatformMissing { platform: Platform, offered: String },
+    #[error("the index has more than one image for {platform}: {choices}; write one of these as the platform")]
+    PlatformAmbiguous { platform: Platform, choices: String },
     #[error("{host} redirects where it cannot be followed: {reason}")]
     Redirect { host: String, reason: String },
     #[error("the credentials for {host} cannot be read: {reason}")]
@@ -67,6 +69,7 @@ impl Error {
             Self::BadDigest { .. } => FailureKind::BadDigest,
             Self::Unresolvable { .. } => FailureKind::Unresolvable,
             Self::PlatformMissing { .. } => FailureKind::PlatformMissing,
+            Self::PlatformAmbiguous { .. } => FailureKind::PlatformAmbiguous,
             Self::Redirect { .. } => FailureKind::Redirect,
             Self::Credentials { .. } => FailureKind::Credentials,
             Self::Protocol { .. } => FailureKind::Protocol,

@@ -9,6 +9,7 @@ use sha2::Digest as _;
 
 use super::error::Error;
 use crate::domain::answer::{self, MEDIA_TYPES};
+use crate::domain::platform::Distance;
 use crate::domain::{Digest, Platform};
 
 /// All four types in one header, always. Without one, some registries return another manifest.
@@ -86,6 +87,10 @@ struct ChildPlatform {
     #[serde(default)]
     architecture: String,
     variant: Option<String>,
+    #[serde(rename = "os.version")]
+    version: Option<String>,
+    #[serde(rename = "os.features", default)]
+    features: Option<Vec<String>>,
 }
 
 /// Infers the type from a body. `None` if it is no manifest of a known type.
@@ -123,9 +128,10 @@ pub(super) fn digest_like(expected: &Digest, body: &[u8]) -> Option<Digest> {
 pub(super) struct Index(Vec<Child>);
 
 /// The children of an index that may serve a platform.
+#[derive(Default)]
 pub(super) struct Chosen<'a> {
-    /// The closest child, with its distance.
-    pub(super) best: Option<(u8, &'a Child)>,
+    /// Those that fit, each with its distance and its own platform, in the order of the index.
+    pub(super) fitting: Vec<(Distance, Platform, &'a Child)>,
     /// Nested indexes, which may have a closer one.
     pub(super) nested: Vec<&'a Child>,
 }
@@ -139,21 +145,18 @@ impl Index {
         Ok(Self(document.manifests))
     }
 
-    /// Chooses the closest child, the first of several. Attestations have the platform `unknown/unknown` and never match.
+    /// The children that fit. Attestations have the platform `unknown/unknown` and never do.
     pub(super) fn choose(&self, platform: &Platform) -> Chosen<'_> {
-        let mut chosen = Chosen { best: None, nested: Vec::new() };
+        let mut chosen = Chosen::default();
         for child in &self.0 {
+            let own = child.platform.as_ref().map(ChildPlatform::platform);
+            let distance = own.as_ref().and_then(|own| platform.distance(own));
             if MediaType::parse(&child.media_type).is_some_and(MediaType::is_index) {
-                if child.platform.as_ref().is_none_or(|p| p.os.is_empty() || p.distance(platform).is_some()) {
+                if distance.is_some() || child.platform.as_ref().is_none_or(|own| own.os.is_empty()) {
                     chosen.nested.push(child);
                 }
-                continue;
-            }
-            let distance = child.platform.as_ref().and_then(|p| p.distance(platform));
-            if let Some(distance) = distance
-                && chosen.best.is_none_or(|(best, _)| distance < best)
-            {
-                chosen.best = Some((distance, child));
+            } else if let Some((distance, own)) = distance.zip(own) {
+                chosen.fitting.push((distance, own, child));
             }
         }
         chosen
@@ -162,7 +165,8 @@ impl Index {
     /// The names of its platforms, sorted, for a message.
     pub(super) fn offered(&self) -> Vec<String> {
         let platforms = self.0.iter().filter_map(|child| child.platform.as_ref());
-        let mut names: Vec<String> = platforms.filter(|p| p.os != "unknown").map(ChildPlatform::name).collect();
+        let mut names: Vec<String> =
+            platforms.filter(|p| p.os != "unknown").map(|p| p.platform().to_string()).collect();
         names.sort();
         names.dedup();
         names
@@ -177,13 +181,8 @@ impl Child {
 }
 
 impl ChildPlatform {
-    fn distance(&self, platform: &Platform) -> Option<u8> {
-        platform.distance(&self.os, &self.architecture, self.variant.as_deref())
-    }
-
-    fn name(&self) -> String {
-        let variant = self.variant.as_deref().filter(|variant| !variant.is_empty());
-        let variant = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
-        format!("{}/{}{variant}", self.os, self.architecture)
+    fn platform(&self) -> Platform {
+        let features = self.features.iter().flatten().map(String::as_str);
+        Platform::new(&self.os, &self.architecture, self.variant.as_deref(), self.version.as_deref(), features)
     }
 }

@@ -118,7 +118,7 @@ error: watch "web": timezone "Berlin" is not known
   |
   = help: did you mean "Europe/Berlin"?
 
-error: watch "web": platform "linux" is not a platform; write os/architecture or os/architecture/variant, for example linux/arm64 or linux/arm/v7
+error: watch "web": platform "linux" is not a platform; write os/architecture or os/architecture/variant, for example linux/arm64, linux/arm/v7 or windows/amd64:10.0.20348
  --> config.toml:6:12
   |
 6 | platform = "linux"
