@@ -7,6 +7,7 @@ mod support;
 use serde_json::Value;
 
 use support::hook::Hook;
+use support::process::Running;
 use support::registry::{Bearer, Manner, Registry, Reply};
 use support::sandbox::{Sandbox, Who};
 
@@ -171,4 +172,17 @@ fn any_image_is_explained_without_a_config() {
     let image = registry.image("acme/web", "stable");
     let said = sandbox.run_bare(&["explain", "--plain-http", "--image", &image]).expect(0).stdout;
     assert_story(&said, &["request  method=HEAD", "digest from the header", &format!("{digest}  {image}")]);
+}
+
+#[test]
+fn the_proxy_of_a_request_is_told_without_its_login() {
+    let proxy = Registry::start();
+    let sandbox = Sandbox::new();
+    let mut command =
+        sandbox.bare_command(Who::Us, &["explain", "--plain-http", "--image", "registry.invalid/acme/web:1"]);
+    command.env("ALL_PROXY", format!("http://robot:hunter2@{}", proxy.host()));
+    let said = Running::start(command).finish().expect(1).stdout;
+    assert_story(&said, &["request  method=HEAD", &format!("proxy=http://{}/", proxy.host())]);
+    assert!(!said.contains("hunter2"), "{said}");
+    assert_eq!(proxy.requests().len(), 2, "{said}");
 }

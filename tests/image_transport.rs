@@ -157,6 +157,17 @@ fn the_environments_proxy_is_used() {
     assert_eq!(proxy.requests(), ["HEAD http://registry.invalid/v2/acme/web/manifests/1"]);
 }
 
+#[test]
+fn an_excluded_host_is_never_asked_through_the_proxy_however_the_exclusion_is_written() {
+    for excluded in ["*.invalid", ".invalid", "registry.invalid:80", "other.invalid, invalid", "*"] {
+        let proxy = Registry::start();
+        let mut ask = Ask::image("registry.invalid/acme/web:1");
+        ask.command.env("http_proxy", format!("http://{}", proxy.host())).env("NO_PROXY", excluded);
+        assert_eq!(ask.failure().0, "dns", "{excluded}");
+        assert_eq!(proxy.requests(), Vec::<String>::new(), "{excluded}");
+    }
+}
+
 // Redirects.
 
 #[test]

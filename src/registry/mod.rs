@@ -23,6 +23,7 @@ mod login;
 mod manifest;
 mod manners;
 mod options;
+mod proxy;
 mod retry_after;
 mod session;
 mod slots;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{
@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use super::endpoint::host_of;
 use super::error::{Error, Remedies, classify, is_broken_connection};
 use super::options::{CONNECT, Identity, Options};
+use super::proxy::Proxies;
 use super::retry_after;
 
 /// Idle connections are dropped well before servers close them, which is after 60 s at the earliest.
@@ -41,6 +42,7 @@ const MAX_SHOWN: usize = 200;
 pub(super) struct Transport {
     remedies: Remedies,
     options: Options,
+    proxies: Arc<Proxies>,
     /// Built at the first request, and rebuilt when a certificate file has changed.
     built: Mutex<Option<Built>>,
     /// The last `RateLimit-Remaining`; [`UNSAID`] before the first.
@@ -85,20 +87,13 @@ pub(super) struct Response {
     limit: Duration,
 }
 
-/// Whether a host, with or without a port, is a loopback address or a name for one.
-fn is_loopback(host: &str) -> bool {
-    let Ok(url) = Url::parse(&format!("http://{host}")) else { return false };
-    let name = url.host_str().unwrap_or("").trim_matches(['[', ']']);
-    let by_address = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    by_address || name == "localhost" || name.ends_with(".localhost")
-}
-
 impl Transport {
     /// `registry` names the config table that the options come from; `host` is where requests go. Reads no file yet.
     pub(super) fn new(registry: &str, host: &str, options: &Options) -> Self {
         let remedies =
             Remedies { table: registry.to_owned(), host: host.to_owned(), endpoint: options.endpoint.is_some() };
-        Self { remedies, options: options.clone(), built: Mutex::default(), remaining: AtomicU64::new(UNSAID) }
+        let (options, proxies) = (options.clone(), Arc::new(Proxies::of_environment()));
+        Self { remedies, options, proxies, built: Mutex::default(), remaining: AtomicU64::new(UNSAID) }
     }
 
     /// The HTTP client for the certificate files as they are now. If a changed file cannot be used, perhaps because it is
@@ -149,11 +144,11 @@ impl Transport {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.timeout.min(CONNECT))
             .timeout(options.timeout)
-            .pool_idle_timeout(IDLE);
-        if is_loopback(host) {
-            // Like Docker and Go's HTTP client, use no proxy for a registry on this machine.
-            builder = builder.no_proxy();
-        }
+            .pool_idle_timeout(IDLE)
+            .proxy(reqwest::Proxy::custom({
+                let proxies = Arc::clone(&self.proxies);
+                move |url| proxies.of(url).cloned()
+            }));
         let unusable = |key: &str, path: &Path, reason: String| {
             let reason = format!("the {key} {} is of no use: {reason}", path.display());
             Error::Tls { host: host.to_owned(), reason }
@@ -226,7 +221,7 @@ impl Transport {
         let began = Instant::now();
         let http = self.http(began)?;
         tally.0 += 1;
-        request.tell();
+        request.tell(self.proxies.of(&request.url));
         let response = match http.execute(request.to_reqwest()).await {
             // The server may have closed the idle connection while the request was on its way. Repeating it is harmless.
             Err(error) if is_broken_connection(&error) => {
@@ -258,10 +253,11 @@ fn remaining(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl OutgoingRequest {
-    fn tell(&self) {
+    fn tell(&self, proxy: Option<&Url>) {
         debug!(
             method = self.method.as_str(),
             url = bare(&self.url),
+            proxy = proxy.map(bare),
             accept = self.accept.to_str().ok(),
             authorization = self.shown().map_or("none".into(), |(scheme, _)| format!("{scheme} ***")),
             form = self.form.as_ref().map(|_| "***"),
