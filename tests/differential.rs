@@ -130,6 +130,8 @@ fn skopeo(sandbox: &Sandbox, image: &str, access: &Access<'_>) -> String {
 }
 
 fn oci_client(image: &str, access: &Access<'_>) -> String {
+    // It has no provider of its own, so that only one is built. Another test may have installed it.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let mut config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
     if let Some(ca) = access.ca {
         let data = read(&ca.path("trusted/ca.crt"));

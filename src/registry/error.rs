@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::options::CONNECT;
+use super::tls;
 use crate::domain::{Digest, Failure, FailureKind, Platform};
 
 /// Why a registry did not answer. [`kind`](Error::kind) is the stable word for it.
@@ -134,21 +135,7 @@ pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration, remed
         let reason = remedies.map_or(reason, |remedies| remedies.plain_http(&host));
         return Error::Tls { host, reason };
     }
-    if says(&["UnknownIssuer", "self-signed", "self signed"]) {
-        let remedy = remedies.map(|it| format!("set ca_file = \"CA.pem\" in [registry.{:?}] ", it.table));
-        let remedy = remedy.unwrap_or_default();
-        return Error::Tls {
-            host,
-            reason: format!("its certificate is from an unknown authority; {remedy}({reason})"),
-        };
-    }
-    if says(&["CertificateRequired"])
-        && let Some(Remedies { table, .. }) = remedies
-    {
-        let remedy = format!("it wants a client certificate; set client_cert and client_key in [registry.{table:?}]");
-        return Error::Tls { host, reason: format!("{remedy} ({reason})") };
-    }
-    if says(&["certificate", "handshake", "tls", "TLS", "fatal alert"]) {
+    if let Some(reason) = tls::told(&error, remedies.map(|remedies| remedies.table.as_str())) {
         return Error::Tls { host, reason };
     }
     if error.is_connect() {

@@ -29,6 +29,7 @@ mod session;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod transport;
 

@@ -21,6 +21,7 @@ use super::error::{Error, Remedies, classify, is_broken_connection};
 use super::options::{CONNECT, Identity, Options};
 use super::proxy::Proxies;
 use super::retry_after;
+use super::tls;
 
 /// Idle connections are dropped well before servers close them, which is after 60 s at the earliest.
 const IDLE: Duration = Duration::from_secs(14);
@@ -154,25 +155,20 @@ impl Transport {
             Error::Tls { host: host.to_owned(), reason }
         };
         let read = |key, path| std::fs::read(path).map_err(|error| unusable(key, path, error.to_string()));
+        let mut listed = Vec::new();
         if let Some(path) = &options.ca_file {
-            let certificates = reqwest::Certificate::from_pem_bundle(&read("ca_file", path)?)
-                .map_err(|error| unusable("ca_file", path, error.to_string()))?;
-            if certificates.is_empty() {
-                return Err(unusable("ca_file", path, "it has no PEM certificate".into()));
-            }
-            builder = builder.tls_certs_merge(certificates);
+            listed = tls::certificates(&read("ca_file", path)?).map_err(|reason| unusable("ca_file", path, reason))?;
         }
-        if let Some(Identity { cert, key }) = &options.identity {
-            let mut pem = read("client_cert", cert)?;
-            pem.push(b'\n');
-            pem.extend(read("client_key", key)?);
-            // The parser's message could quote the key, so it is dropped.
-            let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
-                let reason = format!("with {} it is no PEM of a certificate and its key", key.display());
-                unusable("client_cert", cert, reason)
-            })?;
-            builder = builder.identity(identity);
-        }
+        let identity = match &options.identity {
+            Some(Identity { cert, key }) => Some(
+                tls::identity(&read("client_cert", cert)?, &read("client_key", key)?)
+                    .map_err(|reason| unusable("client_cert", cert, format!("with {} {reason}", key.display())))?,
+            ),
+            None => None,
+        };
+        let settings = tls::settings(listed, identity)
+            .map_err(|error| Error::Tls { host: host.to_owned(), reason: error.to_string() })?;
+        builder = builder.tls_backend_preconfigured(settings);
         builder.build().map_err(|error| classify(error, host, options.timeout, Some(&self.remedies)))
     }
 

@@ -68,6 +68,81 @@ async fn an_unknown_authority_is_told_with_its_remedy_and_trusted_by_its_file() 
     digest(&friend, &question).await;
 }
 
+/// A registry that shows a certificate as `openssl req -x509` makes it, an authority's, changed by `change`; its PEM.
+fn authority(change: impl FnOnce(&mut rcgen::CertificateParams)) -> (Registry, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    change(&mut params);
+    let made = params.self_signed(&key).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.der().clone()], key);
+    let registry = serve(config.unwrap());
+    registry.push_image("acme/web", "stable", "1");
+    (registry, made.pem())
+}
+
+/// What is said of a registry, by a client that trusts these certificates.
+async fn said_of(registry: &Registry, trusted: &str) -> Result<(), String> {
+    let file = file_of(trusted);
+    let options = if trusted.is_empty() { Options::default() } else { trusting(&file) };
+    let client = Client::new(&registry.host(), &options).unwrap();
+    let asked = client.check(&question(registry, "acme/web", "stable"), Recorded::default()).await;
+    asked.result.map(|_| ()).map_err(|error| {
+        assert_eq!(error.kind(), FailureKind::Tls, "{error}");
+        error.to_string()
+    })
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_listed_itself_is_trusted_although_it_is_an_authoritys() {
+    let (registry, pem) = authority(|_| ());
+    let (_, other) = authority(|_| ());
+    said_of(&registry, &pem).await.unwrap();
+    said_of(&registry, &(other.clone() + &pem)).await.unwrap();
+    for trusted in ["", &other] {
+        let said = said_of(&registry, trusted).await.unwrap_err();
+        assert!(
+            said.contains("CA:TRUE") && said.contains("set ca_file to a file with this very certificate"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_listed_certificate_still_needs_its_name_and_its_dates() {
+    let (registry, pem) =
+        authority(|params| params.subject_alt_names = vec![rcgen::SanType::DnsName("r.example".try_into().unwrap())]);
+    let said = said_of(&registry, &pem).await.unwrap_err();
+    assert!(said.contains("its certificate is for ") && said.contains("r.example"), "{said}");
+    let (registry, pem) = authority(|params| params.not_after = rcgen::date_time_ymd(2001, 2, 3));
+    let said = said_of(&registry, &pem).await.unwrap_err();
+    assert!(said.contains("has expired (on 2001-02-03T00:00:00Z)"), "{said}");
+    let (registry, pem) = authority(|params| params.not_before = rcgen::date_time_ymd(3001, 2, 3));
+    let said = said_of(&registry, &pem).await.unwrap_err();
+    assert!(said.contains("is not valid yet (before 3001-02-03T00:00:00Z)"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_of_old_tls_is_told_as_that() {
+    // The alert of a server that speaks none but versions that we do not: protocol_version (70), fatal.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let mut hello = [0; 5];
+            let _ = stream.read_exact(&mut hello).await;
+            let _ = stream.write_all(&[21, 3, 1, 0, 2, 2, 70]).await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let client = Client::new(&host, &Options::default()).unwrap();
+    let question = Question::parse(&format!("{host}/acme/web:1"), None).unwrap();
+    let error = client.check(&question, Recorded::default()).await.result.unwrap_err();
+    assert!(error.to_string().contains("none but old versions of TLS"), "{error}");
+}
+
 #[tokio::test]
 async fn a_file_that_is_of_no_use_is_told_and_a_better_one_is_picked_up() {
     let (registry, file) = tls();
