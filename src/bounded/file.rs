@@ -18,13 +18,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads a whole file of at most `limit` bytes, on another thread and within a time limit. The error does not name the path.
 pub async fn read(path: PathBuf, limit: usize) -> io::Result<Vec<u8>> {
-    match FILES.run(TIMEOUT, move || read_now(&path, limit)).await {
+    let key = path.display().to_string();
+    let hangs = |text: String| Err(io::Error::new(ErrorKind::TimedOut, text + "; is it on a file system that hangs?"));
+    match FILES.run_alone(key, TIMEOUT, move || read_now(&path, limit)).await {
         Ok(read) => read,
-        Err(PoolError::TimedOut(_)) => {
-            let text =
-                format!("it could not be read within {} s; is it on a file system that hangs?", TIMEOUT.as_secs());
-            Err(io::Error::new(ErrorKind::TimedOut, text))
-        }
+        Err(PoolError::TimedOut(limit)) => hangs(format!("it could not be read within {} s", limit.as_secs())),
+        Err(PoolError::Occupied { .. }) => hangs("an earlier attempt to read it has not ended".into()),
         Err(why) => Err(io::Error::other(why)),
     }
 }

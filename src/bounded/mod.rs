@@ -6,6 +6,8 @@
 
 mod file;
 mod pool;
+mod shortage;
 
 pub use file::{read, read_now};
-pub use pool::{FILES, LOOKUPS, POOLS, PoolError, STARTS, ThreadPool};
+pub use pool::{FILES, LOOKUPS, PAGES, POOLS, PoolError, STARTS, ThreadPool};
+pub use shortage::{explained, remedy};
