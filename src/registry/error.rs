@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::options::CONNECT;
 use super::tls;
+use crate::bounded::remedy;
 use crate::domain::{Digest, Failure, FailureKind, Platform};
 
 /// Why a registry did not answer. [`kind`](Error::kind) is the stable word for it.
@@ -139,6 +140,9 @@ pub(super) fn classify(error: reqwest::Error, host: &str, limit: Duration, remed
         return Error::Tls { host, reason };
     }
     if error.is_connect() {
+        // A shortage of our own is told as such. EAGAIN means something else here than that no thread can be started.
+        let short = find::<std::io::Error>(&error).filter(|it| it.kind() != std::io::ErrorKind::WouldBlock);
+        let reason = short.and_then(remedy).map_or(reason.clone(), |remedy| format!("{reason}; {remedy}"));
         return Error::Connect { host, reason };
     }
     if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::login::Login;
+use crate::bounded::{PoolError, STARTS, explained};
 
 /// The time limit of a helper. Some call a cloud API.
 pub(super) const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -63,14 +64,12 @@ impl Helper {
     }
 
     async fn run(&self, program: &str) -> std::io::Result<(bool, Vec<u8>)> {
-        let mut child = Command::new(program)
-            .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut helper = Command::new(program);
+        helper.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        helper.process_group(0).kill_on_drop(true);
+        // On a thread of its own, because its program may be on a file system that hangs.
+        let start = move || helper.spawn().map_err(|error| std::io::Error::new(error.kind(), explained(&error)));
+        let mut child = STARTS.run_alone(program.to_owned(), HELPER_TIMEOUT, start).await.map_err(not_started)??;
         let mut group = Group(child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)));
         if let Some(mut stdin) = child.stdin.take() {
             // A helper that does not read its input may still answer.
@@ -87,6 +86,15 @@ impl Helper {
         group.0 = None;
         Ok((status.success(), printed))
     }
+}
+
+fn not_started(why: PoolError) -> std::io::Error {
+    std::io::Error::other(match why {
+        PoolError::Occupied { .. } => {
+            "an earlier start of it has not ended; is it on a file system that hangs?".to_owned()
+        }
+        why => format!("cannot start it: {why}"),
+    })
 }
 
 /// The process group of a helper, killed on drop unless the helper has exited by itself. Processes that it leaves running

@@ -20,6 +20,7 @@ mod error;
 pub mod fuzz;
 mod helper;
 mod login;
+mod lookup;
 mod manifest;
 mod manners;
 mod options;

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use super::endpoint::host_of;
 use super::error::{Error, Remedies, classify, is_broken_connection};
+use super::lookup::Lookup;
 use super::options::{CONNECT, Identity, Options};
 use super::proxy::Proxies;
 use super::retry_after;
@@ -144,6 +145,8 @@ impl Transport {
             .user_agent(concat!("taghook/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.timeout.min(CONNECT))
+            // A little less, so that a lookup that takes too long is told as such.
+            .dns_resolver(Lookup(options.timeout.min(CONNECT).mul_f32(0.9)))
             .timeout(options.timeout)
             .pool_idle_timeout(IDLE)
             .proxy(reqwest::Proxy::custom({
