@@ -9,6 +9,8 @@ use tracing::warn;
 
 use super::check::scheduler::Scheduler;
 use super::deliver::deliverer::Deliverer;
+use super::deliver::holds::Holds;
+use super::deliver::runs::Runs;
 use super::error::Error;
 use crate::config::Config;
 use crate::domain::judge::Record;
@@ -68,6 +70,8 @@ impl Parts {
             bell,
             ended: broadcast::Sender::new(UNREAD_ENDS),
             attempts: watch::Sender::default(),
+            runs: Runs::default(),
+            holds: Holds::default(),
             rounds: watch::Sender::default(),
             stopping: watch::Sender::default(),
             cut: watch::Sender::default(),

@@ -56,11 +56,13 @@ impl CheckTally {
 pub(crate) struct AttemptTally {
     pub(crate) results: BTreeMap<Ending, u64>,
     pub(crate) durations: Histogram,
+    /// How often it was not started, for a reason that is not its own.
+    pub(crate) not_started: u64,
 }
 
 impl AttemptTally {
     pub(crate) fn new() -> Self {
-        Self { results: BTreeMap::new(), durations: Histogram::new(ATTEMPT_BOUNDS) }
+        Self { results: BTreeMap::new(), durations: Histogram::new(ATTEMPT_BOUNDS), not_started: 0 }
     }
 
     pub(crate) fn count(&mut self, result: Ending, took: Duration) {

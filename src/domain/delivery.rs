@@ -110,6 +110,20 @@ pub struct Outcome {
     pub output: String,
 }
 
+/// A hook was not started, for a reason that is not its own. No attempt was made, so none is spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStarted {
+    /// For people, with the remedy.
+    pub why: String,
+}
+
+/// For those who try once only.
+impl From<NotStarted> for Outcome {
+    fn from(NotStarted { why }: NotStarted) -> Self {
+        Self { ending: Ending::Failed, code: None, error: Some(why), output: String::new() }
+    }
+}
+
 /// The earlier attempts of a delivery, at the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
@@ -153,6 +167,11 @@ pub fn after_attempt(
         Ending::Failed if spent < retry.attempts => pause(spent.saturating_sub(1)),
         Ending::Cut | Ending::Failed => Event::GaveUp,
     }
+}
+
+/// What follows when a hook was not started. `overtaken` means that a newer change waits; else it is tried again at `due`.
+pub fn after_no_start(overtaken: bool, due: Timestamp) -> Event {
+    if overtaken { Event::Overtaken } else { Event::RetryAt(due) }
 }
 
 /// The state of a watch in one lane, as a hook has been told or is to be told.

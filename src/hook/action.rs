@@ -6,25 +6,29 @@ use super::command::options::Command;
 use super::command::output::Stream;
 use super::command::run;
 use super::message::Message;
-use crate::domain::delivery::Outcome;
+use crate::domain::delivery::{NotStarted, Outcome};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Command(Command),
 }
 
-/// Carries out an action within `timeout`. When `stop` completes, it is ended early. `line` is called for each line
-/// that it prints.
+/// Carries out an action within `timeout`. `started` is called once it has begun. When `stop` completes, it is ended early.
+/// `line` is called for each line that it prints.
+///
+/// An error says that it was not begun, for a reason that says nothing about the action.
 pub async fn run(
     action: &Action,
     message: &Message,
     timeout: Duration,
+    started: impl FnOnce(),
     stop: impl Future<Output = ()>,
     line: impl Fn(Stream, &str) + Sync,
-) -> Outcome {
+) -> Result<Outcome, NotStarted> {
     match action {
         Action::Command(command) => {
-            run::run(command, &message.vars(), &message.json(), timeout, stop, line).await.into_outcome()
+            let ran = run::run(command, &message.vars(), &message.json(), timeout, started, stop, line).await?;
+            Ok(ran.into_outcome())
         }
     }
 }

@@ -15,7 +15,8 @@ use super::sql::{Time, choice, choice_columns, time};
 use super::subscriptions::UNSUBSCRIBED;
 use super::writer::Store;
 use crate::domain::delivery::{
-    Cursor, DeliveryState, Ending, Event, Outcome, RetryPolicy, Target, Tries, after_attempt,
+    Cursor, DeliveryState, Ending, Event, NotStarted, Outcome, RetryPolicy, Target, Tries, after_attempt,
+    after_no_start,
 };
 use crate::domain::{ChangeKind, Choice, Digest, Lane, Question};
 
@@ -41,6 +42,8 @@ pub struct Claimed {
     pub at: Timestamp,
     /// Counts from 1.
     pub attempt: u32,
+    /// What the hook had attempted since it last succeeded, before this claim.
+    pub attempted_before: Option<Target>,
 }
 
 /// The state of a delivery after an attempt ended.
@@ -51,11 +54,12 @@ pub struct Finished {
     pub due: Option<Timestamp>,
 }
 
-/// A delivery that was still running when an earlier agent ended.
+/// A delivery in state running that has no run any more, as a rule because an earlier agent ended meanwhile.
 #[derive(Debug, Clone)]
 pub struct LeftRunning {
     pub id: String,
     pub hook: String,
+    pub watch: WatchId,
 }
 
 /// How many more runs of a hook may start.
@@ -123,12 +127,26 @@ impl Store {
         self.write(move |connection| finish(connection, &id, &outcome, &retry, now, chance)).await
     }
 
-    /// The deliveries in state running. At start, these are the ones that an earlier agent left behind.
+    /// Undoes a claim whose hook was not started: no attempt was made. It is due again at `due`.
+    pub async fn give_back(
+        &self,
+        claimed: Claimed,
+        not_started: NotStarted,
+        due: Timestamp,
+        now: Timestamp,
+    ) -> Result<Finished, Error> {
+        self.write(move |connection| give_back(connection, claimed, &not_started, due, now)).await
+    }
+
+    /// The deliveries in state running. Those without a run here were left behind, as a rule by an earlier agent.
     pub async fn running(&self) -> Result<Vec<LeftRunning>, Error> {
         self.read(|connection| {
-            let mut query = connection.prepare("SELECT id, hook FROM deliveries WHERE state = 'running'")?;
-            let rows = query.query_map([], |row| Ok(LeftRunning { id: row.get(0)?, hook: row.get(1)? }))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let sql = "SELECT id, hook, watch FROM deliveries WHERE state = 'running'";
+            let mut query = connection.prepare_cached(sql)?;
+            let left = |row: &rusqlite::Row<'_>| {
+                Ok(LeftRunning { id: row.get(0)?, hook: row.get(1)?, watch: WatchId(row.get(2)?) })
+            };
+            Ok(query.query_map([], left)?.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -216,8 +234,8 @@ fn start(connection: &Connection, number: i64, now: Timestamp) -> Result<Claimed
         media_type: row.get(12)?,
         at: time(row, 13)?.unwrap_or(now),
         attempt: row.get::<_, u32>(14)?.saturating_add(1),
+        attempted_before: cursor.attempted.replace(target),
     };
-    cursor.attempted = Some(target);
     put_cursor(connection, watch, &claimed.hook, kind.lane(), &cursor)?;
     apply(connection, number, DeliveryState::Pending, Event::Claimed)?;
     let (tag, digest) = choice_columns(claimed.from.as_ref());
@@ -242,13 +260,15 @@ fn finish(
         "SELECT number, watch, hook, lane, target, attempts, deferrals, deferred_since FROM deliveries
          WHERE id = ?1 AND state = 'running'",
     )?;
-    let (number, watch, hook, lane, target, tries) = query.query_row([id], |row| {
+    let row = query.query_row([id], |row| {
         // A time that means nothing must not keep the end from being recorded.
         let deferred_since = time(row, 7).unwrap_or_default();
         let tries = Tries { attempts: row.get(5)?, deferrals: row.get(6)?, deferred_since };
         let (hook, lane, target) = (row.get::<_, String>(2)?, row.get::<_, Lane>(3)?, row.get::<_, Target>(4)?);
         Ok((row.get::<_, i64>(0)?, WatchId(row.get(1)?), hook, lane, target, tries))
-    })?;
+    });
+    let row = row.optional()?.ok_or_else(|| Error::NotRunning(id.to_owned()))?;
+    let (number, watch, hook, lane, target, tries) = row;
     let newer = pending(connection, watch, &hook, lane)?;
     let event = after_attempt(outcome.ending, tries, newer.is_some(), retry, now, chance);
     let state = apply(connection, number, DeliveryState::Running, event)?;
@@ -262,6 +282,34 @@ fn finish(
             apply(connection, newer, DeliveryState::Pending, Event::Overtaken)?;
         }
     }
+    Ok(Finished { state, due: if let Event::RetryAt(due) = event { Some(due) } else { None } })
+}
+
+fn give_back(
+    connection: &Connection,
+    claimed: Claimed,
+    not_started: &NotStarted,
+    due: Timestamp,
+    now: Timestamp,
+) -> Result<Finished, Error> {
+    let Claimed { id, hook, watch, kind, attempt, attempted_before, .. } = claimed;
+    let (number, target) = connection
+        .prepare_cached("SELECT number, target FROM deliveries WHERE id = ?1 AND state = 'running'")?
+        .query_row([&id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Target>(1)?)))
+        .optional()?
+        .ok_or(Error::NotRunning(id))?;
+    let lane = kind.lane();
+    let event = after_no_start(pending(connection, watch, &hook, lane)?.is_some(), due);
+    let state = apply(connection, number, DeliveryState::Running, event)?;
+    if let Some(cursor) = cursor(connection, watch, &hook, lane)?.filter(|it| it.attempted.as_ref() == Some(&target)) {
+        put_cursor(connection, watch, &hook, lane, &Cursor { attempted: attempted_before, ..cursor })?;
+    }
+    connection
+        .prepare_cached("UPDATE deliveries SET attempts = attempts - 1, error = ?2, ended = ?3 WHERE number = ?1")?
+        .execute(params![number, not_started.why, Time(now)])?;
+    connection
+        .prepare_cached("DELETE FROM attempts WHERE delivery = ?1 AND attempt = ?2")?
+        .execute(params![number, attempt])?;
     Ok(Finished { state, due: if let Event::RetryAt(due) = event { Some(due) } else { None } })
 }
 

@@ -46,6 +46,9 @@ pub enum Error {
     /// A stored value is invalid: because of a bug, or because somebody edited the database by hand.
     #[error("the database holds an invalid value: {0}")]
     Value(String),
+    /// The end of an attempt has no place: somebody has changed the state of the delivery meanwhile.
+    #[error("delivery {0} does not count as running any more; was the database edited by hand?")]
+    NotRunning(String),
     /// The group commit that included this write failed, so nothing of it was written.
     #[error("{0}")]
     Commit(Arc<Error>),
@@ -68,6 +71,7 @@ impl Error {
             Self::Disk { .. } => "disk",
             Self::Sqlite { .. } => "sqlite",
             Self::Value(_) => "value",
+            Self::NotRunning(_) => "not_running",
             Self::Commit(error) => error.kind(),
             Self::Ended => "ended",
         }

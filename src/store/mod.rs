@@ -22,7 +22,7 @@ mod sql;
 mod subscriptions;
 mod writer;
 
-pub use attempt::{Claimed, Claims, Finished, Room};
+pub use attempt::{Claimed, Claims, Finished, LeftRunning, Room};
 pub use error::Error;
 pub use expiry::{Keep, Retention};
 pub use ledger::Owed;

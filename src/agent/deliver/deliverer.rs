@@ -8,20 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
+use super::holds::Holds;
 use super::message::message;
+use super::runs::{Run, Runs};
 use crate::agent::tally::{AttemptTally, Attempts};
 use crate::agent::{clock, failpoint};
 use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
-use crate::domain::delivery::{Ending, Outcome, RetryPolicy};
+use crate::domain::delivery::{Ending, NotStarted, Outcome, RetryPolicy};
 use crate::hook;
-use crate::store::{Claimed, Claims, Finished, Room, Store, WatchId};
+use crate::store::{self, Claimed, Claims, Finished, LeftRunning, Room, Store, WatchId};
 
 /// How long to wait after an error of the store.
 const STORE_RETRY: Duration = Duration::from_secs(10);
@@ -31,6 +33,10 @@ const RECORD_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Du
 const ONE_SHOT_RECORD_TRIES: u32 = 3;
 /// The longest sleep, so that a clock that was set is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How often the deliverer looks for deliveries that count as running and have no run.
+const LOOK_FOR_STRAYS: Duration = Duration::from_secs(60);
+/// How long a look from outside waits for the deliverer's loop.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs hooks, for the agent and for one-shot checks.
 #[derive(Clone)]
@@ -43,6 +49,10 @@ pub(crate) struct Deliverer {
     pub(crate) ended: broadcast::Sender<WatchId>,
     /// Counts of attempts, for metrics.
     pub(crate) attempts: watch::Sender<Attempts>,
+    /// The runs of this process.
+    pub(crate) runs: Runs,
+    /// Hooks that could not be started, and wait.
+    pub(crate) holds: Holds,
     /// Counts the turns of the loop, for [`Deliverer::ping`].
     pub(crate) rounds: watch::Sender<u64>,
     /// Set to true at the beginning of a stop.
@@ -59,35 +69,53 @@ impl Deliverer {
         let (free, mut freed) = mpsc::unbounded_channel();
         let stopped = self.stopped();
         tokio::pin!(stopped);
+        let mut looked = Instant::now();
         loop {
             failpoint::stall("deliverer").await;
             let now = clock::now();
+            let (held, held_until) = self.holds.held(Instant::now());
             let runs_of = busy.clone();
-            let room = move |hook: &Hook| {
-                hook.concurrency.saturating_sub(runs_of.get(&hook.name).copied().unwrap_or_default())
+            let room = move |hook: &Hook| match held.contains(&hook.name) {
+                true => 0,
+                false => hook.concurrency.saturating_sub(runs_of.get(&hook.name).copied().unwrap_or_default()),
             };
-            let wake = match self.claim(now, room, None).await {
+            let looks = self.runs.take_notice() || looked.elapsed() >= LOOK_FOR_STRAYS;
+            let known = looks.then(|| self.runs.ids());
+            let running = async { if looks { self.store.running().await.unwrap_or_default() } else { Vec::new() } };
+            let (claims, running) = futures_util::future::join(self.claim(now, room, None), running).await;
+            let wake = match claims {
                 Ok((claimed, next_due)) => {
                     for (hook, claimed) in claimed {
                         *busy.entry(hook.name.clone()).or_default() += 1;
                         let slot = ConcurrencySlot { hook: hook.name.clone(), free: free.clone() };
-                        let this = self.clone();
-                        runs.spawn(async move {
-                            // A panic is a bug, and must not keep the hook's slot. The delivery counts as cut.
-                            let attempt = AssertUnwindSafe(this.attempt(&hook, claimed, Some(slot), u32::MAX));
-                            if attempt.catch_unwind().await.is_err() {
-                                error!(hook = &*hook.name, "taghook has a bug here: a delivery panicked");
-                            }
-                        });
+                        let (this, run) = (self.clone(), self.runs.begin(&claimed.id));
+                        runs.spawn(
+                            async move { this.attempt_guarded(&hook, claimed, run, Some(slot), u32::MAX).await },
+                        );
                     }
                     let wait = next_due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
-                    wait.map_or(LONGEST_SLEEP, |wait| wait.min(LONGEST_SLEEP))
+                    let held = held_until.map(|until| until.saturating_duration_since(Instant::now()));
+                    wait.into_iter().chain(held).fold(LONGEST_SLEEP, Duration::min)
                 }
                 Err(why) => {
                     error!(kind = why.kind(), "hooks are held: {why}");
                     STORE_RETRY
                 }
             };
+            if let Some(known) = known {
+                looked = Instant::now();
+                // Neither one whose run has ended since, nor one that was claimed just now.
+                let is_stray = |row: &LeftRunning| !known.contains(&row.id) && !self.runs.have(&row.id);
+                let strays: Vec<_> = running.into_iter().filter(is_stray).collect();
+                if !strays.is_empty() {
+                    let this = self.clone();
+                    let held: Vec<Run> = strays.iter().map(|row| self.runs.begin(&row.id)).collect();
+                    runs.spawn(async move {
+                        this.heal(strays).await;
+                        drop(held);
+                    });
+                }
+            }
             // Only after the claim, because claiming is what a ping proves.
             self.rounds.send_modify(|rounds| *rounds += 1);
             tokio::select! {
@@ -139,13 +167,15 @@ impl Deliverer {
         now: Timestamp,
         free: impl Fn(&Hook) -> usize + Send + 'static,
         only: Option<String>,
-    ) -> Result<(Vec<(Arc<Hook>, Claimed)>, Option<Timestamp>), crate::store::Error> {
+    ) -> Result<(Vec<(Arc<Hook>, Claimed)>, Option<Timestamp>), store::Error> {
         let config = self.config();
         let hooks = config.clone();
         let room = move |hook: &str| {
             let hook = hooks.hooks.get(hook)?;
             let free = free(hook);
-            (free > 0).then_some(Room { free, longest_pause: hook.retry.backoff.max })
+            // A hook that was not started is due after a pause that is not of its own policy.
+            let longest_pause = hook.retry.backoff.max.max(LONGEST_SLEEP);
+            (free > 0).then_some(Room { free, longest_pause })
         };
         failpoint::step("delivery: due");
         let Claims { claimed, next_due } = self.store.claim(now, room, only).await?;
@@ -157,13 +187,14 @@ impl Deliverer {
     }
 
     /// Gives each of these deliveries one attempt, one after another, if it is due.
-    pub(crate) async fn attempt_once(&self, ids: &[String]) -> Result<(), crate::store::Error> {
+    pub(crate) async fn attempt_once(&self, ids: &[String]) -> Result<(), store::Error> {
         for id in ids {
             if *self.cut.borrow() {
                 break;
             }
             for (hook, claimed) in self.claim(clock::now(), |_| 1, Some(id.clone())).await?.0 {
-                self.attempt(&hook, claimed, None, ONE_SHOT_RECORD_TRIES).await;
+                let run = self.runs.begin(&claimed.id);
+                self.attempt_guarded(&hook, claimed, run, None, ONE_SHOT_RECORD_TRIES).await;
             }
         }
         Ok(())
@@ -174,34 +205,56 @@ impl Deliverer {
         self.config().hooks.values().map(|hook| hook.timeout).max().unwrap_or_default() + LONGEST_SLEEP
     }
 
-    /// Runs the hook of a claimed delivery and records the outcome, with this many tries.
+    /// Gives a claimed delivery its attempt. A panic, which is a bug, ends it as cut: what was claimed is always given back.
+    async fn attempt_guarded(
+        &self,
+        hook: &Hook,
+        claimed: Claimed,
+        run: Run,
+        slot: Option<ConcurrencySlot>,
+        tries: u32,
+    ) {
+        let left = LeftRunning { id: claimed.id.clone(), hook: claimed.hook.clone(), watch: claimed.watch };
+        let attempt = AssertUnwindSafe(self.attempt(hook, claimed, slot, tries));
+        if attempt.catch_unwind().await.is_err() {
+            error!(hook = &*hook.name, delivery = left.id, "taghook has a bug here: a delivery panicked");
+            self.end_left(vec![left], "was cut: taghook has a bug here; please report the log").await;
+        }
+        drop(run);
+    }
+
+    /// Runs the hook of a claimed delivery and records what came of it, with this many tries.
     async fn attempt(&self, hook: &Hook, claimed: Claimed, slot: Option<ConcurrencySlot>, tries: u32) {
         let (name, delivery, attempt) = (claimed.watch_name.as_str(), claimed.id.as_str(), claimed.attempt);
         let change = claimed.kind.as_str();
-        info!(watch = name, hook = &*hook.name, change, delivery, attempt, "hook started");
         let began = Instant::now();
         let message = message(&claimed);
         let line = |stream: hook::Stream, text: &str| {
+            failpoint::bug(&hook.name);
             info!(target: "taghook::hook", watch = name, hook = &*hook.name, delivery, stream = stream.as_str(), "{text}");
         };
-        let cut = turns_true(&self.cut);
-        let stop = async move {
-            // The hook polls this only when there is a process to stop.
+        let started = || {
             failpoint::step("delivery: started");
-            cut.await;
+            info!(watch = name, hook = &*hook.name, change, delivery, attempt, "hook started");
+            self.holds.release(&hook.name);
         };
-        let outcome = hook::run(&hook.action, &message, hook.timeout, stop, line).await;
+        let ran = hook::run(&hook.action, &message, hook.timeout, started, turns_true(&self.cut), line).await;
         failpoint::step("delivery: ended");
-        let (ending, error, took) = (outcome.ending, outcome.error.clone(), began.elapsed());
-        self.attempts.send_modify(|attempts| {
-            attempts.entry(hook.name.clone()).or_insert_with(AttemptTally::new).count(ending, took);
-        });
+        let took = began.elapsed();
+        let due = self.count(hook, &ran, took);
         // The outcome is on its way to the store before the slot is free, so whatever takes the slot is committed
         // together with it or later.
-        let recorded = self.record(hook, &claimed, outcome, tries);
+        let recorded = self.record(hook, &claimed, &ran, due, tries);
         let (finished, ()) = futures_util::future::join(recorded, async { drop(slot) }).await;
         failpoint::step("delivery: recorded");
         let elapsed = began.elapsed();
+        let (ending, error) = match ran {
+            Ok(outcome) => (outcome.ending, outcome.error),
+            Err(NotStarted { why }) => {
+                warn!(watch = name, hook = &*hook.name, delivery, retry = %due, "hook not started: {why}");
+                return self.has_ended(claimed.watch);
+            }
+        };
         match (error, ending, finished) {
             (None, ..) => {
                 info!(watch = name, hook = &*hook.name, change, delivery, attempt, ?elapsed, "hook succeeded")
@@ -215,23 +268,56 @@ impl Deliverer {
                 warn!(watch = name, hook = &*hook.name, delivery, attempt, state, "hook failed: {error}");
             }
         }
+        self.has_ended(claimed.watch);
+    }
+
+    /// Counts what came of an attempt. A hook that was not started is held; returns until when.
+    fn count(&self, hook: &Hook, ran: &Result<Outcome, NotStarted>, took: Duration) -> Timestamp {
+        self.attempts.send_modify(|attempts| {
+            let tally = attempts.entry(hook.name.clone()).or_insert_with(AttemptTally::new);
+            match ran {
+                Ok(outcome) => tally.count(outcome.ending, took),
+                Err(_) => tally.not_started += 1,
+            }
+        });
+        let now = clock::now();
+        let Err(NotStarted { why }) = ran else { return now };
+        let pause = self.holds.hold(&hook.name, why, Instant::now(), fastrand::f64());
+        SignedDuration::try_from(pause).ok().and_then(|pause| now.checked_add(pause).ok()).unwrap_or(now)
+    }
+
+    /// Tells those who wait for the deliveries of a watch, and looks for what may start now.
+    fn has_ended(&self, watch: WatchId) {
         // Perhaps nobody listens.
-        let _ = self.ended.send(claimed.watch);
+        let _ = self.ended.send(watch);
         self.bell.notify_one();
     }
 
-    /// Records the outcome of an attempt. Until then the delivery counts as running, and nothing newer of its watch and hook
-    /// may start. So the agent tries for as long as it runs; after that, the next start finds the attempt cut.
-    async fn record(&self, hook: &Hook, claimed: &Claimed, outcome: Outcome, tries: u32) -> Option<Finished> {
+    /// Records what came of an attempt. Until then the delivery counts as running, and nothing newer of its watch and hook
+    /// may start. So the agent tries for as long as it runs; after that, the next start finds the attempt cut. A hook that
+    /// was not started is due again at `due`.
+    async fn record(
+        &self,
+        hook: &Hook,
+        claimed: &Claimed,
+        ran: &Result<Outcome, NotStarted>,
+        due: Timestamp,
+        tries: u32,
+    ) -> Option<Finished> {
         for failed in 1..=tries {
-            let chance = fastrand::f64();
-            let done = self.store.finish(claimed.id.clone(), outcome.clone(), hook.retry, clock::now(), chance).await;
+            let (now, chance) = (clock::now(), fastrand::f64());
+            let done = match ran {
+                Ok(outcome) => self.store.finish(claimed.id.clone(), outcome.clone(), hook.retry, now, chance).await,
+                Err(not_started) => self.store.give_back(claimed.clone(), not_started.clone(), due, now).await,
+            };
             match done {
                 Ok(finished) => return Some(finished),
-                Err(why) => error!(delivery = claimed.id, kind = why.kind(), "cannot record the end of a hook: {why}"),
-            }
-            if failed == tries {
-                break;
+                Err(why) => {
+                    error!(delivery = claimed.id, kind = why.kind(), "cannot record the end of a hook: {why}");
+                    if failed == tries || matches!(why, store::Error::NotRunning(_)) {
+                        break;
+                    }
+                }
             }
             tokio::select! {
                 () = sleep(RECORD_BACKOFF.pause(failed - 1, chance)) => {}
@@ -241,8 +327,58 @@ impl Deliverer {
         None
     }
 
+    /// Deliveries that count as running on disk, but have no run here: a bug, or an edit of the database. They are healed
+    /// in the deliverer's next turn.
+    pub(crate) async fn strays(&self) -> Result<Vec<LeftRunning>, store::Error> {
+        let mut strays = self.without_run().await?;
+        // A claim is on disk a moment before its run is known here. After a turn of the loop, it is known.
+        if strays.is_empty() || timeout(LOOK_TIMEOUT, self.ping()).await.is_err() {
+            return Ok(Vec::new());
+        }
+        let still = self.without_run().await?;
+        strays.retain(|stray| still.iter().any(|row| row.id == stray.id));
+        if !strays.is_empty() {
+            self.runs.notice();
+            self.bell.notify_one();
+        }
+        Ok(strays)
+    }
+
+    async fn without_run(&self) -> Result<Vec<LeftRunning>, store::Error> {
+        let known = self.runs.ids();
+        let running = self.store.running().await?;
+        Ok(running.into_iter().filter(|row| !known.contains(&row.id) && !self.runs.have(&row.id)).collect())
+    }
+
+    /// Makes strays due again.
+    async fn heal(&self, strays: Vec<LeftRunning>) {
+        let count = strays.len();
+        warn!(deliveries = count, "deliveries count as running, but nothing runs for them; they are made due again");
+        self.end_left(strays, "was cut: nothing ran for it any more").await;
+    }
+
+    /// Ends deliveries as cut that have no run any more. What is left of their processes is ended first. What cannot be
+    /// recorded is found again as a stray.
+    async fn end_left(&self, left: Vec<LeftRunning>, why: &str) {
+        let ids: Vec<String> = left.iter().map(|row| row.id.clone()).collect();
+        hook::end_survivors(&ids).await;
+        for row in left {
+            match self.finish_cut(&row, why).await {
+                Ok(finished) => info!(delivery = row.id, hook = row.hook, state = finished.state.as_str(), "{why}"),
+                Err(error) => error!(delivery = row.id, kind = error.kind(), "cannot record that it {why}: {error}"),
+            }
+            self.has_ended(row.watch);
+        }
+    }
+
+    async fn finish_cut(&self, left: &LeftRunning, why: &str) -> Result<Finished, store::Error> {
+        let outcome = Outcome { ending: Ending::Cut, code: None, error: Some(why.to_owned()), output: String::new() };
+        let retry = self.config().hooks.get(left.hook.as_str()).map_or(HELD_POLICY, |hook| hook.retry);
+        self.store.finish(left.id.clone(), outcome, retry, clock::now(), 0.0).await
+    }
+
     /// Makes deliveries due again that an earlier agent left running. Processes of theirs that survived are ended first.
-    pub(crate) async fn recover(&self) -> Result<(), crate::store::Error> {
+    pub(crate) async fn recover(&self) -> Result<(), store::Error> {
         let cut = self.store.running().await?;
         if cut.is_empty() {
             return Ok(());
@@ -254,14 +390,7 @@ impl Deliverer {
         failpoint::step("recover: survivors ended");
         warn!(deliveries = cut.len(), survivors, "hooks that an earlier agent was running run again");
         for owed in cut {
-            let outcome = Outcome {
-                ending: Ending::Cut,
-                code: None,
-                error: Some("was cut: taghook ended while it ran".into()),
-                output: String::new(),
-            };
-            let retry = self.config().hooks.get(owed.hook.as_str()).map_or(HELD_POLICY, |hook| hook.retry);
-            let finished = self.store.finish(owed.id.clone(), outcome, retry, clock::now(), 0.0).await?;
+            let finished = self.finish_cut(&owed, "was cut: taghook ended while it ran").await?;
             failpoint::step("recover: made due");
             debug!(delivery = owed.id, hook = &*owed.hook, state = finished.state.as_str(), "recovered");
         }

@@ -53,8 +53,9 @@ impl Trial {
     /// Runs the hook within its own limits, to its end or to `stop`. `line` hears each line that it prints.
     pub async fn run(&self, stop: impl Future<Output = ()>, line: impl Fn(Stream, &str) + Sync) -> (Outcome, Duration) {
         let began = Instant::now();
-        let outcome = hook::run(&self.hook.action, &message(&self.told), self.hook.timeout, stop, line).await;
-        (outcome, began.elapsed())
+        let message = message(&self.told);
+        let ran = hook::run(&self.hook.action, &message, self.hook.timeout, || (), stop, line).await;
+        (ran.unwrap_or_else(Outcome::from), began.elapsed())
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::options::{Command, masked};
 use super::output::{Lines, Output, Stream};
-use crate::domain::delivery::{Ending, Outcome};
+use crate::bounded::{PoolError, STARTS, explained, remedy};
+use crate::domain::delivery::{Ending, NotStarted, Outcome};
 
 /// The exit status that means "try later": `EX_TEMPFAIL` of sysexits(3).
 const TEMPORARY_FAILURE: i32 = 75;
@@ -77,35 +78,59 @@ impl End {
 
 /// Runs a command to its end.
 ///
-/// `vars` are added to the command's environment, `stdin` is written to its standard input, and `line` is called for
-/// each line that it prints. When `stop` completes, the command is ended early. It need not read its input.
+/// `vars` are added to the command's environment, `stdin` is written to its standard input, `started` is called once it
+/// runs, and `line` for each line that it prints. When `stop` completes, the command is ended early. It need not read its
+/// input.
 pub(crate) async fn run(
     command: &Command,
     vars: &[(String, String)],
     stdin: &[u8],
     timeout: Duration,
+    started: impl FnOnce(),
     stop: impl Future<Output = ()>,
     line: impl Fn(Stream, &str) + Sync,
-) -> CommandRun {
+) -> Result<CommandRun, NotStarted> {
     let captured = Mutex::new(Output::default());
-    let end = match start(command, vars).await {
+    tokio::pin!(stop);
+    let start = tokio::select! {
+        start = start(command, vars) => start?,
+        () = &mut stop => return Ok(CommandRun { end: End::Cut, output: Output::default() }),
+    };
+    let end = match start {
         Ok(mut child) => {
+            started();
             let pipes = Pipes { stdin, captured: &captured, line: &line };
             supervise(&mut child, pipes, timeout, stop).await
         }
         Err(why) => End::NotStarted(why),
     };
-    CommandRun { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
+    Ok(CommandRun { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) })
 }
 
-/// Starts the command on a blocking thread, because its program or directory may be on a file system that hangs.
-async fn start(command: &Command, vars: &[(String, String)]) -> Result<Child, String> {
+/// Starts the command on a thread of its own, because its program or directory may be on a file system that hangs. One
+/// program is started at a time in a directory, so that one that hangs holds one thread, for however many hooks.
+///
+/// The outer error is no fault of the command, the inner one is.
+async fn start(command: &Command, vars: &[(String, String)]) -> Result<Result<Child, String>, NotStarted> {
+    let program = command.argv.first().map_or("", String::as_str);
+    let place = format!("{program} in {}", command.cwd.as_deref().unwrap_or("/".as_ref()).display());
     let (command, vars) = (command.clone(), vars.to_vec());
-    let start = move || spawn(&command, &vars).map_err(|error| cannot_start(&command, &error));
-    let starting = tokio::task::spawn_blocking(start);
-    match tokio::time::timeout(START_TIMEOUT, starting).await {
-        Ok(started) => started.unwrap_or_else(|error| Err(format!("cannot start it: {error}"))),
-        Err(_) => Err("cannot start it: its program or cwd does not answer; is it on a file system that hangs?".into()),
+    let not_started = |why: String| Err(NotStarted { why: format!("cannot start it now: {why}") });
+    let start = move || match spawn(&command, &vars) {
+        Ok(child) => Ok(Ok(child)),
+        Err(error) if remedy(&error).is_some() => not_started(explained(&error)),
+        Err(error) => Ok(Err(cannot_start(&command, &error))),
+    };
+    match STARTS.run_alone(place, START_TIMEOUT, start).await {
+        Ok(started) => started,
+        Err(PoolError::TimedOut(_)) => {
+            Ok(Err("cannot start it: its program or cwd does not answer; is it on a file system that hangs?".into()))
+        }
+        Err(PoolError::Occupied { .. }) => {
+            not_started("an earlier start of its program has not ended; is it on a file system that hangs?".into())
+        }
+        Err(why @ PoolError::Panicked) => Ok(Err(format!("cannot start it: {why}"))),
+        Err(why @ (PoolError::Full { .. } | PoolError::NoThread(_))) => not_started(why.to_string()),
     }
 }
 

@@ -15,7 +15,8 @@ fn shell(script: &str) -> Command {
 const LONG: Duration = Duration::from_secs(60);
 
 async fn run_within(timeout: Duration, command: &Command, stdin: &[u8]) -> CommandRun {
-    run(command, &[("TAGHOOK_WATCH".into(), "web".into())], stdin, timeout, std::future::pending(), |_, _| {}).await
+    let vars = [("TAGHOOK_WATCH".into(), "web".into())];
+    run(command, &vars, stdin, timeout, || (), std::future::pending(), |_, _| {}).await.unwrap()
 }
 
 async fn run_quietly(command: &Command, stdin: &[u8]) -> CommandRun {
@@ -67,7 +68,7 @@ async fn a_background_child_does_not_keep_the_run_open() {
 #[tokio::test]
 async fn a_stop_cuts_the_run() {
     let stop = async {};
-    let ran = run(&shell("exec sleep 300"), &[], b"", LONG, stop, |_, _| {}).await;
+    let ran = run(&shell("exec sleep 300"), &[], b"", LONG, || (), stop, |_, _| {}).await.unwrap();
     assert_eq!(ran.end, End::Cut);
 }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::domain::backoff::Backoff;
-use crate::domain::delivery::{Ending, Outcome, RetryPolicy};
+use crate::domain::delivery::{Ending, NotStarted, Outcome, RetryPolicy};
 use crate::domain::judge::judge;
 use crate::domain::watch::Policy;
 use crate::domain::{Answer, Choice, Digest, Question, Sighting, Tag, WatchKey};
@@ -75,6 +75,12 @@ impl Ledger {
         self.now += SignedDuration::from_secs(1);
         let outcome = Outcome { ending, code: None, error: None, output: String::new() };
         self.store.finish(claimed.id.clone(), outcome, RETRY, self.now, 1.0).await.unwrap().state.as_str()
+    }
+
+    /// The hook of a claimed delivery could not be started. It is due again at once.
+    async fn not_started(&mut self, claimed: Claimed) -> &'static str {
+        let why = NotStarted { why: "no thread".into() };
+        self.store.give_back(claimed, why, self.now, self.now).await.unwrap().state.as_str()
     }
 
     /// Replaces the hook's subscription, as a start with another config would.
@@ -327,4 +333,38 @@ async fn a_record_is_read_as_it_was_written() {
     let (watch, record) = ledger.store.open_watches(vec![key]).await.unwrap().remove(0);
     assert_eq!((watch, &record), (ledger.watch, &ledger.record));
     assert!(record.failing.is_some() && record.recent.len() == 1 && record.missing.is_some());
+}
+
+#[tokio::test]
+async fn a_claim_whose_hook_was_not_started_is_as_if_it_had_never_been() {
+    let mut ledger = Ledger::new(&[ChangeKind::Moved]).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let first = ledger.claims().await.unwrap();
+    ledger.not_started(first).await;
+    let again = ledger.claims().await.unwrap();
+    assert_eq!(again.attempt, 1, "no attempt was spent");
+    assert_eq!(ledger.ends(&again, Ending::Failed).await, "pending");
+    ledger.now += SignedDuration::from_hours(1);
+    let second = ledger.claims().await.unwrap();
+    assert_eq!(second.attempt, 2);
+    ledger.not_started(second).await;
+    ledger.sees("c").await;
+    let claimed = ledger.claims().await.unwrap();
+    assert_eq!(route(&claimed), (digest("a"), digest("c")));
+    ledger.sees("a").await;
+    let finished = ledger.not_started(claimed).await;
+    assert_eq!(finished, "superseded", "a newer one waits");
+    assert_eq!(route(&ledger.claims().await.unwrap()), (digest("b"), digest("a")), "b was attempted, c was not");
+}
+
+#[tokio::test]
+async fn back_at_the_cursor_nothing_is_owed_if_the_hook_was_not_started_in_between() {
+    let mut ledger = Ledger::new(&[ChangeKind::Moved]).await;
+    ledger.sees("a").await;
+    ledger.sees("b").await;
+    let claimed = ledger.claims().await.unwrap();
+    ledger.not_started(claimed).await;
+    assert_eq!(ledger.sees("a").await, 0);
+    assert!(ledger.claims().await.is_none());
 }
