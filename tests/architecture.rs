@@ -85,6 +85,25 @@ fn no_removed_word_is_an_identifier() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+/// What waits on tokio's own pool of threads, or starts a thread in a way that panics where there is none.
+const UNBOUNDED: &[&str] =
+    &["spawn_blocking", "block_in_place", "tokio::fs", "lookup_host", "tokio::io::stdin", "thread::spawn("];
+
+#[test]
+fn what_may_block_runs_on_a_pool_with_a_bound_of_its_own() {
+    let mut found = Vec::new();
+    for file in files() {
+        found.extend(UNBOUNDED.iter().filter(|word| file.code.contains(**word)).map(|word| (file.path.clone(), *word)));
+        let starts_threads = file.code.contains("thread::Builder") || file.code.contains("thread::scope");
+        // The store's writer, the pools, and a parser that needs a deep stack and does without if need be.
+        let may = ["src/store/writer.rs", "src/bounded/pool.rs", "src/config/parse.rs"].map(PathBuf::from);
+        if starts_threads && !may.contains(&file.path) {
+            found.push((file.path, "thread::Builder"));
+        }
+    }
+    assert_eq!(found, Vec::new());
+}
+
 /// Names that the field uses for one thing each, per edge.
 const SHARED_NAMES: &[&str] = &["Error", "Client"];
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::check::adopt::ConfigChanges;
@@ -15,6 +14,7 @@ use super::error::Error;
 use super::parts::subscribe;
 use super::serve::operations::Operations;
 use super::sign::Sign;
+use crate::bounded::{FILES, PoolError};
 use crate::config::{self, Config, Faults, Loaded};
 use crate::control::wire::Reloaded;
 use crate::domain::WatchKey;
@@ -87,11 +87,11 @@ impl Operations {
 
     async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
         let path = self.path.clone();
-        let load = tokio::task::spawn_blocking(move || config::load(&path));
-        let loaded = timeout(READ_TIMEOUT, load)
-            .await
-            .map_err(|_| Error::SlowConfig(READ_TIMEOUT))?
-            .map_err(|_| Error::Stopping)?;
+        let loaded = FILES.run_alone("the config".into(), READ_TIMEOUT, move || config::load(&path)).await;
+        let loaded = loaded.map_err(|why| match why {
+            PoolError::TimedOut(limit) => Error::SlowConfig(limit),
+            why => Error::Refused(format!("the config cannot be read: {why}")),
+        })?;
         let Loaded { config, warnings } = loaded?;
         self.refuse_what_needs_a_restart(&config)?;
 

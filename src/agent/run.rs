@@ -74,8 +74,8 @@ pub async fn run(
     let mut lines = JoinSet::new();
     lines.spawn(scheduler.run(inbox, deliverer.stopped()));
     lines.spawn(deliverer.clone().serve());
-    let helpers = start_helpers(operations, doors, news, reload, alive);
-    let ended = until(stop, &mut lines, &store, &lock).await;
+    let mut helpers = start_helpers(operations, doors, news, reload, alive);
+    let ended = until(stop, &mut lines, &mut helpers, &store, &lock).await;
     tell(Sign::Stopping(deliverer.config().shutdown_grace + STOP_ALLOWANCE));
     info!("stopping");
     failpoint::step("stop: asked");
@@ -150,10 +150,11 @@ fn start_helpers(
     helpers
 }
 
-/// Runs until `stop`, until the scheduler or the deliverer ends by itself (a bug), or until the state directory is gone.
+/// Runs until `stop`, until a part ends by itself (a bug: the next start has all parts again), or until the state directory is gone.
 async fn until(
     stop: impl Future<Output = ()>,
     lines: &mut JoinSet<()>,
+    helpers: &mut JoinSet<()>,
     store: &Store,
     lock: &Lock,
 ) -> Result<(), Error> {
@@ -166,6 +167,7 @@ async fn until(
         () = stop => Ok(()),
         () = lost => Err(Error::Lost(store.dir().to_owned())),
         _ = lines.join_next() => Err(Error::Broken),
+        _ = helpers.join_next() => Err(Error::Broken),
         () = store.ended() => Err(Error::Broken),
     }
 }

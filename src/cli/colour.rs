@@ -83,7 +83,7 @@ impl Coloured for HealthProblemKind {
     fn colour(self) -> Colour {
         match self {
             Self::Held => Colour::Yellow,
-            Self::Failed | Self::Failing => Colour::Red,
+            Self::Failed | Self::Failing | Self::Stuck | Self::Stray => Colour::Red,
             Self::Stale | Self::Refused => Colour::Plain,
         }
     }

@@ -59,6 +59,7 @@ fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
             format!("no agent answers, so nothing is checked ({since}); start `taghook run`")
         }
         Finding::CannotRecord(problem) => problem.message.clone(),
+        Finding::Agent(problem) => text::printable(&problem.message),
         Finding::Failed(failed) => failed_delivery(failed, now),
         Finding::Failing(watch) => failing_watch(watch, now),
         Finding::Stale { watch, due } => {

@@ -65,6 +65,7 @@ fn human(status: &Status, limit: Option<usize>) -> String {
     let head = ["WATCH", "STATE", "DIGEST", "CHANGED", "LAST OK", "NEXT", "OWED"];
     let held = status.store.iter().map(|problem| text::wrapped(&format!("hooks are held: {}", problem.message), 2));
     let mut all = held.collect::<String>();
+    all.extend(status.problems.iter().map(|problem| text::wrapped(&text::printable(&problem.message), 2)));
     all += &text::fitted(&head, rows, &text::Fit { spare: &["LAST OK", "CHANGED"], cut: &["WATCH"] });
     let mut failed: HashMap<&str, Vec<&FailedDelivery>> = HashMap::new();
     for one in &status.failed {

@@ -161,6 +161,9 @@ pub struct Status {
     /// Set while the agent cannot write to its database, so that no hook may start.
     #[serde(default)]
     pub store: Option<StoreProblem>,
+    /// What is wrong with the agent itself: hooks that cannot be started, and why. Left out if there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<HealthProblem>,
     pub watches: Vec<WatchStatus>,
     /// The failed deliveries that are not left over from an earlier config, newest first.
     #[serde(default)]
@@ -294,8 +297,13 @@ words! {
     pub enum HealthProblemKind {
         /// A check is overdue.
         Stale = "stale",
-        /// The database cannot be written, so no hook runs.
+        /// Hooks do not run, because the database cannot be written, or because they cannot be started for a reason that is
+        /// not their own.
         Held = "held",
+        /// Calls that do not end hold all threads of their kind.
+        Stuck = "stuck",
+        /// A delivery counts as running, but nothing runs for it.
+        Stray = "stray",
         /// A delivery has failed.
         Failed = "failed",
         /// The checks of a watch fail.
@@ -310,9 +318,9 @@ pub struct HealthProblem {
     pub what: HealthProblemKind,
     /// `None` if the problem concerns all watches.
     pub watch: Option<String>,
-    /// Only set for a failed delivery.
+    /// Only set for a failed or stray delivery, and for a hook that is held.
     pub hook: Option<String>,
-    /// The id of a failed delivery.
+    /// The id of a failed or stray delivery.
     pub delivery: Option<String>,
     pub message: String,
 }

@@ -24,6 +24,8 @@ pub enum Finding<'a> {
     NoAgent,
     /// Nothing can be recorded, so no hook runs.
     CannotRecord(&'a StoreProblem),
+    /// Something is wrong with the agent itself, such as hooks that cannot be started.
+    Agent(&'a HealthProblem),
     /// A delivery was given up.
     Failed(&'a FailedDelivery),
     /// The checks of a watch fail.
@@ -34,7 +36,7 @@ pub enum Finding<'a> {
     Refused(&'a ConfigStatus, &'a str),
 }
 
-/// Everything that is wrong, the worst first: nothing is checked, nothing can be recorded, deliveries were given up, checks
+/// Everything that is wrong, the worst first: nothing is checked, nothing can be recorded, hooks cannot be started, deliveries were given up, checks
 /// fail, a check is late, an edit of the config was refused.
 pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
     let no_agent = status.source != StatusSource::Agent;
@@ -43,6 +45,7 @@ pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
     let mut all = Vec::new();
     all.extend(no_agent.then_some(Finding::NoAgent));
     all.extend(status.store.iter().map(Finding::CannotRecord));
+    all.extend(status.problems.iter().map(Finding::Agent));
     all.extend(status.failed.iter().map(Finding::Failed));
     all.extend(enabled().filter(|watch| watch.state == WatchState::Failing).map(Finding::Failing));
     all.extend(enabled().filter_map(|watch| Some(Finding::Stale { watch, due: due(watch)? })));
@@ -99,6 +102,7 @@ impl Finding<'_> {
         match self {
             Self::NoAgent | Self::Stale { .. } => HealthProblemKind::Stale,
             Self::CannotRecord(_) => HealthProblemKind::Held,
+            Self::Agent(problem) => problem.what,
             Self::Failed(_) => HealthProblemKind::Failed,
             Self::Failing(_) => HealthProblemKind::Failing,
             Self::Refused(..) => HealthProblemKind::Refused,
@@ -110,6 +114,7 @@ impl Finding<'_> {
         match self {
             Self::NoAgent => "no agent answers, so nothing is checked".to_owned(),
             Self::CannotRecord(problem) => format!("hooks are held: {}", problem.message),
+            Self::Agent(problem) => problem.message.clone(),
             Self::Failed(FailedDelivery { watch, hook, change, attempts, error, .. }) => {
                 let error = error.as_deref().unwrap_or("unknown");
                 format!("{watch}: hook {hook} failed for `{change}`, after attempt {attempts}: {error}")
@@ -128,6 +133,7 @@ impl Finding<'_> {
 
     fn problem(&self, message: String) -> HealthProblem {
         let (watch, hook, delivery) = match self {
+            Self::Agent(problem) => return (*problem).clone(),
             Self::NoAgent | Self::CannotRecord(_) | Self::Refused(..) => (None, None, None),
             Self::Failed(FailedDelivery { watch, hook, id, .. }) => (Some(watch), Some(hook), Some(id)),
             Self::Failing(watch) | Self::Stale { watch, .. } => (Some(&watch.watch), None, None),

@@ -10,6 +10,7 @@ use super::exposition::Exposition;
 use crate::agent::check::registries::Registry;
 use crate::agent::check::roster::{Roster, WatchView};
 use crate::agent::tally::{Attempts, CheckTally};
+use crate::bounded::{POOLS, ThreadPool};
 use crate::domain::ChangeKind;
 use crate::domain::delivery::OwedCounts;
 use crate::domain::judge::WatchState;
@@ -31,6 +32,10 @@ pub(crate) struct Scraped {
     pub(crate) owed: Vec<(String, OwedCounts)>,
     pub(crate) attempts: Attempts,
     pub(crate) write_failure: Option<WriteFailure>,
+    /// Hooks that cannot be started.
+    pub(crate) held: usize,
+    /// Deliveries that count as running without a run.
+    pub(crate) strays: usize,
     pub(crate) loaded: jiff::Timestamp,
     pub(crate) is_reload_well: bool,
 }
@@ -54,6 +59,7 @@ impl Scraped {
         self.checks(&mut page);
         self.registries(&mut page);
         self.deliveries(&mut page);
+        threads(&mut page);
         page.text()
     }
 
@@ -119,6 +125,13 @@ impl Scraped {
         });
         page.gauge("taghook_deliveries", "Deliveries that are not done: waiting, running, or given up.")
             .samples(["hook", "state"], owed);
+        page.gauge("taghook_deliveries_stray", "Deliveries that count as running, but nothing runs for them.")
+            .sample(&[], self.strays);
+        page.gauge("taghook_hooks_held", "Hooks that cannot be started, for a reason that is not their own.")
+            .sample(&[], self.held);
+        let help = "How often a hook was not started, for a reason that is not its own; no attempt was spent.";
+        page.counter("taghook_starts_put_off_total", help)
+            .samples(["hook"], self.attempts.iter().map(|(hook, tally)| ([&**hook], tally.not_started)));
         let results = self.attempts.iter().flat_map(|(hook, tally)| {
             tally.results.iter().map(move |(result, count)| ([&**hook, result.as_str()], count))
         });
@@ -127,6 +140,16 @@ impl Scraped {
         let mut durations = page.histograms("taghook_attempt_duration_seconds", "How long runs of a hook took.");
         self.attempts.iter().for_each(|(hook, tally)| durations.histogram(&[("hook", hook)], &tally.durations));
     }
+}
+
+/// The pools of threads for calls that may hang, each with a bound of its own.
+fn threads(page: &mut Exposition) {
+    let mut gauge = |name, help, value: fn(&ThreadPool) -> usize| {
+        page.gauge(name, help).samples(["pool"], POOLS.map(|pool| ([pool.name()], value(pool))));
+    };
+    gauge("taghook_threads", "Threads in use for calls that may hang, by kind.", ThreadPool::in_use);
+    gauge("taghook_threads_late", "Those of them whose calls have taken too long.", ThreadPool::late);
+    gauge("taghook_threads_limit", "How many threads there may be, by kind.", ThreadPool::size);
 }
 
 /// Seconds since 1970, as Prometheus wants points in time.

@@ -5,6 +5,7 @@ pub(super) mod exposition;
 pub mod health;
 pub(super) mod metrics;
 pub(super) mod operations;
+mod problems;
 pub(super) mod routes;
 pub(super) mod signs;
 pub mod status;

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use super::checks::{self, CheckEvent};
-use super::health;
-use super::{metrics, status};
+use super::{health, metrics, problems, status};
 use crate::agent::check::handle::SchedulerHandle;
 use crate::agent::clock;
 use crate::agent::deliver::deliverer::Deliverer;
@@ -16,6 +17,7 @@ use crate::agent::error::Error;
 use crate::agent::parts::{LOCK_TIMEOUT, open_watches};
 use crate::agent::sign::Sign;
 use crate::agent::unknown::unknown;
+use crate::bounded::PAGES;
 use crate::config::Config;
 use crate::control::wire::{
     CheckRequest, ConfigStatus, Health, Leftover, PauseRequest, Paused, PruneRequest, RetryLine, RetryRequest, Status,
@@ -91,6 +93,9 @@ pub async fn without_agent<T>(
     done
 }
 
+/// Far longer than rendering takes.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// All verbs of a running agent. `reload` has a file of its own, and so have the signs of life.
 pub(crate) struct Operations {
     pub(crate) ledger: LedgerOperations,
@@ -111,7 +116,8 @@ impl Operations {
     pub(crate) async fn status(&self) -> Result<Status, Error> {
         let watches = self.scheduler.look(status::of_agent).await?;
         let config = self.status.borrow().clone();
-        Ok(status::complete(watches, config, &self.deliverer.store).await?)
+        let problems = problems::of(&self.deliverer).await?;
+        Ok(status::complete(watches, config, problems, &self.deliverer.store).await?)
     }
 
     /// What is wrong, the worst first.
@@ -132,6 +138,7 @@ impl Operations {
     pub(crate) async fn metrics(&self) -> Result<String, Error> {
         let (registries, changes) = self.scheduler.look(metrics::of_agent).await?;
         let config = self.status.borrow().clone();
+        let strays = self.deliverer.strays().await?.len();
         let scraped = metrics::Scraped {
             registries,
             changes,
@@ -139,11 +146,16 @@ impl Operations {
             owed: self.deliverer.store.owed_by_hook().await?,
             attempts: self.deliverer.attempts.borrow().clone(),
             write_failure: self.deliverer.store.write_failure(),
+            held: self.deliverer.holds.reasons(Instant::now()).values().map(Vec::len).sum(),
+            strays,
             loaded: config.loaded,
             is_reload_well: config.error.is_none(),
         };
-        // Off the loop: at 100,000 watches the page has megabytes.
-        tokio::task::spawn_blocking(move || scraped.page()).await.map_err(|_| Error::Stopping)
+        // Off the loop: at 100,000 watches the page has megabytes. Where no thread can be started, it is worth the wait.
+        let scraped = Arc::new(scraped);
+        let rendered = scraped.clone();
+        let page = PAGES.run(PAGE_TIMEOUT, move || rendered.page()).await;
+        Ok(page.unwrap_or_else(|_| scraped.page()))
     }
 
     /// Checks watches now. Each result is sent once what its hooks are owed has been tried.

@@ -13,7 +13,8 @@ use crate::agent::check::watched::{Stage, Watched};
 use crate::agent::clock;
 use crate::config::Config;
 use crate::control::wire::{
-    ConfigStatus, FailedDelivery, HeldOff, RegistryStatus, Status, StatusSource, StoreProblem, WatchStatus,
+    ConfigStatus, FailedDelivery, HealthProblem, HeldOff, RegistryStatus, Status, StatusSource, StoreProblem,
+    WatchStatus,
 };
 use crate::domain::delivery::OwedCounts;
 use crate::domain::judge::{Record, WatchState};
@@ -114,6 +115,7 @@ fn without_watches() -> Status {
         as_of: None,
         config: None,
         store: None,
+        problems: Vec::new(),
         watches: Vec::new(),
         failed: Vec::new(),
         left_over: 0,
@@ -151,10 +153,11 @@ fn of_key(key: &WatchKey, record: &Record) -> WatchStatus {
     }
 }
 
-/// Adds what hooks are owed.
+/// Adds what hooks are owed, and what is wrong with the agent itself.
 pub(crate) async fn complete(
     (ids, mut known): (Vec<WatchId>, Status),
     config: ConfigStatus,
+    problems: Vec<HealthProblem>,
     store: &Store,
 ) -> Result<Status, store::Error> {
     let owed = store.owed().await?;
@@ -172,6 +175,7 @@ pub(crate) async fn complete(
         as_of: Some(clock::now()),
         config: Some(config),
         store: problem,
+        problems,
         failed,
         left_over: store.left_over().await?,
         ..known
