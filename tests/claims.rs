@@ -306,12 +306,7 @@ fn names_that_do_not_resolve_keep_no_hook_waiting() {
     let ready = agent.log().into_iter().find_map(|line| support::process::field(&line, "listen").map(str::to_owned));
     let address = ready.unwrap();
     agent.wait_for("first seen", &[("watch", "well")]);
-    let page = loop {
-        let (_, page) = curl(&sandbox, &format!("http://{address}/metrics"));
-        if page.contains("\ntaghook_threads{pool=\"lookups\"} 64\n") {
-            break page;
-        }
-    };
+    let page = page_with(&sandbox, &address, "taghook_threads{pool=\"lookups\"} 64");
     assert!(page.contains("\ntaghook_threads_limit{pool=\"lookups\"} 64\n"), "{page}");
     registry.push_image("well", "v1", "two");
 
@@ -319,10 +314,23 @@ fn names_that_do_not_resolve_keep_no_hook_waiting() {
 
     agent.wait_for("hook succeeded", &[("attempt", "1")]);
     agent.wait_for("check failed", &[("kind", "dns")]);
+    page_with(&sandbox, &address, "taghook_threads_late{pool=\"lookups\"} 64");
     let health = sandbox.run(&["health", "--json"]).expect(1).json();
     let problems = health["problems"].as_array().unwrap();
     assert!(problems.iter().any(|problem| problem["what"] == "stuck"), "{}", problems[0]);
     agent.kill();
+}
+
+/// The page of metrics, once it has this line.
+fn page_with(sandbox: &Sandbox, address: &str, line: &str) -> String {
+    let deadline = std::time::Instant::now() + support::DEADLINE;
+    loop {
+        let (_, page) = curl(sandbox, &format!("http://{address}/metrics"));
+        if page.lines().any(|found| found == line) {
+            return page;
+        }
+        assert!(std::time::Instant::now() < deadline, "no {line} in\n{page}");
+    }
 }
 
 /// The command in a mount namespace of its own, with another `/etc/hosts`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::bounded::{LOOKUPS, PoolError};
+use crate::bounded::{LOOKUPS, PoolError, explained};
 
 /// Looks names up as the system does, each within this time.
 pub(super) struct Lookup(pub(super) Duration);
@@ -20,7 +20,8 @@ impl Resolve for Lookup {
             // The port is set by the caller.
             let lookup = move || (host.as_str(), 0).to_socket_addrs();
             match LOOKUPS.run_alone(key, limit, lookup).await {
-                Ok(found) => Ok(Box::new(found?) as Addrs),
+                Ok(Ok(found)) => Ok(Box::new(found) as Addrs),
+                Ok(Err(error)) => Err(explained(&error).into()),
                 Err(PoolError::Occupied { .. }) => Err("an earlier lookup of it has not ended".into()),
                 Err(why) => Err(why.into()),
             }

@@ -200,9 +200,9 @@ impl Deliverer {
         Ok(())
     }
 
-    /// No run takes longer than this, graces included.
+    /// No run takes longer than this, with the wait for its start and its graces.
     pub(crate) fn longest_run(&self) -> Duration {
-        self.config().hooks.values().map(|hook| hook.timeout).max().unwrap_or_default() + LONGEST_SLEEP
+        self.config().hooks.values().map(|hook| hook.timeout).max().unwrap_or_default() + 2 * LONGEST_SLEEP
     }
 
     /// Gives a claimed delivery its attempt. A panic, which is a bug, ends it as cut: what was claimed is always given back.
