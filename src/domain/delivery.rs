@@ -186,13 +186,16 @@ pub enum Target {
 impl Target {
     /// The target that a change leads to.
     pub fn of(change: &Change) -> Self {
-        match (change.kind, &change.to) {
-            (ChangeKind::Failing, _) => Self::Failing,
-            (ChangeKind::Recovered, _) => Self::Well,
-            (ChangeKind::Removed, _) => Self::Absent,
-            (ChangeKind::First | ChangeKind::Moved | ChangeKind::Restored, to) => {
-                to.clone().map_or(Self::Absent, Self::Choice)
-            }
+        Self::after(change.kind, change.to.clone())
+    }
+
+    /// The target that a change of this kind, to this choice, leads to.
+    pub fn after(kind: ChangeKind, to: Option<Choice>) -> Self {
+        match kind {
+            ChangeKind::Failing => Self::Failing,
+            ChangeKind::Recovered => Self::Well,
+            ChangeKind::Removed => Self::Absent,
+            ChangeKind::First | ChangeKind::Moved | ChangeKind::Restored => to.map_or(Self::Absent, Self::Choice),
         }
     }
 

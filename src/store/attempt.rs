@@ -153,7 +153,7 @@ impl Store {
 }
 
 /// The number of the oldest delivery of a hook that may start: it is due and not held, and no other run for its watch
-/// and hook is under way.
+/// and hook is under way. The watch is the same by its name: an edit of its image does not end a run.
 ///
 /// A delivery that is due later than the hook's longest pause from now also counts as due: its due time came from a
 /// clock that has since been set back.
@@ -173,8 +173,9 @@ fn next_startable(
                 "SELECT number FROM deliveries d WHERE state = 'pending' AND hook = ?1 AND due > ?2 AND due <= ?3
                  AND NOT ({UNSUBSCRIBED}) AND (?4 IS NULL OR d.id = ?4)
                  AND NOT EXISTS (SELECT 1 FROM watches w WHERE w.id = d.watch AND w.paused)
-                 AND NOT EXISTS (SELECT 1 FROM deliveries r
-                                 WHERE r.watch = d.watch AND r.hook = d.hook AND r.state = 'running')
+                 AND NOT EXISTS (SELECT 1 FROM watches w JOIN watches same ON same.name = w.name
+                                 JOIN deliveries r INDEXED BY deliveries_running ON r.watch = same.id
+                                 WHERE w.id = d.watch AND r.hook = d.hook AND r.state = 'running')
                  ORDER BY due, number LIMIT 1",
             ))?
             .query_row(params![hook, after, until, only], |row| row.get(0))
@@ -270,7 +271,8 @@ fn finish(
     let row = row.optional()?.ok_or_else(|| Error::NotRunning(id.to_owned()))?;
     let (number, watch, hook, lane, target, tries) = row;
     let newer = pending(connection, watch, &hook, lane)?;
-    let event = after_attempt(outcome.ending, tries, newer.is_some(), retry, now, chance);
+    let overtaken = is_overtaken(connection, number, watch, &hook, lane)?;
+    let event = after_attempt(outcome.ending, tries, overtaken, retry, now, chance);
     let state = apply(connection, number, DeliveryState::Running, event)?;
     put_outcome(connection, number, outcome, tries, now)?;
     if state == DeliveryState::Succeeded {
@@ -299,7 +301,7 @@ fn give_back(
         .optional()?
         .ok_or(Error::NotRunning(id))?;
     let lane = kind.lane();
-    let event = after_no_start(pending(connection, watch, &hook, lane)?.is_some(), due);
+    let event = after_no_start(is_overtaken(connection, number, watch, &hook, lane)?, due);
     let state = apply(connection, number, DeliveryState::Running, event)?;
     if let Some(cursor) = cursor(connection, watch, &hook, lane)?.filter(|it| it.attempted.as_ref() == Some(&target)) {
         put_cursor(connection, watch, &hook, lane, &Cursor { attempted: attempted_before, ..cursor })?;
@@ -311,6 +313,14 @@ fn give_back(
         .prepare_cached("DELETE FROM attempts WHERE delivery = ?1 AND attempt = ?2")?
         .execute(params![number, attempt])?;
     Ok(Finished { state, due: if let Event::RetryAt(due) = event { Some(due) } else { None } })
+}
+
+/// Whether there is a newer delivery of the lane. It need not be pending any more: a person may have discarded it, and
+/// its digest is the newest nevertheless.
+fn is_overtaken(connection: &Connection, number: i64, watch: WatchId, hook: &str, lane: Lane) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_of_watch
+                              WHERE watch = ?1 AND number > ?2 AND hook = ?3 AND lane = ?4)";
+    Ok(connection.prepare_cached(sql)?.query_row(params![watch.0, number, hook, lane], |row| row.get(0))?)
 }
 
 fn put_outcome(

@@ -1,7 +1,7 @@
 //! Retention: deletes changes, deliveries and outputs that are older or more than the config keeps.
 //!
-//! *Invariant:* a delivery that is pending, running or failed, and the newest change and delivery of each lane, are
-//! never deleted. So expiry never changes what happens next.
+//! *Invariant:* a delivery that is pending, running or failed, the newest delivery of each lane, and the newest change of
+//! each lane and kind are never deleted. So expiry never changes what happens next.
 
 use std::time::Duration;
 
@@ -137,15 +137,16 @@ fn expire_deliveries(
     Ok(expired.len())
 }
 
-/// Deletes changes that are too many or too old and that have no deliveries any more. The newest of each lane stays.
+/// Deletes changes that are too many or too old and that have no deliveries any more. The newest of each kind stays,
+/// because a retry may be for it. There is but one `first`, which stays while it is the newest of its lane.
 fn expire_changes(connection: &Connection, watch: i64, keep: &Keep, now: Timestamp) -> Result<usize, Error> {
     let mut delete = connection.prepare_cached(
         "DELETE FROM changes WHERE id IN (
              SELECT id FROM changes c WHERE watch = ?1
              AND (at < ?3 OR id <= (SELECT id FROM changes WHERE watch = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2))
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.change = c.id)
-             AND EXISTS (SELECT 1 FROM changes newer
-                         WHERE newer.watch = ?1 AND newer.id > c.id AND newer.lane = c.lane)
+             AND EXISTS (SELECT 1 FROM changes newer WHERE newer.watch = ?1 AND newer.id > c.id
+                         AND newer.lane = c.lane AND (newer.kind = c.kind OR c.kind = 'first'))
              ORDER BY id LIMIT ?4)",
     )?;
     Ok(delete.execute(params![watch, keep.count, keep.cutoff(now), MAX_DELETED_ROWS as i64])?)

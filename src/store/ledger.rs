@@ -8,7 +8,7 @@ use super::error::Error;
 use super::record::{self, WatchId};
 use super::rows::{NewDelivery, apply, cursor, insert, pending, put_cursor};
 use super::sql::{Time, choice_columns};
-use super::subscriptions;
+use super::subscriptions::{self, Subscription};
 use super::writer::Store;
 use crate::domain::delivery::{Cursor, DeliveryState, Event, Target, news};
 use crate::domain::judge::Record;
@@ -33,7 +33,7 @@ impl Store {
             for lane in Lane::ALL {
                 if changes.iter().any(|change| change.kind.lane() == lane) {
                     let hearers = hearers(connection, watch, lane)?;
-                    delete_unsubscribed_cursors(connection, watch, lane, &hearers)?;
+                    delete_unconcerned_cursors(connection, watch, lane, &hearers)?;
                     for hearer in hearers {
                         owed.extend(owe(connection, watch, lane, &hearer, &changes, &ids)?);
                     }
@@ -74,57 +74,68 @@ fn insert_change(connection: &Connection, watch: WatchId, change: &Change) -> Re
 struct Hearer {
     hook: Arc<str>,
     kinds: ChangeSet,
-    /// Whether it subscribes to any kind in this lane now. If not, it only hears because an earlier change is pending.
-    subscribes: bool,
+    /// If it has left the watch, and only hears because it is still owed something: what it subscribed to until then.
+    last_kinds: Option<ChangeSet>,
+    /// Whether it subscribes to any kind in this lane now, or is owed something there. If not, it misses the changes.
+    is_concerned: bool,
 }
 
-/// The hooks that hear of a change: those that subscribe to it, and those with a pending delivery for an earlier change
-/// of its kind.
+/// The hooks that hear of a change: those that subscribe to it, and those that are still owed an earlier change of its
+/// kind, whether that is pending, runs or has failed.
 ///
-/// A hook that was removed from the config, or that now subscribes to other kinds, was subscribed when that earlier
-/// change was accepted. It is owed the newest change instead, because otherwise it would deploy a digest that is long
-/// gone.
+/// A hook that has left the watch, or that now subscribes to other kinds, was subscribed when that earlier change was
+/// accepted. It is owed the newest change instead, because otherwise it would deploy a digest that is long gone. One
+/// that has left hears of all that it subscribed to until then.
 fn hearers(connection: &Connection, watch: WatchId, lane: Lane) -> Result<Vec<Hearer>, Error> {
-    let hearer = |subscription: subscriptions::Subscription| Hearer {
-        hook: subscription.hook,
-        kinds: subscription.kinds,
-        subscribes: subscription.kinds.iter().any(|kind| kind.lane() == lane),
+    let hearer = |Subscription { hook, kinds, .. }: Subscription| {
+        let is_concerned = kinds.iter().any(|kind| kind.lane() == lane);
+        Hearer { hook, kinds, last_kinds: None, is_concerned }
     };
     let mut hearers: Vec<Hearer> = subscriptions::of_watch(connection, watch)?.into_iter().map(hearer).collect();
-    let mut query = connection.prepare_cached(
-        "SELECT d.hook, c.kind FROM deliveries d JOIN changes c ON c.id = d.change
-         WHERE d.watch = ?1 AND d.lane = ?2 AND d.state = 'pending'",
-    )?;
-    // A newer taghook, or somebody by hand, may have written a kind that we cannot read. It must not block the others.
-    let rows = query.query_map(params![watch.0, lane], |row| Ok((row.get::<_, String>(0)?, row.get(1).ok())))?;
+    let mut query = connection.prepare_cached(SELECT_OPEN)?;
+    // A newer taghook, or somebody by hand, may have written kinds that we cannot read. They must not block the others.
+    let rows = query.query_map(params![watch.0, lane], |row| {
+        Ok((row.get::<_, String>(0)?, row.get(1).ok(), row.get(2).unwrap_or_default()))
+    })?;
     for row in rows {
-        let (hook, kind): (_, Option<ChangeKind>) = row?;
-        match hearers.iter_mut().find(|hearer| *hearer.hook == *hook) {
-            Some(hearer) => hearer.kinds = hearer.kinds.iter().chain(kind).collect(),
-            None => hearers.push(Hearer { hook: hook.into(), kinds: kind.into_iter().collect(), subscribes: false }),
-        }
+        let (hook, kind, last_kinds): (_, Option<ChangeKind>, Option<ChangeSet>) = row?;
+        let known = hearers.iter().position(|hearer| *hearer.hook == *hook);
+        let index = known.unwrap_or_else(|| {
+            let kinds = last_kinds.unwrap_or_default();
+            hearers.push(Hearer { hook: hook.into(), kinds, last_kinds: Some(kinds), is_concerned: true });
+            hearers.len() - 1
+        });
+        let hearer = &mut hearers[index];
+        hearer.kinds = hearer.kinds.iter().chain(kind).collect();
+        hearer.is_concerned = true;
     }
     Ok(hearers)
 }
 
-/// Deletes the cursors of hooks that do not subscribe to this lane: they miss this change, so they no longer stand
-/// where their cursors say. A hook with a pending or running delivery keeps its cursor.
-fn delete_unsubscribed_cursors(
+/// The hook, the kind of change and the last kinds of each delivery of a watch and lane that is pending, runs or has
+/// failed. Each state has an index of its own, so that the finished deliveries are not looked at.
+const SELECT_OPEN: &str = "SELECT d.hook, c.kind, d.last_kinds FROM (
+         SELECT hook, change, last_kinds FROM deliveries INDEXED BY deliveries_pending
+         WHERE watch = ?1 AND lane = ?2 AND state = 'pending'
+         UNION ALL SELECT hook, change, last_kinds FROM deliveries INDEXED BY deliveries_running
+         WHERE watch = ?1 AND lane = ?2 AND state = 'running'
+         UNION ALL SELECT hook, change, last_kinds FROM deliveries INDEXED BY deliveries_failed
+         WHERE watch = ?1 AND lane = ?2 AND state = 'failed'
+     ) d JOIN changes c ON c.id = d.change";
+
+/// Deletes the cursors of hooks that neither subscribe to this lane nor are owed anything in it: they miss this change,
+/// so they no longer stand where their cursors say.
+fn delete_unconcerned_cursors(
     connection: &Connection,
     watch: WatchId,
     lane: Lane,
     hearers: &[Hearer],
 ) -> Result<(), Error> {
-    let hooks: Vec<&str> = hearers.iter().filter(|hearer| hearer.subscribes).map(|hearer| &*hearer.hook).collect();
+    let hooks: Vec<&str> = hearers.iter().filter(|hearer| hearer.is_concerned).map(|hearer| &*hearer.hook).collect();
     let hooks = serde_json::to_string(&hooks).map_err(|error| Error::Value(error.to_string()))?;
     connection
         .prepare_cached(
-            "DELETE FROM cursors WHERE watch = ?1 AND lane = ?2 AND hook NOT IN (SELECT value FROM json_each(?3))
-             AND NOT EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_pending
-                             WHERE d.watch = cursors.watch AND d.lane = cursors.lane AND d.hook = cursors.hook
-                             AND d.state = 'pending')
-             AND NOT EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_running
-                             WHERE d.watch = cursors.watch AND d.hook = cursors.hook AND d.state = 'running')",
+            "DELETE FROM cursors WHERE watch = ?1 AND lane = ?2 AND hook NOT IN (SELECT value FROM json_each(?3))",
         )?
         .execute(params![watch.0, lane, hooks])?;
     Ok(())
@@ -157,8 +168,8 @@ fn owe(
         return Ok(None);
     }
     let from = cursor.origin(&target, change.from.clone());
-    let (change, due) = (ids[newest], change.at);
-    let id = insert(connection, &NewDelivery { watch, hook, change, lane, target: &target, from, due })?;
+    let (change, due, last_kinds) = (ids[newest], change.at, hearer.last_kinds);
+    let id = insert(connection, &NewDelivery { watch, hook, change, lane, target: &target, last_kinds, from, due })?;
     Ok(Some(Owed { id, hook: hook.clone() }))
 }
 

@@ -1,4 +1,6 @@
 //! Retrying by hand: a new delivery owes the newest change to its hook once more.
+//!
+//! *Invariant:* a retry never leads to anything but the newest change, also for a hook that has missed it.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -7,10 +9,10 @@ use super::error::Error;
 use super::record::WatchId;
 use super::rows::{NewDelivery, apply, cursor, insert};
 use super::sql::choice;
-use super::subscriptions::UNSUBSCRIBED;
+use super::subscriptions::{self, UNSUBSCRIBED};
 use super::writer::Store;
 use crate::domain::delivery::{DeliveryState, Event, Target};
-use crate::domain::{Choice, Lane};
+use crate::domain::{ChangeKind, ChangeSet, Choice, Lane};
 
 /// The new delivery that retries an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,18 +96,26 @@ struct RetryCandidate {
     watch_name: String,
     hook: String,
     lane: Lane,
-    change: i64,
-    target: Target,
-    change_from: Option<Choice>,
     state: DeliveryState,
     held: bool,
+    news: News,
+}
+
+/// What a hook is told of: a change, where it leads, and where it came from.
+struct News {
+    change: i64,
+    /// `None` if it cannot be read, because a newer taghook wrote it.
+    kind: Option<ChangeKind>,
+    target: Target,
+    from: Option<Choice>,
 }
 
 /// The query whose rows [`candidate`] reads.
 fn select_candidate(condition: &str) -> String {
     format!(
-        "SELECT d.number, d.id, d.watch, w.name, d.hook, d.lane, d.change, d.target, c.from_tag, c.from_digest, d.state,
-         {UNSUBSCRIBED} FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change WHERE {condition}"
+        "SELECT d.number, d.id, d.watch, w.name, d.hook, d.lane, d.state, {UNSUBSCRIBED}, d.change, c.kind, d.target,
+         c.from_tag, c.from_digest
+         FROM deliveries d JOIN watches w ON w.id = d.watch JOIN changes c ON c.id = d.change WHERE {condition}"
     )
 }
 
@@ -117,11 +127,9 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<RetryCandidate> {
         watch_name: row.get(3)?,
         hook: row.get(4)?,
         lane: row.get(5)?,
-        change: row.get(6)?,
-        target: row.get(7)?,
-        change_from: choice(row, 8)?,
-        state: row.get(10)?,
-        held: row.get(11)?,
+        state: row.get(6)?,
+        held: row.get(7)?,
+        news: News { change: row.get(8)?, kind: row.get(9).ok(), target: row.get(10)?, from: choice(row, 11)? },
     })
 }
 
@@ -138,43 +146,64 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Result<i64, Retr
     })
 }
 
-/// The delivery with this id, if it may be retried: only the newest of a watch, hook and lane may.
+/// The delivery with this id, if it may be retried: only the newest of a watch, hook and lane may. It then leads to the
+/// newest change, which may be a newer one than it was made for.
 fn find_retryable(connection: &Connection, id: &str) -> Result<Result<RetryCandidate, RetryRefused>, Error> {
-    let asked = match find(connection, id)? {
+    let mut asked = match find(connection, id)? {
         Ok(number) => connection.query_row(&select_candidate("d.number = ?1"), [number], candidate)?,
         Err(refused) => return Ok(Err(refused)),
     };
     let sql = select_candidate("d.watch = ?1 AND d.hook = ?2 AND d.lane = ?3 ORDER BY d.number DESC LIMIT 1");
     let newest = connection.query_row(&sql, params![asked.watch.0, asked.hook, asked.lane], candidate).optional()?;
-    Ok(match (newest, asked.state) {
-        (Some(newest), _) if newest.number != asked.number => {
-            Err(RetryRefused::Outdated { id: asked.id, newest: newest.id, state: newest.state })
+    if let Some(newest) = newest.filter(|newest| newest.number != asked.number) {
+        return Ok(Err(RetryRefused::Outdated { id: asked.id, newest: newest.id, state: newest.state }));
+    }
+    let cursor = cursor(connection, asked.watch, &asked.hook, asked.lane)?.unwrap_or_default();
+    if let Some(newest) = newest_news(connection, &asked)? {
+        asked.news = newest;
+    }
+    Ok(match asked.state {
+        state @ DeliveryState::Running => Err(RetryRefused::Owed { id: asked.id, state }),
+        _ if asked.held => Err(RetryRefused::Leftover { id: asked.id, watch: asked.watch_name, hook: asked.hook }),
+        state @ DeliveryState::Pending => Err(RetryRefused::Owed { id: asked.id, state }),
+        DeliveryState::Superseded if cursor.reached.as_ref() == Some(&asked.news.target) => {
+            Err(RetryRefused::TakenBack(asked.id))
         }
-        (_, state @ (DeliveryState::Pending | DeliveryState::Running)) => {
-            Err(RetryRefused::Owed { id: asked.id, state })
-        }
-        (_, DeliveryState::Superseded) => Err(RetryRefused::TakenBack(asked.id)),
-        (_, DeliveryState::Failed | DeliveryState::Succeeded) if asked.held => {
-            Err(RetryRefused::Leftover { id: asked.id, watch: asked.watch_name, hook: asked.hook })
-        }
-        (_, DeliveryState::Failed | DeliveryState::Succeeded) => Ok(asked),
+        DeliveryState::Superseded | DeliveryState::Failed | DeliveryState::Succeeded => Ok(asked),
     })
 }
 
-fn retry(connection: &Connection, earlier: RetryCandidate, now: Timestamp) -> Result<Retried, Error> {
-    if earlier.state == DeliveryState::Failed {
-        apply(connection, earlier.number, DeliveryState::Failed, Event::Overtaken)?;
+/// The newest change that a retry of this delivery can be for: of the same kind, or of one that the hook subscribes to.
+///
+/// The hook may have missed it: it had left the watch, or did not subscribe to that kind then. A retry must not take it
+/// back to a digest that is long gone.
+fn newest_news(connection: &Connection, asked: &RetryCandidate) -> Result<Option<News>, Error> {
+    let subscribed = subscriptions::of_watch(connection, asked.watch)?.into_iter();
+    let kinds = subscribed.filter(|one| *one.hook == *asked.hook).flat_map(|one| one.kinds.iter());
+    let kinds: ChangeSet = kinds.chain(asked.news.kind).collect();
+    let mut query = connection.prepare_cached(
+        "SELECT id, kind, to_tag, to_digest, from_tag, from_digest FROM changes
+         WHERE watch = ?1 AND lane = ?2 AND id > ?3 ORDER BY id DESC",
+    )?;
+    let mut rows = query.query(params![asked.watch.0, asked.lane, asked.news.change])?;
+    while let Some(row) = rows.next()? {
+        if let Some(kind) = row.get(1).ok().filter(|kind| kinds.contains(*kind)) {
+            let target = Target::after(kind, choice(row, 2)?);
+            return Ok(Some(News { change: row.get(0)?, kind: Some(kind), target, from: choice(row, 4)? }));
+        }
     }
-    let cursor = cursor(connection, earlier.watch, &earlier.hook, earlier.lane)?.unwrap_or_default();
-    let new = NewDelivery {
-        watch: earlier.watch,
-        hook: &earlier.hook,
-        change: earlier.change,
-        lane: earlier.lane,
-        target: &earlier.target,
-        from: cursor.origin(&earlier.target, earlier.change_from),
-        due: now,
-    };
+    Ok(None)
+}
+
+fn retry(connection: &Connection, earlier: RetryCandidate, now: Timestamp) -> Result<Retried, Error> {
+    let RetryCandidate { number, watch, hook, lane, state, news, .. } = earlier;
+    if state == DeliveryState::Failed {
+        apply(connection, number, state, Event::Overtaken)?;
+    }
+    let cursor = cursor(connection, watch, &hook, lane)?.unwrap_or_default();
+    let News { change, target, from, .. } = news;
+    let from = cursor.origin(&target, from);
+    let new = NewDelivery { watch, hook: &hook, change, lane, target: &target, last_kinds: None, from, due: now };
     let id = insert(connection, &new)?;
-    Ok(Retried { id, watch: earlier.watch_name, hook: earlier.hook })
+    Ok(Retried { id, watch: earlier.watch_name, hook })
 }

@@ -7,7 +7,7 @@ use super::error::Error;
 use super::record::WatchId;
 use super::sql::{Time, choice_columns};
 use crate::domain::delivery::{Cursor, DeliveryState, Event, Target};
-use crate::domain::{Choice, Lane};
+use crate::domain::{ChangeSet, Choice, Lane};
 
 /// The number and target of the pending delivery, if there is one. It may wait behind a running one.
 pub(super) fn pending(
@@ -70,6 +70,8 @@ pub(super) struct NewDelivery<'a> {
     pub(super) change: i64,
     pub(super) lane: Lane,
     pub(super) target: &'a Target,
+    /// For a hook that has left the watch: what it subscribed to until then.
+    pub(super) last_kinds: Option<ChangeSet>,
     /// Where the hook stands now, so where a run would start from.
     pub(super) from: Option<Choice>,
     pub(super) due: Timestamp,
@@ -78,12 +80,13 @@ pub(super) struct NewDelivery<'a> {
 /// Inserts a pending delivery and returns its id, which is the idempotency key of all its attempts.
 pub(super) fn insert(connection: &Connection, new: &NewDelivery<'_>) -> Result<String, Error> {
     let id = uuid::Uuid::now_v7().to_string();
-    let (tag, digest) = choice_columns(new.from.as_ref());
+    let NewDelivery { watch, hook, change, lane, target, last_kinds, from, due } = new;
+    let (tag, digest) = choice_columns(from.as_ref());
     connection
         .prepare_cached(
-            "INSERT INTO deliveries (id, watch, hook, change, lane, target, from_tag, from_digest, state, due)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'pending', ?9)",
+            "INSERT INTO deliveries (id, watch, hook, change, lane, target, last_kinds, from_tag, from_digest, due, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending')",
         )?
-        .execute(params![id, new.watch.0, new.hook, new.change, new.lane, new.target, tag, digest, Time(new.due)])?;
+        .execute(params![id, watch.0, hook, change, lane, target, last_kinds, tag, digest, Time(*due)])?;
     Ok(id)
 }

@@ -4,7 +4,7 @@
 //! *Invariant:* a transaction that decides which hooks are owed a delivery reads this table itself. So a check and a
 //! reload that run at the same time agree on who was subscribed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
@@ -56,7 +56,7 @@ fn replace(connection: &Connection, wanted: Vec<Subscription>) -> Result<Vec<Str
         ((watch, hook), (kinds, *position))
     });
     let mut wanted: HashMap<(WatchId, Arc<str>), (ChangeSet, i64)> = in_order.collect();
-    let mut gone = Vec::new();
+    let mut gone = HashMap::new();
     let mut query = connection.prepare("SELECT watch, hook, kinds, position FROM subscriptions")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
@@ -69,7 +69,7 @@ fn replace(connection: &Connection, wanted: Vec<Subscription>) -> Result<Vec<Str
                 wanted.remove(&key);
             }
             Some(_) => {}
-            None => gone.push(key),
+            None => drop(gone.insert(key, row.get(2).ok())),
         }
     }
     let mut put = connection.prepare(
@@ -80,27 +80,33 @@ fn replace(connection: &Connection, wanted: Vec<Subscription>) -> Result<Vec<Str
         put.execute(params![watch.0, hook, kinds, position])?;
     }
     let mut delete = connection.prepare("DELETE FROM subscriptions WHERE watch = ?1 AND hook = ?2")?;
-    for (watch, hook) in &gone {
+    for (watch, hook) in gone.keys() {
         delete.execute(params![watch.0, hook])?;
     }
-    if gone.is_empty() { Ok(Vec::new()) } else { open_deliveries(connection, &gone) }
+    if gone.is_empty() { Ok(Vec::new()) } else { leave(connection, &gone) }
 }
 
-/// The ids of the pending, running and failed deliveries of these watches and hooks.
-fn open_deliveries(connection: &Connection, pairs: &[(WatchId, Arc<str>)]) -> Result<Vec<String>, Error> {
-    let pairs: HashSet<&(WatchId, Arc<str>)> = pairs.iter().collect();
-    let mut found = Vec::new();
+/// Notes with the pending, running and failed deliveries of these watches and hooks what the hooks subscribed to until
+/// now: they hear of it for as long as they are owed something. Returns the ids of the deliveries.
+fn leave(
+    connection: &Connection,
+    gone: &HashMap<(WatchId, Arc<str>), Option<ChangeSet>>,
+) -> Result<Vec<String>, Error> {
+    let mut note = connection.prepare("UPDATE deliveries SET last_kinds = ?2 WHERE number = ?1")?;
+    let mut ids = Vec::new();
     for state in ["pending", "running", "failed"] {
         // The state is a literal, so that SQLite uses the partial index of that state.
-        let mut query = connection
-            .prepare(&format!("SELECT id, watch, hook FROM deliveries WHERE state = '{state}' ORDER BY +number"))?;
+        let mut query = connection.prepare(&format!(
+            "SELECT number, id, watch, hook FROM deliveries WHERE state = '{state}' ORDER BY +number"
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
-            let key = (WatchId(row.get(1)?), Arc::<str>::from(row.get::<_, String>(2)?));
-            if pairs.contains(&key) {
-                found.push(row.get(0)?);
+            let key = (WatchId(row.get(2)?), Arc::<str>::from(row.get::<_, String>(3)?));
+            if let Some(last_kinds) = gone.get(&key) {
+                note.execute(params![row.get::<_, i64>(0)?, last_kinds])?;
+                ids.push(row.get(1)?);
             }
         }
     }
-    Ok(found)
+    Ok(ids)
 }

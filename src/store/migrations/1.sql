@@ -51,6 +51,7 @@ CREATE TABLE deliveries (
     change         INTEGER NOT NULL REFERENCES changes,
     lane           TEXT NOT NULL,
     target         TEXT NOT NULL, -- TAG@DIGEST, or absent, failing, well
+    last_kinds     TEXT,          -- if the hook has left the watch: what it subscribed to until then, as in subscriptions
     from_tag       TEXT,          -- where the latest attempt started from; before the first, where one would
     from_digest    TEXT,
     state          TEXT NOT NULL,

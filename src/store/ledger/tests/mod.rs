@@ -15,6 +15,7 @@ use crate::store::{Claimed, Keep, Retention, Room, Subscription};
 const RETRY: RetryPolicy =
     RetryPolicy { attempts: 2, backoff: Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60) } };
 
+mod absent;
 mod model;
 
 struct Ledger {
@@ -55,8 +56,9 @@ impl Ledger {
         self.store.commit(self.watch, verdict.record, verdict.changes).await.unwrap().len()
     }
 
+    /// A check fails five minutes later. The third one in a row is news.
     async fn fails(&mut self) {
-        self.now += SignedDuration::from_secs(10);
+        self.now += SignedDuration::from_secs(300);
         let failure = crate::domain::Failure { kind: crate::domain::FailureKind::Server, message: "broken".into() };
         let verdict = judge(&self.record, Err(&failure), &Policy::default(), self.now);
         self.record = verdict.record.clone();
