@@ -179,3 +179,97 @@ fn what_left_the_config_is_not_tried_again() {
         assert!(output.stdout.contains("nothing has failed"), "{output:#?}");
     }
 }
+
+/// How the run of a hook ends that was taken from its watch meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Exits(i32),
+    AgentKilled,
+}
+
+#[test]
+fn a_hook_that_left_while_it_ran_is_brought_to_the_newest_when_it_returns() {
+    for ending in [Ending::Exits(1), Ending::Exits(75), Ending::AgentKilled, Ending::Exits(0)] {
+        let (registry, sandbox) = (Registry::start(), Sandbox::new());
+        let hook = sandbox.hook();
+        let reload = |hooks| {
+            sandbox.write_whole_config(&config(&hook, &[("web", &registry, "web", hooks)]));
+            sandbox.run(&["reload"]).expect(0);
+        };
+        let one = registry.push_image("web", "v1", "one");
+        sandbox.write_whole_config(&config(&hook, &[("web", &registry, "web", "'tell'")]));
+        let mut agent = sandbox.agent();
+        hook.call();
+        agent.wait_for("hook succeeded", &[]);
+        let two = registry.push_image("web", "v1", "two");
+        hook.holds();
+        let check = sandbox.start(&["check"]);
+        let run = hook.call();
+        assert_eq!(run.var("TAGHOOK_DIGEST"), two);
+
+        reload("");
+        let three = registry.push_image("web", "v1", "three");
+        let second_check = sandbox.start(&["check"]);
+        agent.wait_for("tag moved", &[]);
+        agent.wait_for("tag moved", &[]);
+        hook.exits_with(0);
+        match ending {
+            Ending::Exits(code) => {
+                run.exit(code);
+                agent.wait_for(if code == 0 { "hook succeeded" } else { "hook failed" }, &[]);
+            }
+            Ending::AgentKilled => {
+                agent.kill();
+                agent = sandbox.agent();
+            }
+        }
+        (check.finish(), second_check.finish());
+        assert_eq!(sandbox.run(&["deliveries", "--json"]).expect(0).json_lines()[0]["held"], "not_fed");
+        hook.expect_no_call();
+
+        reload("'tell'");
+        let call = hook.call();
+        assert_eq!(call.var("TAGHOOK_DIGEST"), three, "{ending:?}");
+        let stands = if matches!(ending, Ending::Exits(0)) { two } else { one };
+        assert_eq!(call.var("TAGHOOK_PREVIOUS_DIGEST"), stands, "{ending:?}");
+        agent.wait_for("hook succeeded", &[]);
+        hook.expect_no_call();
+        sandbox.run(&["health"]).expect(0);
+        agent.stop();
+    }
+}
+
+#[test]
+fn a_retry_after_an_absence_is_for_the_newest_or_refused() {
+    for code in [0, 1] {
+        let (registry, sandbox) = (Registry::start(), Sandbox::new());
+        let hook = sandbox.hook();
+        let configure = |hooks| sandbox.write_whole_config(&config(&hook, &[("web", &registry, "web", hooks)]));
+        let latest = || sandbox.run(&["deliveries", "--json"]).expect(0).json_lines().remove(0);
+        registry.push_image("web", "v1", "one");
+        configure("'tell'");
+        sandbox.run(&["check"]).expect(0);
+        registry.push_image("web", "v1", "two");
+        hook.exits_with(code);
+        sandbox.run(&["check"]).expect(code);
+        let of_two = latest()["id"].as_str().unwrap().to_owned();
+        hook.more_calls();
+
+        configure("");
+        let three = registry.push_image("web", "v1", "three");
+        sandbox.run(&["check"]).expect(code);
+        configure("'tell'");
+        hook.exits_with(0);
+        if code == 1 {
+            // It is owed the newest without a retry.
+            let newest = latest()["id"].as_str().unwrap().to_owned();
+            let refused = sandbox.run(&["retry", &of_two]).expect(2).stderr;
+            assert!(refused.contains(&newest), "{refused}");
+        } else {
+            sandbox.run(&["retry", &of_two]).expect(0);
+        }
+        sandbox.run(&["check"]).expect(0);
+        assert_eq!(hook.only_call().var("TAGHOOK_DIGEST"), three);
+        assert_eq!(latest()["to"], three);
+    }
+}
