@@ -133,12 +133,20 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<RetryCandidate> {
     })
 }
 
+/// The length of an id, a UUID.
+const WHOLE_ID: usize = 36;
+
 /// The number of the delivery whose id is, or ends in, this text.
 pub(super) fn find(connection: &Connection, id: &str) -> Result<Result<i64, RetryRefused>, Error> {
     let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    let mut query = connection.prepare("SELECT number FROM deliveries WHERE id = ?1 OR id LIKE '%' || ?1 LIMIT 2")?;
-    let rows =
-        if is_id { query.query_map([id], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()? } else { Vec::new() };
+    // A whole id is found by its index; the end of one is looked for among all.
+    let condition = if id.len() == WHOLE_ID { "id = ?1" } else { "id LIKE '%' || ?1" };
+    let mut query = connection.prepare(&format!("SELECT number FROM deliveries WHERE {condition} LIMIT 2"))?;
+    let rows = if is_id {
+        query.query_map([id.to_ascii_lowercase()], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?
+    } else {
+        Vec::new()
+    };
     Ok(match *rows {
         [number] => Ok(number),
         [] => Err(RetryRefused::Unknown(id.to_owned())),

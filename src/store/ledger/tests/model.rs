@@ -441,9 +441,8 @@ impl Model {
     async fn check_what_is_held(&self, all: &[Delivery]) -> Result<(), TestCaseError> {
         let leftovers = self.ledger.store.leftovers().await.unwrap();
         let expected = all.iter().filter(|row| row.is(&[Pending, Failed]) && !self.is_subscribed(row.watch));
-        let mut expected: Vec<&str> = expected.map(|row| &*row.id).collect();
-        let mut found: Vec<&str> = leftovers.iter().map(|row| &*row.id).collect();
-        (expected.sort_unstable(), found.sort_unstable());
+        let expected: HashSet<&str> = expected.map(|row| &*row.id).collect();
+        let found: HashSet<&str> = leftovers.iter().map(|row| &*row.id).collect();
         prop_assert_eq!(&found, &expected);
         prop_assert_eq!(self.ledger.store.left_over().await.unwrap(), found.len() as u64);
         prop_assert!(leftovers.iter().all(|row| row.held == Some(HeldBecause::NotFed)), "{leftovers:?}");
