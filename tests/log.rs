@@ -102,3 +102,42 @@ fn a_delivery_is_found_by_the_end_of_its_id_if_that_is_the_end_of_one() {
     assert!(cut.ends_with("  | line 1\n  | [3 lines not shown]\n  | line 5\n  | line 6\n"), "{cut}");
     assert!(cut.contains("exit status 75 (try later)"), "{cut}");
 }
+
+#[test]
+fn a_nul_in_what_a_hook_prints_hides_nothing_that_follows() {
+    let (sandbox, registry) = (Sandbox::new(), Registry::start());
+    let (host, image) = (registry.host(), registry.image("acme/web", "stable"));
+    // The end of the output that a status looks at begins inside a character.
+    let command = r"printf 'before\\000%s the reason\\n' $(printf 'ä%.0s' $(seq 1100)); exit 3";
+    sandbox.write_whole_config(&format!(
+        "[watch.web]\nimage = '{image}'\nhooks = ['tell']\n[registry.'{host}']\nplain_http = true\n\
+         [hook.tell]\nattempts = 1\ncommand = \"{command}\"\n"
+    ));
+    registry.push_image("acme/web", "stable", "1");
+    sandbox.run(&["check"]).expect(0);
+    registry.push_image("acme/web", "stable", "2");
+    let checked = sandbox.run(&["check", "--json"]).expect(1).json();
+
+    let filler = |count| "ä".repeat(count);
+    let whole = format!("before\0{} the reason", filler(1100));
+    assert_eq!(checked["deliveries"][0]["output"][0], whole);
+    let status = sandbox.run(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["failed"][0]["last_line"], format!("{} the reason", filler(500 - " the reason\n".len())));
+    let id = status["failed"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(&["log", &id, "--json"]).expect(0).json()["output"], format!("{whole}\n"));
+
+    // Somebody's hand, or a cut.
+    let database = Connection::open(sandbox.state().join("taghook.db")).unwrap();
+    database.execute("UPDATE attempts SET output = CAST(x'ff00' || 'the reason' AS TEXT)", ()).unwrap();
+    let status = sandbox.run(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["failed"][0]["last_line"], "\0the reason");
+    assert_eq!(sandbox.run(&["log", &id, "--json"]).expect(0).json()["output"], "\u{fffd}\0the reason");
+
+    // A reason, to which a discard adds something.
+    database.execute("UPDATE deliveries SET error = 'a' || char(0) || 'b'", ()).unwrap();
+    let text = std::fs::read_to_string(sandbox.config_path()).unwrap();
+    std::fs::write(sandbox.config_path(), text.replace("hooks = ['tell']", "hooks = []")).unwrap();
+    sandbox.run(&["prune", "--yes"]).expect(0);
+    let deliveries = sandbox.run(&["deliveries", "--json"]).expect(0).json_lines();
+    assert_eq!(deliveries[0]["error"], "a\0b; discarded by hand");
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::record::{self, COLUMNS, WatchId, question};
-use super::sql::{readable, time};
+use super::sql::{printed, readable, time};
 use super::subscriptions::UNSUBSCRIBED;
 use super::writer::Store;
 use crate::domain::delivery::{DeliveryState, OwedCounts};
@@ -108,8 +108,8 @@ impl Store {
     /// Counts the failed deliveries that are not held.
     pub async fn given_up(&self) -> Result<u64, Error> {
         self.read(|connection| {
-            let sql = format!("SELECT count(*) FROM deliveries d WHERE state = 'failed' AND NOT ({UNSUBSCRIBED})");
-            Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+            let mut query = connection.prepare_cached(&select_given_up())?;
+            Ok(query.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
         })
         .await
     }
@@ -132,14 +132,7 @@ impl Store {
     /// The pending and running deliveries of a watch.
     pub async fn open_deliveries(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, Error> {
         self.read(move |connection| {
-            let sql = select_delivery(
-                "d.number IN (
-                 SELECT number FROM deliveries INDEXED BY deliveries_pending WHERE watch = ?1 AND state = 'pending'
-                 UNION ALL
-                 SELECT number FROM deliveries INDEXED BY deliveries_running WHERE watch = ?1 AND state = 'running')
-                 ORDER BY d.number",
-            );
-            let mut query = connection.prepare_cached(&sql)?;
+            let mut query = connection.prepare_cached(&select_open())?;
             Ok(readable(query.query_map([watch.0], delivery)?)?)
         })
         .await
@@ -180,16 +173,29 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     })
 }
 
-/// Adds the output of the latest attempt to each delivery; `output` is an SQL expression that may cut it.
+/// How much of the end of an output is read where only its end is of interest, in characters and in bytes: a character
+/// has at most four.
+const TAIL_CHARS: usize = 500;
+const TAIL_BYTES: usize = 4 * TAIL_CHARS;
+
+/// Adds the output of the latest attempt to each delivery; `output` is an SQL expression that may cut it, by bytes.
 fn add_latest_output(connection: &Connection, rows: &mut [DeliveryRow], output: &str) -> Result<(), Error> {
     let mut query = connection.prepare_cached(&format!(
         "SELECT {output} FROM attempts a JOIN deliveries d ON d.number = a.delivery AND d.attempts = a.attempt
          WHERE d.id = ?1"
     ))?;
     for row in rows {
-        row.output = query.query_row([&row.id], |row| row.get(0)).optional()?.flatten();
+        row.output = query.query_row([&row.id], |row| printed(row, 0)).optional()?.flatten();
     }
     Ok(())
+}
+
+/// The last [`TAIL_CHARS`] characters of a text that was cut by bytes, so perhaps inside a character.
+fn tail(cut: &str) -> String {
+    // What is left of such a character is no text.
+    let text = cut.trim_start_matches(char::REPLACEMENT_CHARACTER);
+    let start = text.char_indices().rev().nth(TAIL_CHARS - 1).map_or(0, |(start, _)| start);
+    text[start..].to_owned()
 }
 
 /// The deliveries with these ids, with their latest output.
@@ -202,19 +208,58 @@ pub(super) fn deliveries(connection: &Connection, ids: &[String]) -> Result<Vec<
 
 /// The failed deliveries that are not held, newest first, with the end of their latest output.
 pub(super) fn failed(connection: &Connection) -> Result<Vec<DeliveryRow>, Error> {
-    let sql = select_delivery(&format!("d.state = 'failed' AND NOT ({UNSUBSCRIBED}) ORDER BY d.number DESC"));
-    let mut query = connection.prepare_cached(&sql)?;
+    let mut query = connection.prepare_cached(&select_failed())?;
     let mut rows = readable(query.query_map([], delivery)?)?;
-    add_latest_output(connection, &mut rows, "substr(a.output, -500)")?;
+    // Of a text, SQL's functions see no more than what stands before a NUL. Of a blob they see all.
+    add_latest_output(connection, &mut rows, &format!("substr(CAST(a.output AS BLOB), -{TAIL_BYTES})"))?;
+    for row in &mut rows {
+        row.output = row.output.as_deref().map(tail);
+    }
     Ok(rows)
 }
 
 pub(super) fn left_over(connection: &Connection) -> Result<u64, Error> {
-    let sql = format!(
+    let mut query = connection.prepare_cached(&select_left_over())?;
+    Ok(query.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+}
+
+/// The pending and running deliveries of a watch.
+fn select_open() -> String {
+    select_delivery(
+        "d.number IN (
+         SELECT number FROM deliveries INDEXED BY deliveries_pending WHERE watch = ?1 AND state = 'pending'
+         UNION ALL
+         SELECT number FROM deliveries INDEXED BY deliveries_running WHERE watch = ?1 AND state = 'running')
+         ORDER BY d.number",
+    )
+}
+
+/// The order is an expression, so that SQLite uses the partial index of the failed deliveries instead of scanning all
+/// deliveries in the order of their numbers.
+fn select_failed() -> String {
+    select_delivery(&format!("d.state = 'failed' AND NOT ({UNSUBSCRIBED}) ORDER BY +d.number DESC"))
+}
+
+fn select_given_up() -> String {
+    format!("SELECT count(*) FROM deliveries d WHERE state = 'failed' AND NOT ({UNSUBSCRIBED})")
+}
+
+fn select_left_over() -> String {
+    format!(
         "SELECT (SELECT count(*) FROM deliveries d WHERE state = 'pending' AND {UNSUBSCRIBED})
          + (SELECT count(*) FROM deliveries d WHERE state = 'failed' AND {UNSUBSCRIBED})"
-    );
-    Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+    )
+}
+
+fn select_owed_by(column: &str) -> String {
+    format!(
+        "SELECT o.{column}, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed'),
+             sum(state = 'pending' AND (held OR w.paused)) FROM (
+             SELECT watch, hook, state, {UNSUBSCRIBED} AS held FROM deliveries d WHERE state = 'pending'
+             UNION ALL SELECT watch, hook, state, 0 FROM deliveries d WHERE state = 'running'
+             UNION ALL SELECT watch, hook, state, 0 FROM deliveries d WHERE state = 'failed' AND NOT ({UNSUBSCRIBED})
+         ) o JOIN watches w ON w.id = o.watch GROUP BY o.{column}",
+    )
 }
 
 /// Every watch that was ever checked, by name. Each reference and platform that a watch has had is a row of its own.
@@ -253,18 +298,41 @@ fn owed_by<T>(
     column: &str,
     key: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<(T, OwedCounts)>, Error> {
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT o.{column}, sum(state = 'pending'), sum(state = 'running'), sum(state = 'failed'),
-             sum(state = 'pending' AND (held OR w.paused)) FROM (
-             SELECT watch, hook, state, {UNSUBSCRIBED} AS held FROM deliveries d WHERE state = 'pending'
-             UNION ALL SELECT watch, hook, state, 0 FROM deliveries WHERE state = 'running'
-             UNION ALL SELECT watch, hook, state, 0 FROM deliveries d WHERE state = 'failed' AND NOT ({UNSUBSCRIBED})
-         ) o JOIN watches w ON w.id = o.watch GROUP BY o.{column}",
-    ))?;
+    let mut query = connection.prepare_cached(&select_owed_by(column))?;
     let rows = query.query_map([], |row| {
         let count = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
         let owed = OwedCounts { pending: count(1)?, running: count(2)?, failed: count(3)?, held: count(4)? };
         Ok((key(row)?, owed))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_does_not_look_at_all_that_ever_was() {
+        let connection = crate::store::schema::in_memory().unwrap();
+        let queries =
+            [select_failed(), select_given_up(), select_left_over(), select_owed_by("watch"), select_owed_by("hook")];
+        for sql in queries.into_iter().chain([select_open()]) {
+            let mut query = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let params = vec![1; query.parameter_count()];
+            let plan = query.query_map(rusqlite::params_from_iter(params), |row| row.get("detail")).unwrap();
+            let plan: Vec<String> = plan.collect::<Result<_, _>>().unwrap();
+            let scans = plan.iter().filter(|step| step.starts_with("SCAN d ") || step.starts_with("SCAN deliveries"));
+            let partial = ["pending", "running", "failed", "due"].map(|state| format!("INDEX deliveries_{state}"));
+            let is_bounded = |step: &String| partial.iter().any(|index| step.contains(index));
+            assert!(scans.clone().all(is_bounded), "{sql}\n{plan:#?}");
+            assert!(!plan.iter().any(|step| step == "SCAN d"), "{sql}\n{plan:#?}");
+        }
+    }
+
+    #[test]
+    fn a_tail_is_of_whole_characters() {
+        let text = "ä".repeat(TAIL_BYTES);
+        assert_eq!(tail(&String::from_utf8_lossy(&text.as_bytes()[1..])), "ä".repeat(TAIL_CHARS));
+        assert_eq!(tail("short"), "short");
+    }
 }

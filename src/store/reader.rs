@@ -12,7 +12,7 @@ use super::queries::{self, AttemptRow, ChangeRow, DeliveryRow, WatchRow, deliver
 use super::record;
 use super::retry::{self, RetryRefused};
 use super::schema::{self, DATABASE};
-use super::sql::{Time, readable, time};
+use super::sql::{Time, printed, readable, time};
 use crate::domain::ChangeKind;
 use crate::domain::delivery::DeliveryState;
 
@@ -192,6 +192,6 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         ended: time(row, 6)?,
         code: row.get(7)?,
         error: row.get(8)?,
-        output: row.get(9)?,
+        output: printed(row, 9)?,
     })
 }

@@ -86,15 +86,25 @@ impl FromSql for Time {
 /// Collects rows and leaves out those with a value that means nothing here, because a newer taghook or somebody by hand
 /// wrote it: one such row must not hide all others.
 pub(super) fn readable<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> rusqlite::Result<Vec<T>> {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
     let is_readable = |row: &rusqlite::Result<T>| match row {
-        Err(why @ (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))) => {
+        Err(
+            why @ (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)),
+        ) => {
             tracing::error!("a row of the database cannot be read and is left out: {why}");
             false
         }
         _ => true,
     };
     rows.filter(is_readable).collect()
+}
+
+/// Reads what a hook has printed. Bytes that are no text, by somebody's hand or a cut, are replaced and hide nothing.
+pub(super) fn printed(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(index)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    })
 }
 
 /// Reads a timestamp column that may be null.
