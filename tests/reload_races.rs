@@ -223,7 +223,8 @@ fn a_hook_that_left_while_it_ran_is_brought_to_the_newest_when_it_returns() {
                 agent = sandbox.agent();
             }
         }
-        (check.finish(), second_check.finish());
+        check.finish();
+        second_check.finish();
         assert_eq!(sandbox.run(&["deliveries", "--json"]).expect(0).json_lines()[0]["held"], "not_fed");
         hook.expect_no_call();
 
