@@ -6,8 +6,9 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::exit::{CliError, Exit, print_faults};
-use super::text;
+use super::{logging, text};
 use crate::config::{self, Effective, Fault, Level, Origin, ShownTable};
+use crate::domain::shown::{shown, shown_in_json};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -55,7 +56,7 @@ fn check(path: &Path, is_json: bool) -> Result<Exit, CliError> {
     } else {
         if !faults.is_empty() {
             print_faults(faults);
-            anstream::eprintln!();
+            logging::say("");
         }
         let mut parts = Vec::new();
         if let Some((watches, hooks)) = counts {
@@ -63,7 +64,7 @@ fn check(path: &Path, is_json: bool) -> Result<Exit, CliError> {
         }
         parts.push(summary(faults));
         let line = format!("{}: {}\n", path.display(), parts.join(", "));
-        if counts.is_some() { text::print(&line)? } else { anstream::eprint!("{line}") }
+        if counts.is_some() { text::print(&line)? } else { logging::say(line.trim_end()) }
     }
     Ok(if counts.is_some() { Exit::Ok } else { Exit::Usage })
 }
@@ -109,7 +110,8 @@ fn show_toml(shown: &Effective) -> String {
             lines.extend([String::new(), table.header()]);
         }
         for setting in table.meaningful() {
-            let line = format!("{} = {}", setting.key, setting.value);
+            // TOML's escapes are JSON's.
+            let line = format!("{} = {}", setting.key, shown_in_json(&setting.value.to_string()));
             lines.push(format!("{line:<50}  # {}", origin(&setting.origin)));
         }
     }
@@ -118,8 +120,8 @@ fn show_toml(shown: &Effective) -> String {
 
 fn origin(origin: &Origin) -> String {
     match origin {
-        Origin::Table { file, line } => format!("{}:{line}", text::printable(file)),
-        Origin::Defaults { file, line } => format!("{}:{line} [defaults]", text::printable(file)),
+        Origin::Table { file, line } => format!("{}:{line}", shown(file)),
+        Origin::Defaults { file, line } => format!("{}:{line} [defaults]", shown(file)),
         Origin::Default => "default".to_owned(),
     }
 }

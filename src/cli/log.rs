@@ -8,6 +8,7 @@ use super::exit::{CliError, Exit};
 use super::located::readable;
 use super::sentences::{result, took};
 use super::{results, text};
+use crate::domain::shown::shown;
 use crate::store::{AttemptRow, Reader};
 
 /// Show what an attempt of a delivery has printed, and how it ended
@@ -75,7 +76,7 @@ fn human(attempt: &AttemptRow, args: &LogArgs) -> String {
     let mut all = text::wrapped(&format!("{watch}: hook {hook} for `{change}`, delivery {delivery}"), 2);
     all += &text::wrapped(&format!("attempt {number}, started {started}: {}{took}", result(attempt)), 2);
     let output = attempt.output.as_deref().unwrap_or_default();
-    let lines: Vec<String> = output.lines().map(text::printable).collect();
+    let lines: Vec<String> = output.lines().map(|line| shown(line).into_owned()).collect();
     match attempt.ended {
         None => all += "  what it prints is in the log; it is kept here once the attempt has ended\n",
         Some(_) if attempt.output.is_none() => all += "  what it printed is not kept any more; see [retention]\n",

@@ -8,6 +8,7 @@ use crate::config;
 use crate::control::wire::{CheckLine, ConfigStatus, FailedDelivery, WatchStatus};
 use crate::domain::Digest;
 use crate::domain::delivery::{DeliveryState, OwedCounts};
+use crate::domain::shown::shown;
 use crate::store::{AttemptRow, DeliveryRow, HeldBecause};
 
 /// One line for the check, one for each delivery, one for an error.
@@ -20,12 +21,12 @@ pub(super) fn check(line: &CheckLine) -> String {
     let name = line.watch.as_deref().unwrap_or(&line.image);
     let mut all = format!("{name}  {}  {digests}  {} ms\n", line.outcome.coloured(), line.elapsed_ms);
     if let Some(error) = &line.error {
-        all += &format!("  {}: {}: {}\n", line.image, error.kind, error.message);
+        all += &format!("  {}: {}: {}\n", line.image, error.kind, shown(&error.message));
     }
     for delivery in &line.deliveries {
-        let error = delivery.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        let error = delivery.error.as_ref().map(|error| format!(": {}", shown(error))).unwrap_or_default();
         all += &format!("  {}  {}{error}\n", delivery.hook, delivery.state.coloured());
-        all.extend(delivery.output.iter().map(|line| format!("    | {}\n", text::printable(line))));
+        all.extend(delivery.output.iter().map(|line| format!("    | {}\n", shown(line))));
     }
     all
 }
@@ -38,7 +39,7 @@ pub(super) fn failing_watch(watch: &WatchStatus, now: Timestamp) -> String {
         count => format!("{}, ", text::count(count, "check", "checks")),
     };
     let last_ok = watch.last_ok.map_or("never ok".into(), |at| format!("last ok {}", text::distance(Some(at), now)));
-    let (kind, message) = (&error.kind, text::printable(&error.message));
+    let (kind, message) = (&error.kind, shown(&error.message));
     format!("{}: {}: {kind}: {message} ({checks}{last_ok})", watch.watch, watch.image)
 }
 
@@ -63,8 +64,8 @@ pub(super) fn failed_delivery(failed: &FailedDelivery, now: Timestamp) -> String
     let attempts = text::count(failed.attempts, "attempt", "attempts");
     let when = text::distance(failed.ended, now);
     let error = match &failed.last_line {
-        Some(line) => format!("{}: {}", text::printable(error), text::printable(line)),
-        None => text::printable(error),
+        Some(line) => format!("{}: {}", shown(error), shown(line)),
+        None => shown(error).into_owned(),
     };
     format!(
         "{watch}: hook {hook} failed for `{change}` {when} after {attempts}: {error}; see `taghook log {id}`, then \
@@ -74,7 +75,7 @@ pub(super) fn failed_delivery(failed: &FailedDelivery, now: Timestamp) -> String
 
 /// The last error of a delivery, and what it waits for.
 pub(super) fn remark(delivery: &DeliveryRow, now: Timestamp) -> String {
-    let error = delivery.error.as_deref().map(text::printable);
+    let error = delivery.error.as_deref().map(|error| shown(error).into_owned());
     let waits = match (delivery.held, delivery.due) {
         (Some(HeldBecause::Paused), _) => Some("held: paused".to_owned()),
         (Some(HeldBecause::NotFed), _) => Some("held: the config does not feed it".to_owned()),
@@ -91,7 +92,7 @@ pub(super) fn took(attempt: &AttemptRow) -> Option<SignedDuration> {
 /// How an attempt ended.
 pub(super) fn result(attempt: &AttemptRow) -> String {
     match (&attempt.error, attempt.ended) {
-        (Some(error), _) => text::printable(error),
+        (Some(error), _) => shown(error).into_owned(),
         (None, Some(_)) => DeliveryState::Succeeded.coloured(),
         (None, None) => DeliveryState::Running.coloured(),
     }

@@ -8,11 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::domain::Digest;
+use crate::domain::shown::{shown_in_colour, shown_in_json};
 
-/// Prints to standard output, without colours if it is no terminal.
+/// Prints to standard output, without colours if it is no terminal. Whatever others wrote in it is safe to show.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(shown_in_colour(text).as_bytes())?;
     out.flush()
 }
 
@@ -23,7 +24,7 @@ pub(super) fn json_lines(rows: &[impl Serialize]) -> String {
 
 /// One JSON object on a line of its own.
 pub(super) fn json_line(row: &impl Serialize) -> String {
-    serde_json::to_string(row).unwrap_or_default() + "\n"
+    shown_in_json(&serde_json::to_string(row).unwrap_or_default()).into_owned() + "\n"
 }
 
 /// Whether standard output is a terminal, so that a person reads it.
@@ -139,11 +140,6 @@ fn laid_out(head: &[&str], rows: Vec<Vec<String>>) -> Table {
 
 fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-/// Somebody else's text without control characters, so that it cannot forge lines or colours.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 /// An optional digest, short; on a terminal without the algorithm, if that is SHA-256.

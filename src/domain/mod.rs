@@ -15,6 +15,7 @@ pub mod question;
 pub mod reference;
 pub mod schedule;
 pub mod selection;
+pub mod shown;
 pub mod watch;
 pub(crate) mod words;
 

@@ -27,6 +27,7 @@ use crate::agent::error::Error;
 use crate::control::wire::{
     CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine, RetryRequest, Status,
 };
+use crate::domain::shown::shown;
 
 /// A request must have come in whole within this, and a connection may idle for as long.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -184,7 +185,7 @@ async fn up_to_date(State(agent): Agent) -> Response {
 fn probe(found: Result<Result<(), String>, Refused>) -> Response {
     match found.map_err(|Refused(_, why)| why).flatten() {
         Ok(()) => "ok\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", shown(&why))).into_response(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::super::text;
 use crate::agent::status::last_line;
 use crate::control::wire::{RegistryStatus, Status, StatusSource, WatchStatus};
 use crate::domain::Watch;
+use crate::domain::shown::shown;
 use crate::store::{self, AttemptRow, ChangeRow, Filter, Reader};
 
 /// How many of the latest changes and attempts are shown, so that all about a watch fits a screen.
@@ -138,5 +139,5 @@ fn attempts(attempts: &[AttemptRow], now: Timestamp) -> String {
 /// How an attempt ended and, if it failed, the last line that it printed.
 fn with_reason(attempt: &AttemptRow) -> String {
     let line = attempt.output.as_deref().filter(|_| attempt.error.is_some()).and_then(last_line);
-    line.map_or_else(|| result(attempt), |line| format!("{}: {}", result(attempt), text::printable(line)))
+    line.map_or_else(|| result(attempt), |line| format!("{}: {}", result(attempt), shown(line)))
 }
