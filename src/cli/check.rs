@@ -52,7 +52,7 @@ pub(super) fn run(explicit: Option<&Path>, args: CheckArgs) -> Result<Exit, CliE
         return Err(CliError::Usage(text.into()));
     }
     let located = Located::find(explicit)?;
-    logging::start_quietly();
+    logging::start_quietly()?;
     // Without a readable config, only the agent knows how many watches are enabled.
     let enabled =
         located.config.as_ref().map_or(0, |config| config.watches.values().filter(|watch| watch.enabled).count());

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
+use super::logging;
 use crate::config::{self, Fault, Faults};
 use crate::store::LockError;
 use crate::{agent, control, store};
@@ -54,7 +55,7 @@ impl CliError {
         match self {
             Self::Config(faults) => print_faults(&faults[..]),
             Self::Io(error) if error.kind() == ErrorKind::BrokenPipe => {}
-            _ => anstream::eprintln!("error: {self}"),
+            _ => logging::say(format_args!("error: {self}")),
         }
     }
 
@@ -74,7 +75,7 @@ impl CliError {
 /// Prints faults or warnings of the config, if there are any, with the lines that they are about.
 pub(super) fn print_faults(faults: &[Fault]) {
     if !faults.is_empty() {
-        anstream::eprintln!("{}", config::render(faults, std::io::stderr().is_terminal()).trim_end());
+        logging::say(config::render(faults, std::io::stderr().is_terminal()).trim_end());
     }
 }
 

@@ -24,6 +24,7 @@ use super::{logging, sentences, snapshot, text};
 use crate::config::{self, Config};
 use crate::control::wire::{CheckLine, CheckRequest, Status, StatusSource, WatchStatus};
 use crate::domain::FailureKind;
+use crate::domain::shown::shown;
 
 /// How long a recorded rate limit counts when nobody knows its end: the longest pause that an agent makes by itself.
 const RATE_LIMIT_LASTS: SignedDuration = SignedDuration::from_mins(15);
@@ -101,9 +102,11 @@ fn note_image(status: &Status, known: Option<&WatchStatus>, name: &str, config: 
     };
     let file = config.watches.get(name).map(|watch| watch.key.question.to_string()).unwrap_or_default();
     match known.map(whole) {
-        None => anstream::eprintln!("note: the agent has no watch {name:?} yet; this is the file's"),
+        None => logging::say(format_args!("note: the agent has no watch {name:?} yet; this is the file's")),
         Some(agents) if agents != file => {
-            anstream::eprintln!("note: the agent goes by {agents}; this is the file's, {file}, whose state is another");
+            logging::say(format_args!(
+                "note: the agent goes by {agents}; this is the file's, {file}, whose state is another"
+            ));
         }
         Some(_) => {}
     }
@@ -182,11 +185,11 @@ impl Story {
             return text::print(&text::json_line(&line));
         }
         let told = |(name, value): &(&str, Value)| match value {
-            Value::String(text) => format!("{name}={}", text::printable(text)),
+            Value::String(text) => format!("{name}={}", shown(text)),
             other => format!("{name}={other}"),
         };
         let fields: Vec<String> = fields.iter().map(told).collect();
-        let line = format!("{milliseconds:>6} ms  {}  {}", text::printable(message), fields.join("  "));
+        let line = format!("{milliseconds:>6} ms  {}  {}", shown(message), fields.join("  "));
         text::print(&text::wrapped(line.trim_end(), 11))
     }
 }

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::exit::{CliError, Exit};
 use super::runtime::runtime;
-use super::text;
+use super::{logging, text};
 use crate::control::wire::CheckLine;
 use crate::domain::judge::CheckOutcome;
 use crate::domain::reference::InvalidReference;
@@ -110,7 +110,7 @@ fn print(line: &CheckLine, json: bool) -> std::io::Result<()> {
         return text::print(&text::json_line(line));
     }
     if let Some(error) = &line.error {
-        anstream::eprintln!("error: {}: {}", line.image, error.message);
+        logging::say(format_args!("error: {}: {}", line.image, error.message));
     }
     line.digest.iter().try_for_each(|digest| text::print(&format!("{digest}  {}\n", line.image)))
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::connect::{connect, has_agent};
 use super::exit::CliError;
+use super::logging;
 use super::runtime::runtime;
 use crate::agent::{self, LedgerOperations};
 use crate::config::{self, Config, Faults};
@@ -74,7 +75,7 @@ pub(super) fn readable(
 }
 
 fn note_faults(instead: &str) {
-    anstream::eprintln!("note: the config has faults, {instead}; `taghook config check`");
+    logging::say(format_args!("note: the config has faults, {instead}; `taghook config check`"));
 }
 
 /// Fails with the nearest name if there is no such watch.

@@ -1,6 +1,7 @@
 //! The commands: arguments in, text and exit status out. The only place that prints.
 
 mod args;
+mod backlog;
 mod check;
 mod check_now;
 mod colour;
@@ -18,6 +19,7 @@ mod init;
 mod located;
 mod log;
 mod logging;
+mod outbox;
 mod pause;
 mod progress;
 mod prune;
@@ -41,6 +43,7 @@ use args::{Cli, Verb};
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
+    let _flush = logging::FlushAtEnd;
     let Cli { config, verb } = Cli::parse();
     let config = config.as_deref();
     let done = match verb {

@@ -46,7 +46,7 @@ pub(super) fn resume(explicit: Option<&Path>, args: ResumeArgs) -> Result<Exit, 
 
 fn set(explicit: Option<&Path>, args: WatchesArgs, paused: bool) -> Result<Exit, CliError> {
     let located = Located::find(explicit)?;
-    logging::start_quietly();
+    logging::start_quietly()?;
     let request = PauseRequest { watches: args.watches, paused };
     let done =
         located.act(async |client| client.pause(&request).await, async |ledger| ledger.pause(request.clone()).await)?;

@@ -27,7 +27,7 @@ pub(super) struct PruneArgs {
 
 pub(super) fn run(explicit: Option<&Path>, args: &PruneArgs) -> Result<Exit, CliError> {
     let located = Located::find(explicit)?;
-    logging::start_quietly();
+    logging::start_quietly()?;
     let found = ask(&located, &PruneRequest::default())?;
     if located.config.is_ok() {
         snapshot::note_edit(&located.state, "the config that the agent has read")?;

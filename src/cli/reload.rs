@@ -30,7 +30,7 @@ pub(super) fn run(explicit: Option<&Path>, args: &ReloadArgs) -> Result<Exit, Cl
         Ok(loaded) => (Some(loaded.config.state), None),
         Err(faults) => (config::state_directory(&path), Some(faults)),
     };
-    logging::start_quietly();
+    logging::start_quietly()?;
     match runtime()?.block_on(reload(state.as_deref()))? {
         Some(Ok(done)) => print(&done, args.json),
         Some(Err(Error::Refused(text))) => {
@@ -41,7 +41,7 @@ pub(super) fn run(explicit: Option<&Path>, args: &ReloadArgs) -> Result<Exit, Cl
         None => {
             faults.map_or(Ok(()), Err)?;
             let text = "error: no agent runs on this state; `taghook run` reads the config when it starts";
-            anstream::eprintln!("{text}");
+            logging::say(text);
             Ok(Exit::Failed)
         }
     }
@@ -60,16 +60,16 @@ async fn reload(state: Option<&Path>) -> Result<Option<Result<Reloaded, Error>>,
 fn print_refusal(faults: Option<Faults>, text: &str) {
     match faults {
         Some(faults) => print_faults(&faults[..]),
-        None if text.starts_with("error") => anstream::eprintln!("{}", text.trim_end()),
-        None => anstream::eprintln!("error: {text}"),
+        None if text.starts_with("error") => logging::say(text.trim_end()),
+        None => logging::say(format_args!("error: {text}")),
     }
-    anstream::eprintln!("\nthe agent goes on by the config that it had");
+    logging::say(format_args!("\nthe agent goes on by the config that it had"));
 }
 
 fn print(done: &Reloaded, json: bool) -> Result<Exit, CliError> {
     let Reloaded { watches, added, changed, removed, hooks, warnings } = done;
     if !json {
-        warnings.iter().for_each(|warning| anstream::eprintln!("warning: {warning}"));
+        warnings.iter().for_each(|warning| logging::say(format_args!("warning: {warning}")));
     }
     let watches = text::count(*watches, "watch", "watches");
     let hooks = text::count(*hooks, "hook", "hooks");

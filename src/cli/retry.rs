@@ -32,7 +32,7 @@ pub(super) struct RetryArgs {
 pub(super) fn run(explicit: Option<&Path>, args: RetryArgs) -> Result<Exit, CliError> {
     let RetryArgs { ids, failed, json } = args;
     let located = Located::find(explicit)?;
-    logging::start_quietly();
+    logging::start_quietly()?;
     let request = RetryRequest { ids, failed };
     let retried =
         located.act(async |client| client.retry(&request).await, async |ledger| ledger.retry(request.clone()).await)?;

@@ -28,11 +28,13 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(explicit: Option<&Path>, args: &RunArgs) -> Result<Exit, CliError> {
+    // First, so that not even a fault of the config waits for a reader.
+    logging::start(args.log_format)?;
     // Absolute, so that a reload reads the same file whatever the working directory is.
     let path = std::path::absolute(config::find(explicit)?)?;
     let loaded = config::load(&path)?;
-    logging::start(args.log_format);
     warn(&loaded.warnings);
+    systemd::start()?;
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let reload = Arc::new(Notify::new());
@@ -48,6 +50,7 @@ pub(super) fn run(explicit: Option<&Path>, args: &RunArgs) -> Result<Exit, CliEr
     });
     // All that matters is on disk by now, so a thread that hangs in a file system call must not delay the exit.
     runtime.shutdown_background();
+    systemd::flush();
     done
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::connect::connect;
 use super::exit::CliError;
+use super::logging;
 use super::runtime::runtime;
 use super::sentences::unread_edit;
 use crate::agent::status;
@@ -36,7 +37,7 @@ pub(super) fn note_edit(state: &Path, which: &str) -> std::io::Result<()> {
     // Only commands that need the agent report that it does not answer.
     let config = runtime()?.block_on(of_agent(state)).ok().flatten().and_then(|status| status.config);
     if let Some(edit) = config.and_then(|config| unread_edit(&config, Timestamp::now())) {
-        anstream::eprintln!("note: {edit}; this goes by {which}");
+        logging::say(format_args!("note: {edit}; this goes by {which}"));
     }
     Ok(())
 }

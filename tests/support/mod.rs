@@ -24,6 +24,7 @@ pub mod sandbox;
 pub mod silent;
 pub mod supervisor;
 pub mod terminal;
+pub mod unread;
 pub mod wall_clock;
 
 use std::time::Duration;

@@ -28,13 +28,22 @@ pub struct Running {
 
 impl Running {
     pub fn start(mut command: Command) -> Self {
+        command.stderr(Stdio::piped());
+        Self::start_with_stderr(command)
+    }
+
+    /// With the standard error that the command has already.
+    pub fn start_with_stderr(mut command: Command) -> Self {
+        command.stdout(Stdio::piped());
+        Self::start_with_streams(command)
+    }
+
+    /// With the standard output and error that the command has already.
+    pub fn start_with_streams(mut command: Command) -> Self {
         let what = format!("{command:?}");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
+        let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
+        // It may hold ends of pipes that are to close with the child.
+        drop(command);
         let pid = pid_of(&child);
         let (sender, output) = mpsc::channel();
         std::thread::spawn(move || sender.send(child.wait_with_output()));

@@ -18,7 +18,11 @@ pub struct Supervisor {
 
 impl Supervisor {
     pub fn new(sandbox: &Sandbox) -> Self {
-        let socket = UnixDatagram::bind(sandbox.path().join("notify")).unwrap();
+        Self::of(UnixDatagram::bind(sandbox.path().join("notify")).unwrap())
+    }
+
+    /// Reads from now on.
+    pub fn of(socket: UnixDatagram) -> Self {
         let (sender, messages) = mpsc::channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -33,12 +37,7 @@ impl Supervisor {
 
     /// `taghook run` as systemd starts it; `watchdog` is how long it may be silent.
     pub fn command(&self, sandbox: &Sandbox, watchdog: Option<Duration>) -> Command {
-        let mut command = sandbox.command(super::sandbox::Who::Us, &["run"]);
-        command.env("NOTIFY_SOCKET", sandbox.path().join("notify"));
-        if let Some(limit) = watchdog {
-            command.env("WATCHDOG_USEC", limit.as_micros().to_string());
-        }
-        command
+        supervised(sandbox, watchdog)
     }
 
     /// Waits for a message with a line that begins so; returns the rest of the line.
@@ -73,4 +72,14 @@ impl Supervisor {
         while self.messages.try_recv().is_ok() {}
         self.heard.clear();
     }
+}
+
+/// `taghook run` as systemd starts it; `watchdog` is how long it may be silent.
+pub fn supervised(sandbox: &Sandbox, watchdog: Option<Duration>) -> Command {
+    let mut command = sandbox.command(super::sandbox::Who::Us, &["run"]);
+    command.env("NOTIFY_SOCKET", sandbox.path().join("notify"));
+    if let Some(limit) = watchdog {
+        command.env("WATCHDOG_USEC", limit.as_micros().to_string());
+    }
+    command
 }
