@@ -12,6 +12,7 @@ use super::sentences::{failed_delivery, failing_watch, unread_edit};
 use super::{results, snapshot, text};
 use crate::agent::health::{self, Finding};
 use crate::control::wire::{HealthProblem, Status, StatusSource};
+use crate::domain::shown::shown;
 
 /// Say whether all is well, for monitoring
 ///
@@ -59,7 +60,7 @@ fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
             format!("no agent answers, so nothing is checked ({since}); start `taghook run`")
         }
         Finding::CannotRecord(problem) => problem.message.clone(),
-        Finding::Agent(problem) => text::printable(&problem.message),
+        Finding::Agent(problem) => shown(&problem.message).into_owned(),
         Finding::Failed(failed) => failed_delivery(failed, now),
         Finding::Failing(watch) => failing_watch(watch, now),
         Finding::Stale { watch, due } => {

@@ -1,13 +1,14 @@
 //! `taghook hook test`: runs a hook now, and records nothing.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 use serde_json::json;
+use tokio::time::timeout;
 
+use super::backlog::{Backlog, stream, write_all};
 use super::colour::Coloured;
 use super::exit::{CliError, Exit};
 use super::results::Results;
@@ -15,9 +16,10 @@ use super::runtime::{Signals, runtime};
 use super::{logging, reader, snapshot, text};
 use crate::agent::{Sample, Trial};
 use crate::config;
-use crate::domain::delivery::{DeliveryState, Outcome};
+use crate::domain::delivery::{DeliveryState, Ending, Outcome};
+use crate::domain::shown::shown;
 use crate::domain::{ChangeKind, Choice};
-use crate::hook::{Action, Stream};
+use crate::hook::{Action, Printed};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HookCommand {
@@ -47,10 +49,15 @@ pub(super) struct HookTestArgs {
     json: bool,
 }
 
+/// How long after a signal the reader of the output has for the rest.
+const AFTER_SIGNAL: Duration = Duration::from_secs(2);
+/// How often to see whether all is read.
+const LOOK_AFTER_READER: Duration = Duration::from_millis(20);
+
 pub(super) fn run(explicit: Option<&Path>, command: HookCommand) -> Result<Exit, CliError> {
     let HookCommand::Test(HookTestArgs { hook, watch, change, json }) = command;
     let config = config::load(&config::find(explicit)?)?.config;
-    logging::start_quietly();
+    logging::start_quietly()?;
     snapshot::note_edit(&config.state, "the file")?;
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
@@ -58,18 +65,48 @@ pub(super) fn run(explicit: Option<&Path>, command: HookCommand) -> Result<Exit,
         if !json {
             text::print(&heading(&trial))?;
         }
-        let results = Mutex::new(Results::new());
-        let line = |_: Stream, line: &str| {
-            if let (false, Ok(mut results)) = (json, results.lock()) {
-                results.add(true, &format!("  | {line}\n"));
+        let lines = to_stdout()?;
+        let hear = |printed: Printed<'_>| {
+            if let (false, Printed::Line(_, line)) = (json, printed) {
+                let line = format!("  | {}\n", shown(line));
+                let length = line.len();
+                lines.put(line, length);
             }
         };
-        let (outcome, elapsed) = trial.run(signals.next(), line).await;
-        let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (outcome, elapsed) = trial.run(signals.next(), hear).await;
+        if !are_read(&lines, &outcome, &mut signals).await {
+            return Ok(Exit::Failed);
+        }
         let text = if json { in_json(&trial, &outcome, elapsed) } else { ending(&outcome, elapsed) };
+        let mut results = Results::new();
         results.add(outcome.error.is_none(), &text);
         results.exit()
     })
+}
+
+/// Lines for standard output, whose reader must not keep the hook from being ended in time.
+fn to_stdout() -> std::io::Result<Backlog<String>> {
+    let (mut lines, mut notices) = (stream(std::io::stdout())?, stream(std::io::stdout())?);
+    // If the reader has seen enough, the hook goes on; the end of it all fails to print, too.
+    let write = move |line: String| drop(write_all(&mut lines, line.as_bytes()));
+    let lost = move |count| {
+        let notice =
+            format!("  [{} not shown: whoever reads them did not keep up]\n", text::count(count, "line", "lines"));
+        let _ = write_all(&mut notices, notice.as_bytes());
+    };
+    Backlog::start("output", write, lost)
+}
+
+/// Waits until all is read, until a signal, or not for long where that has come before. Says whether all is read.
+async fn are_read(lines: &Backlog<String>, outcome: &Outcome, signals: &mut Signals) -> bool {
+    let began = tokio::time::Instant::now();
+    while !lines.flush(Duration::ZERO) {
+        let is_late = outcome.ending == Ending::Cut && began.elapsed() > AFTER_SIGNAL;
+        if is_late || timeout(LOOK_AFTER_READER, signals.next()).await.is_ok() {
+            return false;
+        }
+    }
+    true
 }
 
 fn heading(trial: &Trial) -> String {
@@ -92,7 +129,7 @@ fn ending(outcome: &Outcome, elapsed: Duration) -> String {
     let took = text::length(SignedDuration::try_from(elapsed).unwrap_or_default());
     let ending = match &outcome.error {
         None => format!("{}: exit status 0 after {took}", DeliveryState::Succeeded.coloured()),
-        Some(error) => format!("{}: {} after {took}", DeliveryState::Failed.coloured(), text::printable(error)),
+        Some(error) => format!("{}: {} after {took}", DeliveryState::Failed.coloured(), shown(error)),
     };
     text::wrapped(&ending, 2)
 }

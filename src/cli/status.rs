@@ -17,6 +17,7 @@ use super::snapshot::{self, is_of};
 use super::text;
 use crate::control::wire::{FailedDelivery, Status, StatusSource, WatchStatus};
 use crate::domain::judge::WatchState;
+use crate::domain::shown::shown;
 
 /// Show every watch, the worst first, or all about one
 #[derive(Debug, Args)]
@@ -65,7 +66,7 @@ fn human(status: &Status, limit: Option<usize>) -> String {
     let head = ["WATCH", "STATE", "DIGEST", "CHANGED", "LAST OK", "NEXT", "OWED"];
     let held = status.store.iter().map(|problem| text::wrapped(&format!("hooks are held: {}", problem.message), 2));
     let mut all = held.collect::<String>();
-    all.extend(status.problems.iter().map(|problem| text::wrapped(&text::printable(&problem.message), 2)));
+    all.extend(status.problems.iter().map(|problem| text::wrapped(&shown(&problem.message), 2)));
     all += &text::fitted(&head, rows, &text::Fit { spare: &["LAST OK", "CHANGED"], cut: &["WATCH"] });
     let mut failed: HashMap<&str, Vec<&FailedDelivery>> = HashMap::new();
     for one in &status.failed {

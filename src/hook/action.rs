@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::command::listener::{Listener, Printed};
 use super::command::options::Command;
-use super::command::output::Stream;
 use super::command::run;
 use super::message::Message;
 use crate::domain::delivery::{NotStarted, Outcome};
@@ -14,7 +14,7 @@ pub enum Action {
 }
 
 /// Carries out an action within `timeout`. `started` is called once it has begun. When `stop` completes, it is ended early.
-/// `line` is called for each line that it prints.
+/// `listener` hears what it prints.
 ///
 /// An error says that it was not begun, for a reason that says nothing about the action.
 pub async fn run(
@@ -23,11 +23,11 @@ pub async fn run(
     timeout: Duration,
     started: impl FnOnce(),
     stop: impl Future<Output = ()>,
-    line: impl Fn(Stream, &str) + Sync,
+    listener: Listener<impl Fn(Printed<'_>)>,
 ) -> Result<Outcome, NotStarted> {
     match action {
         Action::Command(command) => {
-            let ran = run::run(command, &message.vars(), &message.json(), timeout, started, stop, line).await?;
+            let ran = run::run(command, &message.vars(), &message.json(), timeout, started, stop, listener).await?;
             Ok(ran.into_outcome())
         }
     }

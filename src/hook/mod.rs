@@ -5,6 +5,7 @@ mod command;
 mod message;
 
 pub use action::{Action, run};
+pub use command::listener::{Listener, Printed};
 pub use command::options::{Command, masked, program};
 pub use command::output::Stream;
 pub use command::survivors::end_survivors;

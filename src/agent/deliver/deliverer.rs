@@ -22,7 +22,7 @@ use crate::agent::{clock, failpoint};
 use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::{Ending, NotStarted, Outcome, RetryPolicy};
-use crate::hook;
+use crate::hook::{self, Listener, Printed};
 use crate::store::{self, Claimed, Claims, Finished, LeftRunning, Room, Store, WatchId};
 
 /// How long to wait after an error of the store.
@@ -229,16 +229,28 @@ impl Deliverer {
         let change = claimed.kind.as_str();
         let began = Instant::now();
         let message = message(&claimed);
-        let line = |stream: hook::Stream, text: &str| {
-            failpoint::bug(&hook.name);
-            info!(target: "taghook::hook", watch = name, hook = &*hook.name, delivery, stream = stream.as_str(), "{text}");
+        let hear = |printed: Printed<'_>| match printed {
+            Printed::Line(stream, line) => {
+                failpoint::bug(&hook.name);
+                let stream = stream.as_str();
+                info!(target: "taghook::hook", watch = name, hook = &*hook.name, delivery, stream, "{line}");
+            }
+            Printed::LeftOut(lines) => {
+                let kept = format_args!("`taghook log {delivery}` has the first and the last 32 KiB once it has ended");
+                info!(watch = name, hook = &*hook.name, delivery, "{lines} lines not logged; {kept}");
+            }
+            Printed::BackgroundUnread => {
+                let why = "too many hooks have left processes in the background; let them write to a file instead";
+                warn!(watch = name, hook = &*hook.name, delivery, "what it left in the background is not read: {why}");
+            }
         };
         let started = || {
             failpoint::step("delivery: started");
             info!(watch = name, hook = &*hook.name, change, delivery, attempt, "hook started");
             self.holds.release(&hook.name);
         };
-        let ran = hook::run(&hook.action, &message, hook.timeout, started, turns_true(&self.cut), line).await;
+        let (cut, listener) = (turns_true(&self.cut), Listener::paced(hear));
+        let ran = hook::run(&hook.action, &message, hook.timeout, started, cut, listener).await;
         failpoint::step("delivery: ended");
         let took = began.elapsed();
         let due = self.count(hook, &ran, took);

@@ -14,7 +14,7 @@ use crate::config::{Config, Hook};
 use crate::domain::delivery::Outcome;
 use crate::domain::judge::Record;
 use crate::domain::{Cause, Change, ChangeKind, Choice, Digest, Question, Select, Sighting, Tag, WatchKey};
-use crate::hook::{self, Stream};
+use crate::hook::{self, Listener, Printed};
 use crate::store::{Claimed, Room, Store, Subscription};
 
 /// What a hook is tried with.
@@ -50,11 +50,11 @@ impl Trial {
         Ok(Self { hook: hook.clone(), told, is_real: record.standing.is_some() })
     }
 
-    /// Runs the hook within its own limits, to its end or to `stop`. `line` hears each line that it prints.
-    pub async fn run(&self, stop: impl Future<Output = ()>, line: impl Fn(Stream, &str) + Sync) -> (Outcome, Duration) {
+    /// Runs the hook within its own limits, to its end or to `stop`. `hear` hears each line that it prints.
+    pub async fn run(&self, stop: impl Future<Output = ()>, hear: impl Fn(Printed<'_>)) -> (Outcome, Duration) {
         let began = Instant::now();
-        let message = message(&self.told);
-        let ran = hook::run(&self.hook.action, &message, self.hook.timeout, || (), stop, line).await;
+        let (message, listener) = (message(&self.told), Listener::of_all(hear));
+        let ran = hook::run(&self.hook.action, &message, self.hook.timeout, || (), stop, listener).await;
         (ran.unwrap_or_else(Outcome::from), began.elapsed())
     }
 }

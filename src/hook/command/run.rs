@@ -8,10 +8,14 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::background;
+use super::capture::Capture;
+use super::listener::{Listener, Printed};
 use super::options::{Command, masked};
-use super::output::{Lines, Output, Stream};
+use super::output::{Output, Stream};
 use crate::bounded::{PoolError, STARTS, explained, remedy};
 use crate::domain::delivery::{Ending, NotStarted, Outcome};
 
@@ -79,8 +83,7 @@ impl End {
 /// Runs a command to its end.
 ///
 /// `vars` are added to the command's environment, `stdin` is written to its standard input, `started` is called once it
-/// runs, and `line` for each line that it prints. When `stop` completes, the command is ended early. It need not read its
-/// input.
+/// runs, and `listener` hears what it prints. When `stop` completes, the command is ended early. It need not read its input.
 pub(crate) async fn run(
     command: &Command,
     vars: &[(String, String)],
@@ -88,9 +91,9 @@ pub(crate) async fn run(
     timeout: Duration,
     started: impl FnOnce(),
     stop: impl Future<Output = ()>,
-    line: impl Fn(Stream, &str) + Sync,
+    listener: Listener<impl Fn(Printed<'_>)>,
 ) -> Result<CommandRun, NotStarted> {
-    let captured = Mutex::new(Output::default());
+    let printed = Mutex::new(Capture::new(listener));
     tokio::pin!(stop);
     let start = tokio::select! {
         start = start(command, vars) => start?,
@@ -99,12 +102,13 @@ pub(crate) async fn run(
     let end = match start {
         Ok(mut child) => {
             started();
-            let pipes = Pipes { stdin, captured: &captured, line: &line };
+            let pipes = Pipes { stdin, printed: &printed };
             supervise(&mut child, pipes, timeout, stop).await
         }
         Err(why) => End::NotStarted(why),
     };
-    Ok(CommandRun { end, output: captured.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) })
+    let printed = printed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(CommandRun { end, output: printed.end() })
 }
 
 /// Starts the command on a thread of its own, because its program or directory may be on a file system that hangs. One
@@ -172,25 +176,25 @@ fn cannot_start(command: &Command, error: &std::io::Error) -> String {
     format!("cannot start {program:?}: {error}{remedy}")
 }
 
-struct Pipes<'a, L> {
+struct Pipes<'a, F> {
     stdin: &'a [u8],
-    captured: &'a Mutex<Output>,
-    line: &'a L,
+    printed: &'a Mutex<Capture<F>>,
 }
 
-async fn supervise<L: Fn(Stream, &str) + Sync>(
+async fn supervise<F: Fn(Printed<'_>)>(
     child: &mut Child,
-    pipes: Pipes<'_, L>,
+    pipes: Pipes<'_, F>,
     timeout: Duration,
     stop: impl Future<Output = ()>,
 ) -> End {
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (input, mut stdout, mut stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = feed(input, pipes.stdin);
-    let out = read(stdout, Stream::Stdout, pipes.captured, pipes.line);
-    let err = read(stderr, Stream::Stderr, pipes.captured, pipes.line);
-    let read_both = async { tokio::join!(out, err) };
-    tokio::pin!(feed, read_both, stop);
+    let out = read(&mut stdout, Stream::Stdout, pipes.printed);
+    let err = read(&mut stderr, Stream::Stderr, pipes.printed);
+    // Boxed, so that it can be dropped before what it borrows is used again.
+    let mut read_both = Box::pin(async { tokio::join!(out, err) });
+    tokio::pin!(feed, stop);
 
     let deadline = sleep(timeout);
     tokio::pin!(deadline);
@@ -220,6 +224,13 @@ async fn supervise<L: Fn(Stream, &str) + Sync>(
     };
     if !is_drained {
         let _ = timeout_at(Instant::now() + DRAIN_TIMEOUT, &mut read_both).await;
+    }
+    drop(read_both);
+    if ended_early.is_none()
+        && !background::keep_reading(stdout, stderr)
+        && let Ok(printed) = pipes.printed.lock()
+    {
+        printed.say(Printed::BackgroundUnread);
     }
     ended_early.unwrap_or_else(|| end_of(status))
 }
@@ -258,22 +269,23 @@ async fn feed(input: Option<ChildStdin>, bytes: &[u8]) {
     }
 }
 
+/// Reads a pipe to its end, and closes it then.
 async fn read<R: AsyncRead + Unpin>(
-    pipe: Option<R>,
+    pipe: &mut Option<R>,
     stream: Stream,
-    captured: &Mutex<Output>,
-    line: &(impl Fn(Stream, &str) + Sync),
+    printed: &Mutex<Capture<impl Fn(Printed<'_>)>>,
 ) {
-    let Some(mut pipe) = pipe else { return };
+    let Some(reader) = pipe else { return };
     // On the heap, because the future is moved several times before the command has started.
-    let (mut lines, mut buffer) = (Lines::default(), vec![0; 8 * 1024]);
-    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
-        if let Ok(mut captured) = captured.lock() {
-            captured.push(&buffer[..length]);
+    let mut buffer = vec![0; 8 * 1024];
+    while let Ok(length @ 1..) = reader.read(&mut buffer).await {
+        if let Ok(mut printed) = printed.lock() {
+            printed.push(stream, &buffer[..length]);
         }
-        lines.push(&buffer[..length], |text| line(stream, text));
+        // A command that prints without end fills the pipe faster than it is read. All others have a turn in between.
+        yield_now().await;
     }
-    lines.end(|text| line(stream, text));
+    *pipe = None;
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 async fn run_within(timeout: Duration, command: &Command, stdin: &[u8]) -> CommandRun {
     let vars = [("TAGHOOK_WATCH".into(), "web".into())];
-    run(command, &vars, stdin, timeout, || (), std::future::pending(), |_, _| {}).await.unwrap()
+    run(command, &vars, stdin, timeout, || (), std::future::pending(), nobody()).await.unwrap()
 }
 
 async fn run_quietly(command: &Command, stdin: &[u8]) -> CommandRun {
@@ -68,7 +68,7 @@ async fn a_background_child_does_not_keep_the_run_open() {
 #[tokio::test]
 async fn a_stop_cuts_the_run() {
     let stop = async {};
-    let ran = run(&shell("exec sleep 300"), &[], b"", LONG, || (), stop, |_, _| {}).await.unwrap();
+    let ran = run(&shell("exec sleep 300"), &[], b"", LONG, || (), stop, nobody()).await.unwrap();
     assert_eq!(ran.end, End::Cut);
 }
 
@@ -122,4 +122,8 @@ async fn any_amount_of_output_is_read_and_little_of_it_is_kept() {
 async fn output_that_is_not_utf8_is_kept_readable() {
     let ran = run_quietly(&shell(r"printf 'caf\351\n'"), b"").await;
     assert_eq!(ran.output.text(), "caf\u{fffd}\n");
+}
+
+fn nobody() -> Listener<impl Fn(Printed<'_>)> {
+    Listener::of_all(|_| ())
 }
