@@ -25,8 +25,8 @@ use super::status::StatusArgs;
 #[derive(Debug, Parser)]
 #[command(name = "taghook", version, about, max_term_width = 100, after_help = EXAMPLES)]
 pub(super) struct Cli {
-    /// The config file [default: /etc/taghook/config.toml, else $XDG_CONFIG_HOME/taghook/config.toml]
-    #[arg(long, global = true, value_name = "PATH", env = "TAGHOOK_CONFIG")]
+    /// The config file [default: $TAGHOOK_CONFIG, else /etc/taghook/config.toml, else $XDG_CONFIG_HOME/taghook/config.toml]
+    #[arg(long, global = true, value_name = "PATH")]
     pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(super) verb: Verb,

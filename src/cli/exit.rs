@@ -81,7 +81,7 @@ pub(super) fn print_faults(faults: &[Fault]) {
 
 fn of_agent(error: &agent::Error) -> Exit {
     match error {
-        agent::Error::Lock(LockError::Held { .. } | LockError::Full(_))
+        agent::Error::Lock(LockError::Held { .. } | LockError::Full(_) | LockError::FileLimit(_))
         | agent::Error::Interrupted
         | agent::Error::Broken
         | agent::Error::Lost(_) => Exit::Failed,
@@ -94,6 +94,7 @@ fn of_store(error: &store::Error) -> Exit {
     match error {
         store::Error::Commit(error) => of_store(error),
         store::Error::Full(_)
+        | store::Error::FileLimit(_)
         | store::Error::Disk { .. }
         | store::Error::Sqlite { .. }
         | store::Error::Ended

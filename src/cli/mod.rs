@@ -21,6 +21,7 @@ mod log;
 mod logging;
 mod outbox;
 mod pause;
+mod process_one;
 mod progress;
 mod prune;
 mod reader;
@@ -35,16 +36,22 @@ mod status;
 mod systemd;
 mod text;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use nix::sys::signal::SigSet;
 
 use args::{Cli, Verb};
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
+    // A parent may have left signals blocked: we would not hear of SIGTERM, and neither would hooks. No thread runs yet.
+    let _ = SigSet::empty().thread_set_mask();
     let _flush = logging::FlushAtEnd;
     let Cli { config, verb } = Cli::parse();
+    let named = || std::env::var_os("TAGHOOK_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let config = config.or_else(named);
     let config = config.as_deref();
     let done = match verb {
         Verb::Run(args) => run::run(config, &args),

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::exit::{CliError, Exit, print_faults};
 use super::runtime::{Signals, runtime};
-use super::{logging, systemd};
+use super::{logging, process_one, systemd};
 use crate::{agent, config};
 
 /// Run the agent, in the foreground
@@ -28,6 +28,9 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(explicit: Option<&Path>, args: &RunArgs) -> Result<Exit, CliError> {
+    if process_one::is_us() {
+        return process_one::run_child();
+    }
     // First, so that not even a fault of the config waits for a reader.
     logging::start(args.log_format)?;
     // Absolute, so that a reload reads the same file whatever the working directory is.

@@ -2,13 +2,23 @@
 
 use std::io::IsTerminal;
 
+use rustix::process::Signal as Caught;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 /// A runtime with one thread: registries, hooks and the disk do whatever takes long.
+///
+/// What our parent has set for two signals does not matter: where SIGCHLD is ignored, the kernel keeps no exit status of hooks,
+/// and SIGXFSZ would kill us where a file reaches `ulimit -f`. Once they are handled, neither happens.
 pub(super) fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let inside = runtime.enter();
+    for kind in [SignalKind::child(), SignalKind::from_raw(Caught::XFSZ.as_raw())] {
+        drop(signal(kind)?);
+    }
+    drop(inside);
+    Ok(runtime)
 }
 
 /// SIGTERM, SIGINT and SIGHUP.
@@ -22,11 +32,16 @@ impl Signals {
 
     /// Waits for one of them.
     pub(super) async fn next(&mut self) {
+        self.next_signal().await;
+    }
+
+    /// Waits for one of them, and says which it was.
+    pub(super) async fn next_signal(&mut self) -> Caught {
         let [terminate, interrupt, hangup] = &mut self.0;
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+            _ = terminate.recv() => Caught::TERM,
+            _ = interrupt.recv() => Caught::INT,
+            _ = hangup.recv() => Caught::HUP,
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{ErrorCode, ffi};
+use rustix::process::{Resource, getrlimit};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -32,6 +33,10 @@ pub enum Error {
     },
     #[error("the disk of {file:?} is full; make room, nothing is forgotten meanwhile", file = .0.display().to_string())]
     Full(PathBuf),
+    /// A file has reached the limit that this process was started with.
+    #[error("{file:?} has reached the limit on the size of files; raise it (RLIMIT_FSIZE: see `ulimit -f`, or LimitFSIZE= of the \
+        unit) and restart, nothing is forgotten meanwhile", file = .0.display().to_string())]
+    FileLimit(PathBuf),
     /// This process has no permission to write the database.
     #[error("the database {file:?} cannot be written: {detail}; check the owner and mode of it and its directory",
         file = .path.display().to_string())]
@@ -66,7 +71,7 @@ impl Error {
             Self::NotOurs(_) => "not_a_database",
             Self::Corrupt { .. } => "corrupt",
             Self::Newer { .. } => "newer",
-            Self::Full(_) => "full",
+            Self::Full(_) | Self::FileLimit(_) => "full",
             Self::ReadOnly { .. } => "read_only",
             Self::Disk { .. } => "disk",
             Self::Sqlite { .. } => "sqlite",
@@ -79,13 +84,17 @@ impl Error {
 
     /// Whether the cause is the disk or the database file, rather than the request.
     pub(super) fn prevents_writing(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Disk { .. } | Self::ReadOnly { .. } | Self::Corrupt { .. })
+        let by_space = matches!(self, Self::Full(_) | Self::FileLimit(_));
+        by_space || matches!(self, Self::Disk { .. } | Self::ReadOnly { .. } | Self::Corrupt { .. })
     }
 
     /// Classifies an error that SQLite reported for the database at `path`.
     pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         let detail = source.to_string();
+        if is_at_file_limit(&path) && source.sqlite_error().is_some_and(|error| cannot_grow(error.extended_code)) {
+            return Self::FileLimit(path);
+        }
         // The shared-memory index of the write-ahead log cannot grow. SQLite has no separate code for a disk that is
         // too full for it.
         if source.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE) {
@@ -110,6 +119,25 @@ impl Error {
             other => other,
         }
     }
+}
+
+/// Whether SQLite says so of a file that the kernel refused to make longer. It has no code for EFBIG.
+fn cannot_grow(code: i32) -> bool {
+    let codes = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_TRUNCATE, ffi::SQLITE_FULL];
+    codes.contains(&code)
+}
+
+/// Whether a file of the database is about as long as this process may write any.
+fn is_at_file_limit(path: &Path) -> bool {
+    let Some(limit) = getrlimit(Resource::Fsize).current else { return false };
+    let file = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        std::fs::metadata(name).map_or(0, |meta| meta.len())
+    };
+    // What one write may still have had room for.
+    const NEAR: u64 = 64 << 10;
+    ["", "-wal", "-shm", "-journal"].into_iter().any(|end| file(end) + NEAR >= limit)
 }
 
 /// Lets queries use `?`. The path is still empty: [`Error::with_path`] adds it where the connection's file is known.

@@ -56,6 +56,10 @@ pub enum LockError {
     /// The disk has no room for the text of the lock file.
     #[error("the disk of {dir:?} is full; make room, nothing is forgotten meanwhile", dir = .0.display().to_string())]
     Full(PathBuf),
+    /// This process may not write even the text of the lock file.
+    #[error("{file:?} has reached the limit on the size of files; raise it (RLIMIT_FSIZE: see `ulimit -f`, or LimitFSIZE= of the \
+        unit)", file = .0.display().to_string())]
+    FileLimit(PathBuf),
     /// The file or its directory cannot be used.
     #[error("cannot use the state directory {dir:?}: {source}; run as the user that owns it, or set `state` to a directory of your own",
         dir = .dir.display().to_string())]
@@ -82,7 +86,8 @@ fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
 impl LockError {
     fn from_io(dir: &Path, source: std::io::Error) -> Self {
         match source.kind() {
-            std::io::ErrorKind::StorageFull => Self::Full(dir.to_owned()),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full(dir.to_owned()),
+            std::io::ErrorKind::FileTooLarge => Self::FileLimit(dir.join(LOCK)),
             _ => Self::Io { dir: dir.to_owned(), source },
         }
     }

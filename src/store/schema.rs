@@ -86,7 +86,7 @@ fn create_file(path: &Path) -> Result<(), Error> {
     let dir = path.parent().unwrap_or(path);
     let remedy = "run as the user that owns it, or set `state` to a directory of your own";
     let error = |path: &Path, source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::StorageFull => Error::Full(path.to_owned()),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full(path.to_owned()),
         _ => Error::Directory { path: path.to_owned(), remedy, source },
     };
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|source| error(dir, source))?;
