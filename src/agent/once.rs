@@ -90,11 +90,11 @@ async fn deliver(deliverer: &Deliverer, done: CheckDone) -> Result<CheckLine, Er
     deliverer.attempt_once(&ids).await?;
     let rows = deliverer.store.deliveries(ids).await?;
     let mut deliveries: Vec<_> = rows.into_iter().map(delivery_line).collect();
-    if let Some(failure) = deliverer.store.write_failure() {
-        for unrecorded in deliveries.iter_mut().filter(|line| line.state == DeliveryState::Running) {
-            let why = format!("its end could not be recorded, so it runs again: {}", failure.message);
-            unrecorded.error = Some(why);
-        }
+    for unfinished in deliveries.iter_mut().filter(|line| line.state == DeliveryState::Running) {
+        unfinished.error = Some(match deliverer.store.write_failure() {
+            Some(failure) => format!("its end could not be recorded, so it runs again: {}", failure.message),
+            None => "it is not over: something of it cannot be ended (the log says what), and until then it does not run again".into(),
+        });
     }
     Ok(CheckLine { deliveries, ..done.line })
 }

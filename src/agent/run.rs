@@ -58,10 +58,10 @@ pub async fn run(
     let listens = doors.1.as_ref().and_then(|listener| listener.local_addr().ok());
     let store = deliverer.store.clone();
     failpoint::step("start: opened");
-    tokio::select! {
+    let unended = tokio::select! {
         recovered = deliverer.recover() => recovered?,
         () = &mut stop => return Ok(()),
-    }
+    };
     lock.name(Some(socket.clone()))?;
     let listens = listens.map(tracing::field::display);
     info!(watches, state = %store.dir().display(), socket = %socket.display(), listen = listens, "ready");
@@ -73,7 +73,7 @@ pub async fn run(
     let news = scheduler.news.clone();
     let mut lines = JoinSet::new();
     lines.spawn(scheduler.run(inbox, deliverer.stopped()));
-    lines.spawn(deliverer.clone().serve());
+    lines.spawn(deliverer.clone().serve(unended));
     let mut helpers = start_helpers(operations, doors, news, reload, alive);
     let ended = until(stop, &mut lines, &mut helpers, &store, &lock).await;
     tell(Sign::Stopping(deliverer.config().shutdown_grace + STOP_ALLOWANCE));

@@ -9,5 +9,5 @@ mod pool;
 mod shortage;
 
 pub use file::{read, read_now};
-pub use pool::{FILES, LOOKUPS, PAGES, POOLS, PoolError, STARTS, ThreadPool};
+pub use pool::{FILES, LOOKUPS, PAGES, POOLS, PROCESSES, PoolError, STARTS, ThreadPool};
 pub use shortage::{explained, remedy};

@@ -21,8 +21,10 @@ pub static LOOKUPS: ThreadPool = ThreadPool::new("lookups", 64);
 pub static STARTS: ThreadPool = ThreadPool::new("starts", 64);
 /// Rendering pages that are too large for the loop.
 pub static PAGES: ThreadPool = ThreadPool::new("pages", 2);
+/// Looking for processes in `/proc`, which waits for one that hangs in the kernel.
+pub static PROCESSES: ThreadPool = ThreadPool::new("processes", 8);
 /// All pools, for the metrics.
-pub static POOLS: [&ThreadPool; 4] = [&FILES, &LOOKUPS, &STARTS, &PAGES];
+pub static POOLS: [&ThreadPool; 5] = [&FILES, &LOOKUPS, &STARTS, &PAGES, &PROCESSES];
 
 /// How long a pool that had to turn a call away counts as stuck.
 const STUCK_FOR: Duration = Duration::from_secs(60);

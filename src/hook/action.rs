@@ -5,12 +5,21 @@ use std::time::Duration;
 use super::command::listener::{Listener, Printed};
 use super::command::options::Command;
 use super::command::run;
+use super::command::survivors::Left;
 use super::message::Message;
 use crate::domain::delivery::{NotStarted, Outcome};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Command(Command),
+}
+
+/// A run that is over, or of which something is left that cannot be ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub outcome: Outcome,
+    /// While it runs, the delivery must not start again.
+    pub left: Option<Left>,
 }
 
 /// Carries out an action within `timeout`. `started` is called once it has begun. When `stop` completes, it is ended early.
@@ -24,11 +33,12 @@ pub async fn run(
     started: impl FnOnce(),
     stop: impl Future<Output = ()>,
     listener: Listener<impl Fn(Printed<'_>)>,
-) -> Result<Outcome, NotStarted> {
+) -> Result<Ran, NotStarted> {
     match action {
         Action::Command(command) => {
             let ran = run::run(command, &message.vars(), &message.json(), timeout, started, stop, listener).await?;
-            Ok(ran.into_outcome())
+            let (outcome, left) = ran.into_outcome();
+            Ok(Ran { outcome, left })
         }
     }
 }

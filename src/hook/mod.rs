@@ -4,9 +4,9 @@ mod action;
 mod command;
 mod message;
 
-pub use action::{Action, run};
+pub use action::{Action, Ran, run};
 pub use command::listener::{Listener, Printed};
 pub use command::options::{Command, masked, program};
 pub use command::output::Stream;
-pub use command::survivors::end_survivors;
+pub use command::survivors::{Left, end_survivors, left_of};
 pub use message::{DELIVERY, Message};

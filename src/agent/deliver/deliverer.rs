@@ -22,13 +22,15 @@ use crate::agent::{clock, failpoint};
 use crate::config::{Config, Hook};
 use crate::domain::backoff::Backoff;
 use crate::domain::delivery::{Ending, NotStarted, Outcome, RetryPolicy};
-use crate::hook::{self, Listener, Printed};
+use crate::hook::{self, Left, Listener, Printed, Ran};
 use crate::store::{self, Claimed, Claims, Finished, LeftRunning, Room, Store, WatchId};
 
 /// How long to wait after an error of the store.
 const STORE_RETRY: Duration = Duration::from_secs(10);
 /// The pauses while the end of an attempt cannot be recorded.
 const RECORD_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+/// The pauses while something is left of a run that cannot be ended.
+const LOOK_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 /// How often a one-shot check tries to record the end of an attempt: a person waits for it, perhaps on a full disk.
 const ONE_SHOT_RECORD_TRIES: u32 = 3;
 /// The longest sleep, so that a clock that was set is noticed within it.
@@ -62,9 +64,17 @@ pub(crate) struct Deliverer {
 }
 
 impl Deliverer {
-    /// Delivers until the agent stops. Running hooks then get `shutdown_grace`, and what is left of them is ended.
-    pub(crate) async fn serve(self) {
+    /// Delivers until the agent stops. `unended` is what [`Deliverer::recover`] returned. Running hooks then get
+    /// `shutdown_grace`, and what is left of them is ended.
+    pub(crate) async fn serve(self, unended: Vec<Unended>) {
         let mut runs = JoinSet::new();
+        for one in unended {
+            let (this, run) = (self.clone(), self.runs.begin(&one.owed.id));
+            runs.spawn(async move {
+                this.recover_later(one).await;
+                drop(run);
+            });
+        }
         let mut busy = Busy::new();
         let (free, mut freed) = mpsc::unbounded_channel();
         let stopped = self.stopped();
@@ -252,8 +262,20 @@ impl Deliverer {
         let (cut, listener) = (turns_true(&self.cut), Listener::paced(hear));
         let ran = hook::run(&hook.action, &message, hook.timeout, started, cut, listener).await;
         failpoint::step("delivery: ended");
+        let (ran, left) = match ran {
+            Ok(Ran { outcome, left }) => (Ok(outcome), left),
+            Err(not_started) => (Err(not_started), None),
+        };
         let took = began.elapsed();
         let due = self.count(hook, &ran, took);
+        let mut slot = slot;
+        if let Some(left) = left {
+            // Other deliveries of this hook need not wait for something that cannot be ended.
+            drop(slot.take());
+            if !self.outlast(&claimed.id, &hook.name, left, tries).await {
+                return;
+            }
+        }
         // The outcome is on its way to the store before the slot is free, so whatever takes the slot is committed
         // together with it or later.
         let recorded = self.record(hook, &claimed, &ran, due, tries);
@@ -303,6 +325,29 @@ impl Deliverer {
         // Perhaps nobody listens.
         let _ = self.ended.send(watch);
         self.bell.notify_one();
+    }
+
+    /// Waits until what is left of a run has ended; until then the delivery stays running, and so does not start again. With a
+    /// bound on `tries`, and at a stop, it does not wait: the next start does. Returns whether it has ended.
+    async fn outlast(&self, delivery: &str, hook: &str, mut left: Left, tries: u32) -> bool {
+        let what = &left.what;
+        error!(
+            delivery,
+            hook, "the hook is not over: {what} cannot be ended; until then its delivery does not start again"
+        );
+        let stopped = self.stopped();
+        tokio::pin!(stopped);
+        for looks in 0..tries {
+            tokio::select! {
+                () = sleep(LOOK_BACKOFF.pause(looks, 0.5)) => {}
+                () = &mut stopped => return false,
+            }
+            if left.has_ended().await {
+                info!(delivery, hook, "what was left of the hook has ended");
+                return true;
+            }
+        }
+        false
     }
 
     /// Records what came of an attempt. Until then the delivery counts as running, and nothing newer of its watch and hook
@@ -373,14 +418,21 @@ impl Deliverer {
     /// recorded is found again as a stray.
     async fn end_left(&self, left: Vec<LeftRunning>, why: &str) {
         let ids: Vec<String> = left.iter().map(|row| row.id.clone()).collect();
-        hook::end_survivors(&ids).await;
-        for row in left {
+        let (_, are_left) = hook::end_survivors(&ids).await;
+        let end_one = async |row: LeftRunning| {
+            if are_left
+                && let Some(left) = hook::left_of(&row.id).await
+                && !self.outlast(&row.id, &row.hook, left, u32::MAX).await
+            {
+                return;
+            }
             match self.finish_cut(&row, why).await {
                 Ok(finished) => info!(delivery = row.id, hook = row.hook, state = finished.state.as_str(), "{why}"),
                 Err(error) => error!(delivery = row.id, kind = error.kind(), "cannot record that it {why}: {error}"),
             }
             self.has_ended(row.watch);
-        }
+        };
+        futures_util::future::join_all(left.into_iter().map(end_one)).await;
     }
 
     async fn finish_cut(&self, left: &LeftRunning, why: &str) -> Result<Finished, store::Error> {
@@ -390,24 +442,53 @@ impl Deliverer {
     }
 
     /// Makes deliveries due again that an earlier agent left running. Processes of theirs that survived are ended first.
-    pub(crate) async fn recover(&self) -> Result<(), store::Error> {
+    /// Returns those of which something is left that cannot be ended: they stay running.
+    pub(crate) async fn recover(&self) -> Result<Vec<Unended>, store::Error> {
         let cut = self.store.running().await?;
         if cut.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         info!(deliveries = cut.len(), "an earlier agent ended while hooks ran; what is left of them is ended first");
         let ids: Vec<String> = cut.iter().map(|owed| owed.id.clone()).collect();
         failpoint::step("recover: found");
-        let survivors = hook::end_survivors(&ids).await;
+        let (survivors, are_left) = hook::end_survivors(&ids).await;
         failpoint::step("recover: survivors ended");
         warn!(deliveries = cut.len(), survivors, "hooks that an earlier agent was running run again");
+        let mut unended = Vec::new();
         for owed in cut {
-            let finished = self.finish_cut(&owed, "was cut: taghook ended while it ran").await?;
-            failpoint::step("recover: made due");
-            debug!(delivery = owed.id, hook = &*owed.hook, state = finished.state.as_str(), "recovered");
+            let left = if are_left { hook::left_of(&owed.id).await } else { None };
+            match left {
+                Some(left) => unended.push(Unended { owed, left }),
+                None => self.recover_one(&owed).await?,
+            }
         }
+        Ok(unended)
+    }
+
+    async fn recover_one(&self, owed: &LeftRunning) -> Result<(), store::Error> {
+        let finished = self.finish_cut(owed, "was cut: taghook ended while it ran").await?;
+        failpoint::step("recover: made due");
+        debug!(delivery = owed.id, hook = &*owed.hook, state = finished.state.as_str(), "recovered");
         Ok(())
     }
+
+    /// Recovers a delivery once what is left of it has ended.
+    async fn recover_later(&self, Unended { owed, left }: Unended) {
+        if !self.outlast(&owed.id, &owed.hook, left, u32::MAX).await {
+            return;
+        }
+        match self.recover_one(&owed).await {
+            Ok(()) => self.bell.notify_one(),
+            Err(why) => error!(delivery = owed.id, kind = why.kind(), "cannot record the end of a hook: {why}"),
+        }
+    }
+}
+
+/// A delivery of an earlier agent of which something is left that cannot be ended.
+#[derive(Debug)]
+pub(crate) struct Unended {
+    owed: LeftRunning,
+    left: Left,
 }
 
 fn turns_true(flag: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {

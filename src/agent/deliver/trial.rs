@@ -14,7 +14,7 @@ use crate::config::{Config, Hook};
 use crate::domain::delivery::Outcome;
 use crate::domain::judge::Record;
 use crate::domain::{Cause, Change, ChangeKind, Choice, Digest, Question, Select, Sighting, Tag, WatchKey};
-use crate::hook::{self, Listener, Printed};
+use crate::hook::{self, Listener, Printed, Ran};
 use crate::store::{Claimed, Room, Store, Subscription};
 
 /// What a hook is tried with.
@@ -55,7 +55,14 @@ impl Trial {
         let began = Instant::now();
         let (message, listener) = (message(&self.told), Listener::of_all(hear));
         let ran = hook::run(&self.hook.action, &message, self.hook.timeout, || (), stop, listener).await;
-        (ran.unwrap_or_else(Outcome::from), began.elapsed())
+        let (mut outcome, left) = match ran {
+            Ok(Ran { outcome, left }) => (outcome, left),
+            Err(not_started) => (Outcome::from(not_started), None),
+        };
+        if let (Some(error), Some(left)) = (&mut outcome.error, left) {
+            error.push_str(&format!("; {} cannot be ended", left.what));
+        }
+        (outcome, began.elapsed())
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
 use tokio::task::yield_now;
@@ -16,20 +16,17 @@ use super::capture::Capture;
 use super::listener::{Listener, Printed};
 use super::options::{Command, masked};
 use super::output::{Output, Stream};
+use super::survivors::{self, Left, Traces};
 use crate::bounded::{PoolError, STARTS, explained, remedy};
 use crate::domain::delivery::{Ending, NotStarted, Outcome};
 
 /// The exit status that means "try later": `EX_TEMPFAIL` of sysexits(3).
 const TEMPORARY_FAILURE: i32 = 75;
 
-/// Grace period between SIGTERM and SIGKILL, long enough for a command to clean up.
-const KILL_AFTER: Duration = Duration::from_secs(10);
 /// A program that takes longer to start is on a file system that hangs. If it starts later after all, it is killed.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the pipes are read after the command has exited, in case a background child holds them open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a process group is polled after SIGTERM: there is no notification of the end of a group.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +44,12 @@ pub(super) enum End {
 pub(crate) struct CommandRun {
     pub(super) end: End,
     pub(super) output: Output,
+    /// What could not be ended.
+    pub(super) left: Option<Left>,
 }
 
 impl CommandRun {
-    pub(crate) fn into_outcome(self) -> Outcome {
+    pub(crate) fn into_outcome(self) -> (Outcome, Option<Left>) {
         let ending = match self.end {
             End::Exited(0) => Ending::Succeeded,
             End::Exited(TEMPORARY_FAILURE) => Ending::Deferred,
@@ -61,7 +60,8 @@ impl CommandRun {
             End::Exited(code) => Some(code),
             _ => None,
         };
-        Outcome { ending, code, error: self.end.error(), output: self.output.text() }
+        let outcome = Outcome { ending, code, error: self.end.error(), output: self.output.text() };
+        (outcome, self.left)
     }
 }
 
@@ -97,18 +97,19 @@ pub(crate) async fn run(
     tokio::pin!(stop);
     let start = tokio::select! {
         start = start(command, vars) => start?,
-        () = &mut stop => return Ok(CommandRun { end: End::Cut, output: Output::default() }),
+        () = &mut stop => return Ok(CommandRun { end: End::Cut, left: None, output: Output::default() }),
     };
-    let end = match start {
+    let (end, left) = match start {
         Ok(mut child) => {
             started();
             let pipes = Pipes { stdin, printed: &printed };
-            supervise(&mut child, pipes, timeout, stop).await
+            let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+            supervise(&mut child, Traces::of_run(vars, group), pipes, timeout, stop).await
         }
-        Err(why) => End::NotStarted(why),
+        Err(why) => (End::NotStarted(why), None),
     };
     let printed = printed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(CommandRun { end, output: printed.end() })
+    Ok(CommandRun { end, left, output: printed.end() })
 }
 
 /// Starts the command on a thread of its own, because its program or directory may be on a file system that hangs. One
@@ -143,16 +144,17 @@ fn spawn(command: &Command, vars: &[(String, String)]) -> std::io::Result<Child>
         .argv
         .split_first()
         .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "the command is empty"))?;
+    let path = std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into());
+    let cwd = command.cwd.as_deref().unwrap_or("/".as_ref());
     let mut process = tokio::process::Command::new(program);
-    process.args(arguments).env_clear();
-    process.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()));
+    process.args(arguments).env_clear().env("PATH", path);
     for name in ["HOME", "LANG"].into_iter().chain(command.pass_env.iter().map(String::as_str)) {
         if let Some(value) = std::env::var_os(name) {
             process.env(name, value);
         }
     }
     process.envs(&command.env).envs(vars.iter().map(|(name, value)| (name, value)));
-    process.current_dir(command.cwd.as_deref().unwrap_or("/".as_ref()));
+    process.current_dir(cwd);
     process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     process.process_group(0).kill_on_drop(true).spawn()
 }
@@ -183,11 +185,11 @@ struct Pipes<'a, F> {
 
 async fn supervise<F: Fn(Printed<'_>)>(
     child: &mut Child,
+    traces: Traces,
     pipes: Pipes<'_, F>,
     timeout: Duration,
     stop: impl Future<Output = ()>,
-) -> End {
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+) -> (End, Option<Left>) {
     let (input, mut stdout, mut stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = feed(input, pipes.stdin);
     let out = read(&mut stdout, Stream::Stdout, pipes.printed);
@@ -199,27 +201,25 @@ async fn supervise<F: Fn(Printed<'_>)>(
     let deadline = sleep(timeout);
     tokio::pin!(deadline);
     let (mut is_fed, mut is_drained, mut ended_early) = (false, false, None);
-    let status = loop {
+    let (status, left) = loop {
         tokio::select! {
-            status = child.wait() => break status,
+            status = child.wait() => break (Some(status), None),
             () = &mut feed, if !is_fed => is_fed = true,
             _ = &mut read_both, if !is_drained => is_drained = true,
             () = &mut deadline => ended_early = Some(End::TimedOut),
             () = &mut stop => ended_early = Some(End::Cut),
         }
         if ended_early.is_some() {
-            {
-                let ending = end_group(child, group);
-                tokio::pin!(ending);
-                // Keep reading meanwhile: a process that blocks on a full pipe may never handle its SIGTERM.
-                loop {
-                    tokio::select! {
-                        () = &mut ending => break,
-                        _ = &mut read_both, if !is_drained => is_drained = true,
-                    }
+            let ending = survivors::end(traces, || !matches!(child.try_wait(), Ok(None)));
+            tokio::pin!(ending);
+            // Keep reading meanwhile: a process that blocks on a full pipe may never handle its SIGTERM.
+            let (_, left) = loop {
+                tokio::select! {
+                    ended = &mut ending => break ended,
+                    _ = &mut read_both, if !is_drained => is_drained = true,
                 }
-            }
-            break child.wait().await;
+            };
+            break (None, left);
         }
     };
     if !is_drained {
@@ -232,7 +232,7 @@ async fn supervise<F: Fn(Printed<'_>)>(
     {
         printed.say(Printed::BackgroundUnread);
     }
-    ended_early.unwrap_or_else(|| end_of(status))
+    (ended_early.or(status.map(end_of)).unwrap_or(End::Cut), left)
 }
 
 fn end_of(status: std::io::Result<ExitStatus>) -> End {
@@ -244,22 +244,6 @@ fn end_of(status: std::io::Result<ExitStatus>) -> End {
         },
         Err(error) => End::NotStarted(format!("cannot wait for it: {error}")),
     }
-}
-
-/// Sends SIGTERM to the process group, and SIGKILL to whatever remains of it after the grace period.
-async fn end_group(child: &mut Child, group: Option<Pid>) {
-    let Some(group) = group else { return };
-    let _ = kill_process_group(group, Signal::TERM);
-    let kill_at = Instant::now() + KILL_AFTER;
-    while Instant::now() < kill_at {
-        // Reap the leader: as a zombie it would keep the group from being empty.
-        let _ = child.try_wait();
-        if test_kill_process_group(group).is_err() {
-            return;
-        }
-        sleep(POLL_INTERVAL).await;
-    }
-    let _ = kill_process_group(group, Signal::KILL);
 }
 
 async fn feed(input: Option<ChildStdin>, bytes: &[u8]) {

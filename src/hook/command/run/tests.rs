@@ -96,7 +96,7 @@ async fn who_ignores_sigterm_is_killed_with_all_it_started() {
     let began = std::time::Instant::now();
     let ran = run_within(Duration::from_millis(200), &command, b"").await;
     assert_eq!(ran.end, End::TimedOut);
-    assert!(began.elapsed() >= KILL_AFTER, "it has had its time to end");
+    assert!(began.elapsed() >= survivors::KILL_AFTER, "it has had its time to end");
     let child = ran.output.text().trim().parse().unwrap();
     assert!(rustix::process::test_kill_process(Pid::from_raw(child).unwrap()).is_err() || is_zombie(child));
 }
