@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use support::bed::{Bed, REPOSITORY, Setup, TAG, one};
 use support::process::Running;
 use support::sandbox::{Sandbox, Who};
+use support::terminal::on_terminal;
 
 #[test]
 fn a_hook_is_told_of_its_watch_and_nothing_is_recorded() {
@@ -114,4 +115,52 @@ fn who_interrupts_it_ends_the_hook() {
     call.await_end();
     let said = running.finish().expect(1).stdout;
     assert!(said.contains("failed: was cut"), "{said}");
+}
+
+#[test]
+fn on_a_terminal_a_hook_is_told_that_it_has_none() {
+    let sandbox = Sandbox::new();
+    let asks = sandbox.path().join("asks");
+    std::fs::write(&asks, "#!/bin/sh\necho leads $(ps -o sid= -p $$) $$\nread answer </dev/tty\n").unwrap();
+    support::sandbox::chmod(&asks, 0o755);
+    let headless = sandbox.path().join("headless");
+    std::fs::write(&headless, "exit 0\n").unwrap();
+    support::sandbox::chmod(&headless, 0o755);
+    sandbox.write_whole_config(&format!(
+        "[hook.asks]\ncommand = [{asks:?}]\n[hook.shell]\ncommand = 'read answer </dev/tty'\n\
+         [hook.late]\ncommand = 'setsid --wait sleep 1000; sleep 1000'\ntimeout = '10ms'\n\
+         [hook.missing]\ncommand = ['/nowhere/at/all']\n[hook.headless]\ncommand = [{headless:?}]\n\
+         [hook.vars]\ncommand = 'env; cat; exit 3'\n"
+    ));
+    for (hook, part) in [
+        ("asks", "/dev/tty: No such device or address"),
+        ("shell", "/dev/tty: No such device or address"),
+        ("late", "failed: timed out and was ended"),
+        ("missing", "failed: cannot start \"/nowhere/at/all\""),
+        ("headless", "begin a script with #!/bin/sh"),
+        ("vars", "failed: exit status 3"),
+    ] {
+        let args = format!("hook test {hook}");
+        let said = on_terminal(&sandbox, 200, "NO_COLOR=1", &args).expect(1).stdout;
+        assert!(said.contains(part) && (hook == "late") == said.contains("timed out"), "{hook}: {said}");
+        let leads = said.lines().find_map(|line| line.split_once("leads ")?.1.split_once(' '));
+        assert!(leads.is_none_or(|(session, pid)| session == pid), "{said}");
+        if hook != "vars" {
+            continue;
+        }
+        // The same without a terminal, but for what is different each time.
+        let told = |said: &str| -> Vec<String> {
+            let is_lasting =
+                |line: &&str| line.contains("  | ") && !line.contains("_DELIVERY=") && !line.contains("_AT=");
+            let names = said
+                .lines()
+                .filter(is_lasting)
+                .map(|line| line.split(['=', ':']).next().unwrap_or_default().to_owned());
+            let mut all: Vec<String> = names.collect();
+            all.sort();
+            all
+        };
+        let without = sandbox.run(&["hook", "test", hook]).expect(1).stdout;
+        assert_eq!(told(&said), told(&without));
+    }
 }

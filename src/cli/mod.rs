@@ -44,10 +44,20 @@ use nix::sys::signal::SigSet;
 
 use args::{Cli, Verb};
 
+use crate::hook::launch;
+
+/// The exit status of shells for a command that cannot be started.
+const CANNOT_START: u8 = 127;
+
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
     // A parent may have left signals blocked: we would not hear of SIGTERM, and neither would hooks. No thread runs yet.
     let _ = SigSet::empty().thread_set_mask();
+    if let Some(why) = launch() {
+        // On the standard error of the hook, as a shell would.
+        anstream::eprintln!("taghook: {why}");
+        return CANNOT_START.into();
+    }
     let _flush = logging::FlushAtEnd;
     let Cli { config, verb } = Cli::parse();
     let named = || std::env::var_os("TAGHOOK_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);

@@ -8,5 +8,6 @@ pub use action::{Action, Ran, run};
 pub use command::listener::{Listener, Printed};
 pub use command::options::{Command, masked, program};
 pub use command::output::Stream;
+pub use command::session::launch;
 pub use command::survivors::{Left, end_survivors, left_of};
 pub use message::{DELIVERY, Message};

@@ -13,4 +13,5 @@ pub(super) mod listener;
 pub(super) mod options;
 pub(super) mod output;
 pub(super) mod run;
+pub(super) mod session;
 pub(super) mod survivors;

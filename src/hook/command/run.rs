@@ -16,6 +16,7 @@ use super::capture::Capture;
 use super::listener::{Listener, Printed};
 use super::options::{Command, masked};
 use super::output::{Output, Stream};
+use super::session;
 use super::survivors::{self, Left, Traces};
 use crate::bounded::{PoolError, STARTS, explained, remedy};
 use crate::domain::delivery::{Ending, NotStarted, Outcome};
@@ -146,7 +147,18 @@ fn spawn(command: &Command, vars: &[(String, String)]) -> std::io::Result<Child>
         .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "the command is empty"))?;
     let path = std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into());
     let cwd = command.cwd.as_deref().unwrap_or("/".as_ref());
-    let mut process = tokio::process::Command::new(program);
+    let mut process = match session::launcher(program, cwd, &path) {
+        Some((launcher, first)) => {
+            let mut process = tokio::process::Command::new(launcher);
+            process.args(first);
+            process
+        }
+        None => {
+            let mut process = tokio::process::Command::new(program);
+            process.process_group(0);
+            process
+        }
+    };
     process.args(arguments).env_clear().env("PATH", path);
     for name in ["HOME", "LANG"].into_iter().chain(command.pass_env.iter().map(String::as_str)) {
         if let Some(value) = std::env::var_os(name) {
@@ -156,7 +168,7 @@ fn spawn(command: &Command, vars: &[(String, String)]) -> std::io::Result<Child>
     process.envs(&command.env).envs(vars.iter().map(|(name, value)| (name, value)));
     process.current_dir(cwd);
     process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    process.process_group(0).kill_on_drop(true).spawn()
+    process.kill_on_drop(true).spawn()
 }
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
