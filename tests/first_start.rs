@@ -33,11 +33,19 @@ fn at_every_write(sandbox: &Sandbox, fault: impl Fn(u32) -> String, then: impl F
 fn a_database_that_was_cut_short_at_its_making_is_made_at_the_next_start() {
     let sandbox = Sandbox::new();
     sandbox.write_whole_config("[watch.web]\nimage = 'registry.example.com/acme/web:stable'\n");
+    let dir = sandbox.state().display().to_string();
     let made = |done: &Output| {
+        // It is there as a whole or not at all.
+        let read = sandbox.run_bare(&["history", "--json", "--state", &dir]);
+        let is_missing = read.code == Some(2) && read.stderr.contains("no agent has run here yet");
+        assert!(read.code == Some(0) || is_missing, "{read:?} after {done:?}");
         run(&sandbox, &["pause", "web"]).expect(0);
         let history = run(&sandbox, &["history", "--json"]).expect(0).json_lines();
         assert_eq!(history, Vec::<Value>::new(), "{done:?}");
     };
     at_every_write(&sandbox, |nth| format!("pwrite64:signal=KILL:when={nth}"), made);
     at_every_write(&sandbox, |nth| format!("pwrite64:error=ENOSPC:when={nth}+"), made);
+    at_every_write(&sandbox, |nth| format!("rename,unlink,ftruncate:signal=KILL:when={nth}"), made);
+    let left = sandbox.snapshot(&sandbox.state()).into_keys().find(|path| path.display().to_string().contains(".new"));
+    assert_eq!(left, None, "what a crash has left is removed");
 }

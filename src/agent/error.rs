@@ -1,7 +1,7 @@
 //! Why the agent, or a command that works on the state without one, cannot go on.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::store::{self, LockError};
 
@@ -19,9 +19,14 @@ pub enum Error {
     /// The request cannot be carried out as it is, for example because it names something that does not exist.
     #[error("{0}")]
     Refused(String),
-    /// The state directory was removed or replaced while we worked on it.
-    #[error("the state in {dir:?} was removed or replaced while the agent ran; start it again", dir = .0.display().to_string())]
-    Lost(PathBuf),
+    /// The state was removed, moved or replaced while we worked on it.
+    #[error("{loss}; {}", after_loss(.saved.as_deref(), .database))]
+    Lost {
+        loss: String,
+        /// Where what was in the database is saved.
+        saved: Option<PathBuf>,
+        database: PathBuf,
+    },
     /// A part of the agent has ended by itself: a bug.
     #[error("a part of the agent has ended unexpectedly; please report the log above")]
     Broken,
@@ -32,4 +37,17 @@ pub enum Error {
     Stopping,
     #[error("the config could not be read within {} s", .0.as_secs())]
     SlowConfig(std::time::Duration),
+}
+
+fn after_loss(saved: Option<&Path>, database: &Path) -> String {
+    let start = "the next start opens what is there then";
+    match saved {
+        None => start.to_owned(),
+        Some(saved) => format!(
+            "{start}. What was recorded is saved: to go on with it, stop the agent, remove {database} with its -wal and -shm, \
+             and move {saved} there",
+            saved = saved.display(),
+            database = database.display()
+        ),
+    }
 }

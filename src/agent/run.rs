@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::check::handle::SchedulerHandle;
@@ -20,13 +21,16 @@ use super::sign::Sign;
 use super::{clock, expiry, failpoint};
 use crate::config::Config;
 use crate::control::wire::ConfigStatus;
-use crate::store::{self, Lock, Store};
+use crate::store::{self, DATABASE, Lock, Store, WriteFailure};
 
 /// Added to the grace of the hooks in what systemd is told that a stop may take: to kill the last hook and to save records.
 const STOP_ALLOWANCE: Duration = Duration::from_secs(30);
 
 /// How often to check that the state directory is still ours. What is written to a deleted file is lost.
-const LOOK_AFTER_STATE: Duration = Duration::from_secs(60);
+const LOOK_AFTER_STATE: Duration = Duration::from_secs(50);
+
+/// How long the agent goes on after it has found the state lost, so that status and health can say why it ends.
+const TELL_OF_LOSS: Duration = Duration::from_secs(5);
 
 /// How an agent is connected to its supervisor, systemd as a rule.
 pub struct World<Stop, Hurry> {
@@ -75,7 +79,7 @@ pub async fn run(
     lines.spawn(scheduler.run(inbox, deliverer.stopped()));
     lines.spawn(deliverer.clone().serve(unended));
     let mut helpers = start_helpers(operations, doors, news, reload, alive);
-    let ended = until(stop, &mut lines, &mut helpers, &store, &lock).await;
+    let ended = until(stop, &mut lines, &mut helpers, &store).await;
     tell(Sign::Stopping(deliverer.config().shutdown_grace + STOP_ALLOWANCE));
     info!("stopping");
     failpoint::step("stop: asked");
@@ -83,9 +87,10 @@ pub async fn run(
     let _ = lock.name(None);
     end(lines, helpers, &deliverer, hurry).await;
     failpoint::step("stop: drained");
-    if let Err(error) = store.checkpoint().await {
+    let saved = store.checkpoint().await.unwrap_or_else(|error| {
         error!(kind = error.kind(), "{error}");
-    }
+        None
+    });
     failpoint::step("stop: written back");
     // If another agent has replaced the state, the socket is theirs.
     if lock.is_in_place() {
@@ -93,7 +98,10 @@ pub async fn run(
     }
     drop(lock);
     info!("stopped");
-    ended
+    ended.map_err(|error| match error {
+        Error::Lost { loss, database, .. } => Error::Lost { loss, saved, database },
+        other => other,
+    })
 }
 
 fn operations(
@@ -150,25 +158,36 @@ fn start_helpers(
     helpers
 }
 
-/// Runs until `stop`, until a part ends by itself (a bug: the next start has all parts again), or until the state directory is gone.
+/// Runs until `stop`, until a part ends by itself (a bug: the next start has all parts again), or until the state is lost.
 async fn until(
     stop: impl Future<Output = ()>,
     lines: &mut JoinSet<()>,
     helpers: &mut JoinSet<()>,
     store: &Store,
-    lock: &Lock,
 ) -> Result<(), Error> {
-    let lost = async {
-        while lock.is_in_place() {
-            tokio::time::sleep(LOOK_AFTER_STATE).await;
-        }
-    };
     tokio::select! {
         () = stop => Ok(()),
-        () = lost => Err(Error::Lost(store.dir().to_owned())),
+        loss = lost(store) => Err(Error::Lost { loss: loss.message, saved: None, database: store.dir().join(DATABASE) }),
         _ = lines.join_next() => Err(Error::Broken),
         _ = helpers.join_next() => Err(Error::Broken),
         () = store.ended() => Err(Error::Broken),
+    }
+}
+
+/// Waits until the state is lost. Whoever asks is told so for a moment; then it must still be.
+async fn lost(store: &Store) -> WriteFailure {
+    let mut failures = store.watch_write_failures();
+    loop {
+        if store.loss().await.is_some() {
+            sleep(TELL_OF_LOSS).await;
+            if let Some(loss) = store.loss().await {
+                return loss;
+            }
+        }
+        // A write or a question may find it sooner.
+        let _ =
+            timeout(LOOK_AFTER_STATE, failures.wait_for(|failure| failure.as_ref().is_some_and(WriteFailure::is_loss)))
+                .await;
     }
 }
 

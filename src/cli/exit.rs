@@ -81,10 +81,11 @@ pub(super) fn print_faults(faults: &[Fault]) {
 
 fn of_agent(error: &agent::Error) -> Exit {
     match error {
-        agent::Error::Lock(LockError::Held { .. } | LockError::Full(_) | LockError::FileLimit(_))
+        agent::Error::Lock(LockError::State(error)) => of_store(error),
+        agent::Error::Lock(LockError::Held { .. })
         | agent::Error::Interrupted
         | agent::Error::Broken
-        | agent::Error::Lost(_) => Exit::Failed,
+        | agent::Error::Lost { .. } => Exit::Failed,
         agent::Error::Store(error) => of_store(error),
         _ => Exit::Usage,
     }
@@ -96,6 +97,9 @@ fn of_store(error: &store::Error) -> Exit {
         store::Error::Full(_)
         | store::Error::FileLimit(_)
         | store::Error::Disk { .. }
+        | store::Error::Locked { .. }
+        | store::Error::Lost { .. }
+        | store::Error::Gone { .. }
         | store::Error::Sqlite { .. }
         | store::Error::Ended
         | store::Error::Value(_) => Exit::Failed,

@@ -1,18 +1,46 @@
 //! Everything that can go wrong with the state database, each error with its remedy.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{ErrorCode, ffi};
 use rustix::process::{Resource, getrlimit};
 
+use super::lockers;
+use super::names::WAL;
+use super::remedy::remedy;
+
+/// The label of [`Error::Lost`].
+pub(super) const LOST: &str = "lost";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or directory cannot be created or opened.
     #[error("cannot use the state in {path:?}: {source}; {remedy}", path = .path.display().to_string())]
-    Directory { path: PathBuf, remedy: &'static str, source: std::io::Error },
+    Directory { path: PathBuf, remedy: String, source: std::io::Error },
+    /// Something stands in place of a file of the state that taghook neither follows, opens nor writes.
+    #[error("{file:?} is {what}, and taghook uses only a plain file of its own there; move it away, or set `state` to another directory",
+        file = .path.display().to_string())]
+    Foreign { path: PathBuf, what: &'static str },
+    /// The write-ahead log holds changes, and the database that they belong to is empty or not there.
+    #[error("{wal:?} holds changes of a database that is gone: {db:?} is empty or missing; put a backup there and remove \
+        the -wal, or move both away to start with new baselines", wal = .0.with_file_name(WAL).display().to_string(),
+        db = .0.display().to_string())]
+    Orphaned(PathBuf),
+    /// A file of the state is not the one any more that this process has open. What is written to it now is lost.
+    #[error("the state in use is lost: {file:?} {how} while taghook ran; nothing is recorded any more", file = .path.display().to_string())]
+    Lost { path: PathBuf, how: &'static str },
+    /// A reader finds no database, but an agent that works on one.
+    #[error("the database of {dir:?} was removed or emptied while an agent (pid {pid}) works on it; see `taghook health`",
+        dir = .dir.display().to_string())]
+    Gone { dir: PathBuf, pid: u32 },
+    /// Another process holds a lock on the database for longer than anyone may.
+    #[error("the database {file:?} is locked by {by}; end that process, nothing is forgotten meanwhile",
+        file = .path.display().to_string())]
+    Locked { path: PathBuf, by: String },
     /// A reader finds no database in this state directory.
-    #[error("there is no state in {dir:?} yet; start `taghook run` or `taghook check` once, or name the config with --config",
+    #[error("no agent has run here yet: there is no state in {dir:?}; start `taghook run` or `taghook check` once, or name the config with --config",
         dir = .0.display().to_string())]
     Missing(PathBuf),
     /// The file is not a database, or it belongs to another program.
@@ -38,9 +66,11 @@ pub enum Error {
         unit) and restart, nothing is forgotten meanwhile", file = .0.display().to_string())]
     FileLimit(PathBuf),
     /// This process has no permission to write the database.
-    #[error("the database {file:?} cannot be written: {detail}; check the owner and mode of it and its directory",
-        file = .path.display().to_string())]
-    ReadOnly { path: PathBuf, detail: String },
+    #[error("the database {file:?} cannot be written: {detail}; {remedy}", file = .path.display().to_string())]
+    ReadOnly { path: PathBuf, detail: String, remedy: String },
+    /// This process has no permission to read the database.
+    #[error("the database {file:?} cannot be read: {detail}; {remedy}", file = .path.display().to_string())]
+    Unreadable { path: PathBuf, detail: String, remedy: &'static str },
     /// The disk reports an I/O error.
     #[error("the disk of {file:?} fails: {detail}; see the kernel's log (dmesg), nothing is forgotten meanwhile",
         file = .path.display().to_string())]
@@ -67,6 +97,12 @@ impl Error {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "directory",
+            Self::Foreign { .. } => "foreign",
+            Self::Orphaned(_) => "orphaned",
+            Self::Lost { .. } => LOST,
+            Self::Gone { .. } => "gone",
+            Self::Locked { .. } => "locked",
+            Self::Unreadable { .. } => "unreadable",
             Self::Missing(_) => "missing",
             Self::NotOurs(_) => "not_a_database",
             Self::Corrupt { .. } => "corrupt",
@@ -85,7 +121,29 @@ impl Error {
     /// Whether the cause is the disk or the database file, rather than the request.
     pub(super) fn prevents_writing(&self) -> bool {
         let by_space = matches!(self, Self::Full(_) | Self::FileLimit(_));
-        by_space || matches!(self, Self::Disk { .. } | Self::ReadOnly { .. } | Self::Corrupt { .. })
+        by_space
+            || matches!(
+                self,
+                Self::Disk { .. }
+                    | Self::ReadOnly { .. }
+                    | Self::Corrupt { .. }
+                    | Self::Locked { .. }
+                    | Self::Lost { .. }
+                    | Self::Directory { .. }
+            )
+    }
+
+    /// Classifies an error of the file system for a file or directory of the state.
+    pub(super) fn from_io(path: &Path, source: std::io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full(path),
+            ErrorKind::FileTooLarge => Self::FileLimit(path),
+            ErrorKind::ReadOnlyFilesystem => {
+                Self::Directory { path, remedy: "mount its file system for writing".to_owned(), source }
+            }
+            _ => Self::Directory { remedy: remedy(&path), path, source },
+        }
     }
 
     /// Classifies an error that SQLite reported for the database at `path`.
@@ -106,10 +164,24 @@ impl Error {
             Some(ErrorCode::DiskFull) => Self::Full(path),
             Some(ErrorCode::SystemIoFailure) => Self::Disk { path, detail },
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                Self::ReadOnly { path, detail }
+                Self::ReadOnly { remedy: remedy(&path), path, detail }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Locked { by: lockers::of_database(&path), path }
             }
             _ => Self::Sqlite { path, source },
         }
+    }
+
+    /// The same for a reader, which has other rights and needs another remedy.
+    pub(super) fn of_reader(self) -> Self {
+        let Self::ReadOnly { path, detail, .. } = self else { return self };
+        let is_at_rest = !path.with_file_name(WAL).exists();
+        let remedy = match is_at_rest {
+            true => "start the agent once, which makes the files beside it that a reader needs, or use sudo",
+            false => "be a member of the group that owns it, or use sudo",
+        };
+        Self::Unreadable { path, detail, remedy }
     }
 
     /// Adds the path of the database to an error that was converted without it, and classifies it.

@@ -1,11 +1,12 @@
 //! The lock on a state directory: one process at a time owns the state, and the lock file names its pid and socket.
 //!
-//! What counts is the kernel's lock (`flock`), which ends with its process. The text in the file only tells other
-//! processes whom to talk to.
+//! What counts is the kernel's lock (`flock`), which ends with its process. It is on a file that only the owner of the
+//! state may open, because whoever can open a file can lock it. The text in another file, which the group may read, only tells
+//! other processes whom to talk to.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, Permissions, TryLockError};
+use std::io::{Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-/// The name of the lock file in the state directory.
-const LOCK: &str = "taghook.lock";
+use super::error::Error;
+use super::lockers;
+use super::names::{FLOCK, LOCK};
+use super::place::{make_directory, open_own, read_text};
+use super::remedy::user_name;
 
 /// The pause between two attempts to take a lock that another process holds. Short enough that nobody notices it.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -30,7 +34,9 @@ pub struct Owner {
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    /// What the kernel locks.
+    flock: File,
+    text: File,
     dir: PathBuf,
 }
 
@@ -38,11 +44,13 @@ pub struct Lock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
-    #[error("{}", held_message(.dir, .owner.as_ref()))]
+    #[error("{}", held_message(.dir, .owner.as_ref(), .by))]
     Held {
         dir: PathBuf,
         /// `None` if the lock file does not name it.
         owner: Option<Owner>,
+        /// Who holds it by the kernel's word.
+        by: String,
     },
     /// This process runs as root, and the state belongs to another user.
     #[error("root does not work on the state in {dir:?}, which belongs to {user}; run: sudo -u {user} {command}", dir = .dir.display().to_string())]
@@ -53,20 +61,12 @@ pub enum LockError {
         /// The command line of this process.
         command: String,
     },
-    /// The disk has no room for the text of the lock file.
-    #[error("the disk of {dir:?} is full; make room, nothing is forgotten meanwhile", dir = .0.display().to_string())]
-    Full(PathBuf),
-    /// This process may not write even the text of the lock file.
-    #[error("{file:?} has reached the limit on the size of files; raise it (RLIMIT_FSIZE: see `ulimit -f`, or LimitFSIZE= of the \
-        unit)", file = .0.display().to_string())]
-    FileLimit(PathBuf),
-    /// The file or its directory cannot be used.
-    #[error("cannot use the state directory {dir:?}: {source}; run as the user that owns it, or set `state` to a directory of your own",
-        dir = .dir.display().to_string())]
-    Io { dir: PathBuf, source: std::io::Error },
+    /// The directory or the files of the lock cannot be used.
+    #[error(transparent)]
+    State(#[from] Error),
 }
 
-fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
+fn held_message(dir: &Path, owner: Option<&Owner>, by: &str) -> String {
     let dir = dir.display();
     match owner {
         Some(Owner { pid, socket: Some(_) }) => {
@@ -79,17 +79,7 @@ fn held_message(dir: &Path, owner: Option<&Owner>) -> String {
                 "pid {pid} is working on the state in {dir} (a check, or an agent that starts or stops); try again when it has ended"
             )
         }
-        None => format!("another process works on the state in {dir}; try again when it has ended"),
-    }
-}
-
-impl LockError {
-    fn from_io(dir: &Path, source: std::io::Error) -> Self {
-        match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full(dir.to_owned()),
-            std::io::ErrorKind::FileTooLarge => Self::FileLimit(dir.join(LOCK)),
-            _ => Self::Io { dir: dir.to_owned(), source },
-        }
+        None => format!("{by} holds the state in {dir}; try again when it has ended"),
     }
 }
 
@@ -99,70 +89,73 @@ impl Lock {
     /// Waits up to `patience` for a one-shot command to end, for an agent that is starting or stopping, or for a child
     /// that a killed agent left behind. Does not wait for an agent that is up.
     pub async fn acquire(dir: &Path, patience: Duration) -> Result<Self, LockError> {
-        let io = |source| LockError::from_io(dir, source);
         refuse_root(dir)?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io)?;
-        let path = dir.join(LOCK);
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).clone();
-        let file = options.open(&path).map_err(io)?;
+        make_directory(dir)?;
+        let path = dir.join(FLOCK);
         let until = Instant::now() + patience;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::Error(source)) => return Err(io(source)),
-                Err(TryLockError::WouldBlock) => {
-                    let holder = read_owner(&path);
-                    let is_agent = holder.as_ref().is_some_and(|owner| owner.socket.is_some() && !is_gone(owner.pid));
-                    if is_agent || Instant::now() >= until {
-                        return Err(LockError::Held { dir: dir.to_owned(), owner: holder });
-                    }
-                    tokio::time::sleep(POLL_INTERVAL).await;
-                }
+        let flock = loop {
+            let flock = open_own(&path, 0o600)?;
+            match flock.try_lock() {
+                // Its last owner may have removed it since we opened it.
+                Ok(()) if is_at(&flock, &path) => break flock,
+                Ok(()) => continue,
+                Err(TryLockError::Error(source)) => return Err(Error::from_io(&path, source).into()),
+                Err(TryLockError::WouldBlock) => {}
             }
-        }
-        let mut lock = Self { file, dir: dir.to_owned() };
+            let owner = owner(dir);
+            let is_agent = owner.as_ref().is_some_and(|owner| owner.socket.is_some() && !is_gone(owner.pid));
+            if is_agent || Instant::now() >= until {
+                return Err(LockError::Held { dir: dir.to_owned(), owner, by: lockers::of_flock(&path) });
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        };
+        flock.set_permissions(Permissions::from_mode(0o600)).map_err(|source| Error::from_io(&path, source))?;
+        let mut lock = Self { flock, text: open_own(&dir.join(LOCK), 0o640)?, dir: dir.to_owned() };
         lock.name(None)?;
         Ok(lock)
     }
 
     /// Whether the lock file in the directory is still ours, and was not moved, removed or replaced.
     pub fn is_in_place(&self) -> bool {
-        let ours = self.file.metadata().map(|meta| (meta.dev(), meta.ino()));
-        let found = std::fs::metadata(self.dir.join(LOCK)).map(|meta| (meta.dev(), meta.ino()));
-        matches!((ours, found), (Ok(ours), Ok(found)) if ours == found)
+        is_at(&self.flock, &self.dir.join(FLOCK)) && is_at(&self.text, &self.dir.join(LOCK))
     }
 
     /// Names this process and its socket in the lock file. With a socket, nobody waits for this process to end.
     pub fn name(&mut self, socket: Option<PathBuf>) -> Result<(), LockError> {
         let owner = Owner { pid: std::process::id(), socket };
-        let text = serde_json::to_string(&owner).unwrap_or_default();
-        let file = &mut self.file;
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
-        written.map_err(|source| LockError::from_io(&self.dir, source))
+        let line = serde_json::to_string(&owner).unwrap_or_default();
+        let text = &mut self.text;
+        let written = text.set_len(0).and_then(|()| text.rewind()).and_then(|()| text.write_all(line.as_bytes()));
+        Ok(written.map_err(|source| Error::from_io(&self.dir.join(LOCK), source))?)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // The file must not name a process that has ended. The kernel releases the lock itself.
-        let _ = self.file.set_len(0);
+        let _ = self.text.set_len(0);
+        let path = self.dir.join(FLOCK);
+        if is_at(&self.flock, &path) {
+            let _ = std::fs::remove_file(path);
+        }
     }
+}
+
+/// Whether this is the file that stands at the path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let ours = file.metadata().map(|found| (found.dev(), found.ino()));
+    let there = std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()));
+    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
 }
 
 /// The process that the lock file names. It may have been killed, so callers still have to try its socket.
 pub fn owner(dir: &Path) -> Option<Owner> {
-    read_owner(&dir.join(LOCK))
-}
-
-fn read_owner(path: &Path) -> Option<Owner> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    serde_json::from_str(&read_text(&dir.join(LOCK))?).ok()
 }
 
 /// Whether no process has this pid. If an agent is killed while it starts a hook, its child holds the lock until it has
 /// executed the hook's program.
-fn is_gone(pid: u32) -> bool {
+pub(super) fn is_gone(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
@@ -179,16 +172,6 @@ fn refuse_root(dir: &Path) -> Result<(), LockError> {
         }
         _ => Ok(()),
     }
-}
-
-fn user_name(uid: u32) -> String {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    name.unwrap_or_else(|| format!("'#{uid}'"))
 }
 
 #[cfg(test)]
@@ -220,6 +203,24 @@ mod tests {
         assert!(!lock.is_in_place());
         let _other = Lock::acquire(&state, Duration::ZERO).await.unwrap();
         assert!(!lock.is_in_place());
+    }
+
+    #[tokio::test]
+    async fn whoever_holds_the_lock_without_a_name_is_named_by_the_kernels_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut holder = std::process::Command::new("flock");
+        holder.arg(dir.path().join(FLOCK)).args(["-c", "echo held; cat"]);
+        let mut holder =
+            holder.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut held = [0; 5];
+        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut held).unwrap();
+
+        let refused = Lock::acquire(dir.path(), Duration::ZERO).await.unwrap_err().to_string();
+
+        assert!(refused.contains(&format!("pid {} (flock)", holder.id())), "{refused}");
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        Lock::acquire(dir.path(), Duration::ZERO).await.unwrap();
     }
 
     #[tokio::test]

@@ -2,16 +2,20 @@
 //!
 //! *Invariant:* a reader never writes. So read permission for the group is enough, and it never blocks the writer.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Params, Row, params};
 
 use super::error::Error;
+use super::lock::{self, Owner};
+use super::names::DATABASE;
+use super::place;
 use super::queries::{self, AttemptRow, ChangeRow, DeliveryRow, WatchRow, delivery, select_delivery};
 use super::record;
 use super::retry::{self, RetryRefused};
-use super::schema::{self, DATABASE};
+use super::schema;
 use super::sql::{Time, printed, readable, time};
 use crate::domain::ChangeKind;
 use crate::domain::delivery::DeliveryState;
@@ -55,23 +59,22 @@ impl Filter {
 }
 
 impl Reader {
-    /// Opens the database of a state directory.
+    /// Opens the database of a state directory. What a reader cannot see yet is [`Error::Missing`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(DATABASE);
-        match path.try_exists() {
-            Ok(true) => {}
-            Ok(false) => return Err(Error::Missing(dir.to_owned())),
-            Err(source) => {
-                let remedy = "be a member of the group that owns it, or use sudo";
-                return Err(Error::Directory { path: dir.to_owned(), remedy, source });
-            }
+        if !has_database(dir)? {
+            return Err(missing(dir));
         }
-        let classify = |error| Error::from_sqlite(&path, error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        place::refuse_foreign_files(dir)?;
+        let path = place::database_in(dir)?;
+        let classify = |error| Error::from_sqlite(&path, error).of_reader();
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection = Connection::open_with_flags(&path, flags).map_err(classify)?;
         connection.busy_timeout(schema::BUSY_TIMEOUT).map_err(classify)?;
-        schema::version(&connection, &path)?;
-        Ok(Self { connection, path })
+        match schema::version(&connection, &path).map_err(Error::of_reader)? {
+            0 => Err(missing(dir)),
+            _ => Ok(Self { connection, path }),
+        }
     }
 
     /// Every watch that was ever checked, by name. Each reference and platform that a watch has had is a row of its
@@ -172,6 +175,26 @@ impl Reader {
     /// When an agent was last known to be alive on this state.
     pub fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
         record::last_heartbeat(&self.connection).map_err(|error| error.with_path(&self.path))
+    }
+}
+
+fn has_database(dir: &Path) -> Result<bool, Error> {
+    match std::fs::symlink_metadata(dir.join(DATABASE)) {
+        Ok(found) => Ok(found.len() > 0 || !found.is_file()),
+        Err(source) if source.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => {
+            let remedy = "be a member of the group that owns it, or use sudo".to_owned();
+            Err(Error::Directory { path: dir.to_owned(), remedy, source })
+        }
+    }
+}
+
+/// No agent has run here yet, unless one runs that must have made a database: it names its socket only after that.
+fn missing(dir: &Path) -> Error {
+    let agent = lock::owner(dir).filter(|owner| owner.socket.is_some() && !lock::is_gone(owner.pid));
+    match agent {
+        Some(Owner { pid, .. }) => Error::Gone { dir: dir.to_owned(), pid },
+        None => Error::Missing(dir.to_owned()),
     }
 }
 

@@ -4,6 +4,8 @@
 //! own, so that one that fails does not undo the others, and commits them with one fsync (group commit). Only after
 //! that commit does any caller get its result. Reads run after the commit, and also if it failed: what is on disk can
 //! be read while nothing can be written.
+//!
+//! *Invariant:* nothing is committed to a database that is not the one in the state directory any more.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,18 +13,25 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::error::Error;
-use super::schema::{self, DATABASE};
+use super::error::{Error, LOST};
+use super::names::DATABASE;
+use super::pins::{Fate, Pins};
+use super::{lockers, place, schema};
 
 /// Capacity of the queue, and the largest number of jobs in one group commit. Enough for a check of many watches at
 /// once to share one fsync; callers wait while the queue is full.
 const QUEUE_CAPACITY: usize = 1024;
+
+/// A write-ahead log of this size has not begun anew for long: SQLite begins one anew at 4 MiB, unless somebody still reads it.
+const LONG_LOG: u64 = 64 << 20;
 
 /// A handle to the writer thread, which ends when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Store {
     queue: mpsc::Sender<Job>,
     path: Arc<PathBuf>,
+    /// `None` for a database in memory.
+    pins: Option<Arc<Pins>>,
     write_failure: watch::Receiver<Option<WriteFailure>>,
 }
 
@@ -60,25 +69,27 @@ impl Store {
     /// Opens the database of a state directory; creates or migrates it where needed. Blocks the thread, so call it at
     /// start.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(DATABASE);
-        Self::start(schema::open(&path)?, path)
+        let connection = schema::open(dir)?;
+        let pins = Arc::new(Pins::new(dir)?);
+        Self::start(connection, dir.join(DATABASE), Some(pins))
     }
 
-    fn start(connection: Connection, path: PathBuf) -> Result<Self, Error> {
+    fn start(connection: Connection, path: PathBuf, pins: Option<Arc<Pins>>) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
         let (failures, write_failure) = watch::channel(None);
         let database = path.clone();
+        let mut guard = Guard { pins: pins.clone(), failures, was_lost: false, was_long: false };
         let spawned = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(&connection, &database, jobs, &failures));
-        let remedy = "raise the limit of threads";
+            .spawn(move || serve(&connection, &database, jobs, &mut guard));
+        let remedy = "raise the limit of threads".to_owned();
         spawned.map_err(|source| Error::Directory { path: path.clone(), remedy, source })?;
-        Ok(Self { queue, path: path.into(), write_failure })
+        Ok(Self { queue, path: path.into(), pins, write_failure })
     }
 
     /// An empty store in memory, for a run that must leave no trace.
     pub fn in_memory() -> Result<Self, Error> {
-        Self::start(schema::in_memory()?, PathBuf::new())
+        Self::start(schema::in_memory()?, PathBuf::new(), None)
     }
 
     /// Waits until the writer thread has ended. While a handle exists, only a panic ends it.
@@ -94,6 +105,13 @@ impl Store {
     /// Why the last write failed; `None` after one that succeeded.
     pub fn write_failure(&self) -> Option<WriteFailure> {
         self.write_failure.borrow().clone()
+    }
+
+    /// Why the state in use is not the one in the state directory any more, if so. Looks now: [`Store::write_failure`] tells
+    /// it from then on.
+    pub async fn loss(&self) -> Option<WriteFailure> {
+        let _ = self.read(|_| Ok(())).await;
+        self.write_failure().filter(WriteFailure::is_loss)
     }
 
     /// Follows [`Store::write_failure`].
@@ -138,13 +156,64 @@ impl Store {
     }
 
     /// Copies the write-ahead log into the database and truncates it, as part of a clean shutdown. If a reader is in
-    /// the way, the log stays: nothing is lost.
-    pub async fn checkpoint(&self) -> Result<(), Error> {
-        self.read(|connection| {
-            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            Ok(())
+    /// the way, the log stays: nothing is lost. Does nothing to a database that was changed under our hands.
+    ///
+    /// If the database was removed, all that it held is saved in a new file beside it, whose path is returned.
+    pub async fn checkpoint(&self) -> Result<Option<PathBuf>, Error> {
+        let (pins, path) = (self.pins.clone(), self.path.clone());
+        self.read(move |connection| match pins.map_or(Fate::InPlace, |pins| pins.fate()) {
+            Fate::InPlace => {
+                let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+                Ok(None)
+            }
+            Fate::Removed => save(connection, &path).map(Some),
+            Fate::Changed => Ok(None),
         })
         .await
+    }
+}
+
+/// Saves a database that has no name any more beside where it was.
+fn save(connection: &Connection, path: &Path) -> Result<PathBuf, Error> {
+    let saved = path.with_extension(format!("db.saved-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
+    let file = place::open_own(&saved, schema::DATABASE_MODE)?;
+    let copied = saved.to_str().ok_or_else(|| Error::Value("the path is not UTF-8".into())).and_then(|name| {
+        connection.execute("VACUUM INTO ?1", [name]).map_err(|error| Error::from_sqlite(&saved, error))?;
+        file.sync_all().map_err(|source| Error::from_io(&saved, source))
+    });
+    if copied.is_err() {
+        let _ = std::fs::remove_file(&saved);
+    }
+    copied.map(|()| saved)
+}
+
+/// What the writer watches: the files of the state, and why nothing can be written.
+struct Guard {
+    pins: Option<Arc<Pins>>,
+    failures: watch::Sender<Option<WriteFailure>>,
+    was_lost: bool,
+    was_long: bool,
+}
+
+impl Guard {
+    /// Whether the state is still the one that is open.
+    fn look(&mut self, path: &Path) -> Result<(), Arc<Error>> {
+        let Some(pins) = &self.pins else { return Ok(()) };
+        let looked = pins.look().map_err(Arc::new);
+        let found = looked.as_ref().err().map(|error| WriteFailure::new(error));
+        if found.is_some() || self.was_lost {
+            self.was_lost = found.is_some();
+            self.failures.send_if_modified(|known| std::mem::replace(known, found.clone()) != found);
+        }
+        let is_long = pins.log_size() > LONG_LOG;
+        if is_long && !self.was_long {
+            let (size, by) = (pins.log_size() >> 20, lockers::of_log(path));
+            tracing::warn!(
+                "the log of the database has grown to {size} MiB, because it is read without a pause by {by}; end that process"
+            );
+        }
+        self.was_long = is_long;
+        looked
     }
 }
 
@@ -152,15 +221,16 @@ impl WriteFailure {
     fn new(error: &Error) -> Self {
         Self { kind: error.kind(), message: error.to_string() }
     }
+
+    /// Whether the state is not the one any more that this process has open.
+    pub fn is_loss(&self) -> bool {
+        self.kind == LOST
+    }
 }
 
-fn serve(
-    connection: &Connection,
-    path: &Path,
-    mut jobs: mpsc::Receiver<Job>,
-    failures: &watch::Sender<Option<WriteFailure>>,
-) {
+fn serve(connection: &Connection, path: &Path, mut jobs: mpsc::Receiver<Job>, guard: &mut Guard) {
     while let Some(first) = jobs.blocking_recv() {
+        let looked = guard.look(path);
         let mut reads = Vec::new();
         // Jobs that arrive while others run join the same commit, because they would wait for the same disk otherwise.
         let mut batch = std::iter::once(first).chain(std::iter::from_fn(|| jobs.try_recv().ok())).take(QUEUE_CAPACITY);
@@ -174,10 +244,10 @@ fn serve(
             })
         });
         let changes_before = connection.total_changes();
-        if let Some(write_failure) = group_commit(connection, path, writes) {
-            failures.send_replace(Some(write_failure));
+        if let Some(write_failure) = group_commit(connection, path, looked, writes) {
+            guard.failures.send_replace(Some(write_failure));
         } else if connection.total_changes() != changes_before {
-            failures.send_replace(None);
+            guard.failures.send_replace(None);
         }
         for read in reads {
             read(connection);
@@ -189,11 +259,16 @@ fn serve(
 }
 
 /// Runs all writes in one transaction and replies to their callers. Returns why something could not be written, if so.
-fn group_commit(connection: &Connection, path: &Path, writes: impl Iterator<Item = Write>) -> Option<WriteFailure> {
+fn group_commit(
+    connection: &Connection,
+    path: &Path,
+    looked: Result<(), Arc<Error>>,
+    writes: impl Iterator<Item = Write>,
+) -> Option<WriteFailure> {
     let mut writes = writes.peekable();
     writes.peek()?;
     let run = |sql: &str| connection.execute_batch(sql).map_err(|error| Arc::new(Error::from_sqlite(path, error)));
-    let began = run("BEGIN IMMEDIATE");
+    let began = looked.and_then(|()| run("BEGIN IMMEDIATE"));
     let all_written: Vec<Written> = writes.map(|write| in_savepoint(connection, &began, run, write)).collect();
     let committed = began.and_then(|()| run("COMMIT"));
     if committed.is_err() {
@@ -232,11 +307,13 @@ fn in_savepoint(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::DATABASE;
 
     /// Counts the commits in a write-ahead log: a commit's last frame has the size of the database in its header
     /// (fileformat2.html, section 4.1).
     fn commits(log: &[u8]) -> usize {
+        if log.is_empty() {
+            return 0;
+        }
         let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
         log[32..].chunks_exact(24 + page).filter(|frame| frame[4..8] != [0; 4]).count()
     }

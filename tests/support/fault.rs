@@ -6,7 +6,12 @@ use std::process::Command;
 /// counts for itself.
 pub fn with(fault: &str, command: &Command) -> Command {
     let mut traced = Command::new("strace");
-    traced.args(["-f", "--quiet=all", "--output=/dev/null", "--trace=pwrite64,fsync,fdatasync"]);
+    traced.args([
+        "-f",
+        "--quiet=all",
+        "--output=/dev/null",
+        "--trace=pwrite64,fsync,fdatasync,rename,unlink,ftruncate",
+    ]);
     traced.arg(format!("--inject={fault}")).arg(command.get_program()).args(command.get_args());
     traced.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     traced.current_dir(command.get_current_dir().unwrap());

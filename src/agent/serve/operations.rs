@@ -131,7 +131,10 @@ impl Operations {
     pub(crate) async fn up_to_date(&self) -> Result<(), String> {
         let watches = self.scheduler.all_views().await.map_err(|stopping| stopping.to_string())?;
         let loaded = self.status.borrow().loaded;
-        health::up_to_date(&watches, self.deliverer.store.write_failure(), loaded, clock::now())
+        let store = &self.deliverer.store;
+        // Has the store look at its files.
+        store.loss().await;
+        health::up_to_date(&watches, store.write_failure(), loaded, clock::now())
     }
 
     /// The page of metrics, in Prometheus' text format.

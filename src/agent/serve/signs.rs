@@ -78,10 +78,13 @@ impl Operations {
     }
 
     /// Whether every part responds now; if not, which does not. A full disk is no reason to restart the agent, so it is
-    /// none here.
+    /// none here. A state that was removed or replaced is one.
     pub(crate) async fn alive(&self) -> Result<(), String> {
         within("the scheduler", async { drop(self.scheduler.ping().await) }).await?;
-        within("the store", self.ping_store()).await?;
+        let loss = timeout(PROBE_TIMEOUT, self.deliverer.store.loss()).await;
+        if let Some(loss) = loss.map_err(|_| "the store makes no progress")? {
+            return Err(loss.message);
+        }
         within("the deliverer", self.deliverer.ping()).await
     }
 
