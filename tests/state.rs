@@ -259,3 +259,20 @@ fn a_log_that_grows_because_of_a_reader_is_told_with_its_name() {
     drop(reader);
     agent.stop();
 }
+
+#[test]
+fn a_state_that_others_may_write_is_warned_of() {
+    let bed = Bed::new();
+    bed.push("one");
+    bed.check(0);
+    assert!(!bed.run(&["config", "check"]).expect(0).stderr.contains("can be written by"));
+    chmod(&bed.state(), 0o777);
+
+    let said = bed.run(&["config", "check"]).expect(0);
+    let remedy = format!("chmod o-w {}", bed.state().display());
+    assert!(said.stderr.contains("can be written by anyone") && said.stderr.contains(&remedy), "{said:?}");
+    let mut agent = bed.agent_unready();
+    agent.wait_for("can be written by anyone", &[]);
+    agent.wait_for("ready", &[]);
+    agent.stop();
+}

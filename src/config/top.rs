@@ -15,6 +15,7 @@ use super::row::{Row, keys_of, put, read_rows};
 use super::show;
 use super::values::Zero;
 use super::walk::{TomlEntry, TomlField, TomlTable};
+use crate::store;
 
 fn default_config() -> Config {
     Config {
@@ -79,6 +80,9 @@ pub(super) fn read(
     if config.state.as_os_str().is_empty() {
         let fault = Fault::error("there is no place for the state: $STATE_DIRECTORY and $HOME are not set");
         log.add_missing(fault.help("write state = \"/path\" into the config"));
+    }
+    if let Some(exposed) = store::exposed(&config.state) {
+        log.add_missing(Fault::warning(format!("state: {}", exposed.message)).help(exposed.remedy));
     }
     config
 }

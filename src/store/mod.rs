@@ -9,6 +9,7 @@
 mod attempt;
 mod error;
 mod expiry;
+mod exposure;
 mod ledger;
 mod lock;
 mod lockers;
@@ -30,6 +31,7 @@ mod writer;
 pub use attempt::{Claimed, Claims, Finished, LeftRunning, Room};
 pub use error::Error;
 pub use expiry::{Keep, Retention};
+pub use exposure::{Exposed, exposed};
 pub use ledger::Owed;
 pub use lock::{Lock, LockError, Owner, owner};
 pub use names::DATABASE;
