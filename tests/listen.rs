@@ -12,7 +12,7 @@ use serde_json::Value;
 use support::bed::{Bed, Setup};
 use support::http::{curl, listening};
 use support::registry::{Manner, Registry};
-use support::sandbox::Sandbox;
+use support::sandbox::{Sandbox, Who};
 
 const SETUP: Setup = Setup { top: "listen = '127.0.0.1:0'", watch: "schedule = '30d'", hook: "", registry: "" };
 
@@ -81,15 +81,106 @@ fn a_store_that_hangs_is_told_as_what_makes_no_progress() {
 }
 
 #[test]
-fn a_port_in_use_is_a_clear_error_at_start() {
-    let sandbox = Sandbox::new();
+fn a_port_that_is_held_is_told_and_opened_once_it_is_free() {
+    let bed = Bed::new();
+    bed.push("one");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    sandbox.write_whole_config(&format!("listen = '{address}'\n"));
-    let said = sandbox.run(&["run"]).expect(2).stderr;
-    let told =
-        format!("error: cannot listen on {address}: Address already in use (os error 98); set `listen` to a free port");
-    assert!(said.contains(&told), "{said}");
+    let config = std::fs::read_to_string(bed.config_path()).unwrap();
+    std::fs::write(bed.config_path(), format!("listen = '{address}'\n{config}")).unwrap();
+
+    let mut agent = bed.agent();
+
+    // It works without it, and says so.
+    agent.wait_for("first seen", &[]);
+    let told = format!(
+        "cannot listen on {address}: Address already in use (os error 98); another program has the port: `ss -ltnp`"
+    );
+    agent.wait_for("cannot listen on", &[]);
+    let status = bed.run(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["listen"]["address"], address.to_string());
+    assert!(status["listen"]["message"].as_str().unwrap().starts_with(&told), "{status:#}");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&bed.run(&["status"]).expect(0).stdout).contains(&told));
+    let said = bed.run(&["health"]).expect(1).stdout;
+    assert!(said.starts_with(&format!("unreachable: {told}")) && said.lines().count() == 1, "{said}");
+
+    drop(taken);
+    agent.wait_for("listening now", &[("listen", &address.to_string())]);
+    assert_eq!(curl(&bed, &format!("http://{address}/healthz")).0, 200);
+    bed.run(&["health"]).expect(0);
+    assert_eq!(bed.run(&["status", "--json"]).expect(0).json().get("listen"), None);
+    agent.stop();
+}
+
+#[test]
+fn an_address_that_this_host_does_not_have_yet_does_not_end_the_agent() {
+    let sandbox = Sandbox::new();
+    // TEST-NET-1, which no host has.
+    sandbox.write_whole_config("listen = '192.0.2.1:9464'\n");
+    let mut agent = sandbox.agent();
+    let line = agent.wait_for("cannot listen on 192.0.2.1:9464", &[]);
+    assert!(line.contains("`ip address`"), "{line}");
+    agent.stop();
+}
+
+#[test]
+fn a_port_that_needs_a_capability_names_it() {
+    let sandbox = Sandbox::of_owner();
+    sandbox.write_whole_config("listen = '127.0.0.1:1'\n");
+    let mut agent = sandbox.agent_as(Who::Owner);
+    let line = agent.wait_for("cannot listen on 127.0.0.1:1", &[]);
+    assert!(line.contains("CAP_NET_BIND_SERVICE") && line.contains("AmbientCapabilities"), "{line}");
+    agent.stop();
+}
+
+#[test]
+fn a_name_that_others_could_own_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .write_whole_config("listen = '127.0.0.1:0'\nallowed_hosts = ['monitor.example.com', 'prometheus-target']\n");
+    let (agent, address) = listening(&sandbox);
+    for path in ["/healthz", "/readyz", "/v1/status", "/v1/health", "/metrics", "/nowhere"] {
+        let (code, body) = curl(&sandbox, &format!("-H 'Host: rebound.example:9464' http://{address}{path}"));
+        assert_eq!(code, 421, "{path}: {body}");
+        assert!(body.contains("rebound.example") && body.contains("`allowed_hosts`"), "{body}");
+    }
+    for host in ["evil", "localhost.evil.example", ""] {
+        assert_eq!(curl(&sandbox, &format!("-H 'Host;' -H 'Host: {host}' http://{address}/healthz")).0, 421, "{host}");
+    }
+    for host in ["localhost:1", "monitor.example.com:9464", "prometheus-target", "[::1]:9464", "10.0.0.1"] {
+        assert_eq!(curl(&sandbox, &format!("-H 'Host: {host}' http://{address}/healthz")).0, 200, "{host}");
+    }
+    assert_eq!(curl(&sandbox, &format!("-0 -H 'Host:' http://{address}/healthz")).0, 200);
+    // No web page can use the socket, so any name will do there.
+    let socket = sandbox.state().join("control.sock");
+    let of_socket = format!("--unix-socket {} http://rebound.example/healthz", socket.display());
+    assert_eq!(curl(&sandbox, &of_socket).0, 200);
+
+    sandbox.write_whole_config("listen = '127.0.0.1:0'\nallowed_hosts = ['rebound.example']\n");
+    sandbox.run(&["reload"]).expect(0);
+    assert_eq!(curl(&sandbox, &format!("-H 'Host: rebound.example:9464' http://{address}/healthz")).0, 200);
+    agent.stop();
+    sandbox.write_whole_config("allowed_hosts = ['http://monitor.example.com:9464']\n");
+    assert!(sandbox.run(&["config", "check"]).expect(2).stderr.contains("without scheme and port"));
+}
+
+#[test]
+fn no_line_that_a_hook_has_printed_stands_on_the_port() {
+    let bed = Bed::given_up();
+    let config = std::fs::read_to_string(bed.config_path()).unwrap();
+    std::fs::write(bed.config_path(), format!("listen = '127.0.0.1:0'\n{config}")).unwrap();
+    let (agent, address) = listening(&bed);
+    for path in ["/v1/status", "/v1/health", "/metrics", "/healthz", "/readyz"] {
+        let (_, body) = curl(&bed, &format!("http://{address}{path}"));
+        assert!(!body.contains("the hook was run"), "{path}: {body}");
+    }
+    let (_, body) = curl(&bed, &format!("http://{address}/v1/status"));
+    let status: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&status["failed"][0]["hook"], &status["failed"][0]["last_line"]), (&"redeploy".into(), &Value::Null));
+    // The group that may use the socket sees it.
+    assert_eq!(bed.run(&["status", "--json"]).expect(0).json()["failed"][0]["last_line"], "the hook was run");
+    agent.stop();
 }
 
 #[test]

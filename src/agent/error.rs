@@ -1,8 +1,8 @@
 //! Why the agent, or a command that works on the state without one, cannot go on.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::serve::socket::SocketError;
 use crate::store::{self, LockError};
 
 #[derive(Debug, thiserror::Error)]
@@ -11,11 +11,12 @@ pub enum Error {
     Lock(#[from] LockError),
     #[error(transparent)]
     Store(#[from] store::Error),
-    #[error("cannot listen on {socket:?}: {source}; set `socket` to a free path that this user can write, of at most 107 bytes",
-        socket = .socket.display().to_string())]
-    Socket { socket: PathBuf, source: std::io::Error },
-    #[error("cannot listen on {address}: {source}; set `listen` to a free port (`ss -ltnp` tells who holds one)")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A hook has called this command, and whoever runs the hook has the state until the hook has ended.
+    #[error("this runs inside a hook of pid {pid}, which works on the state in {dir:?} until that hook has ended; let an agent (`taghook run`) run \
+        the hook, or do this after it", dir = .dir.display().to_string())]
+    Inside { dir: PathBuf, pid: u32 },
     /// The request cannot be carried out as it is, for example because it names something that does not exist.
     #[error("{0}")]
     Refused(String),

@@ -6,9 +6,9 @@ use super::check::handle::{Checks, SchedulerHandle};
 use super::check::watched::CheckDone;
 use super::deliver::deliverer::Deliverer;
 use super::error::Error;
-use super::expiry;
-use super::parts::{LOCK_TIMEOUT, Mode, Parts};
+use super::parts::{Mode, Parts};
 use super::serve::checks::delivery_line;
+use super::{expiry, inside};
 use crate::config::Config;
 use crate::control::wire::{CheckLine, CheckRequest};
 use crate::domain::delivery::DeliveryState;
@@ -63,7 +63,7 @@ pub async fn check_once(
 async fn lock(config: &Config, mode: Mode) -> Result<Option<Lock>, Error> {
     match mode {
         Mode::Dry => Ok(None),
-        _ => Ok(Some(Lock::acquire(&config.state, LOCK_TIMEOUT).await?)),
+        _ => Ok(Some(inside::lock(&config.state).await?)),
     }
 }
 

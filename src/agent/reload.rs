@@ -62,6 +62,7 @@ impl Operations {
         // Also after a failure, since the earlier config stays in force. And before the answer, so that the caller finds the
         // agent ready.
         (self.tell)(Sign::Ready);
+        self.reloaded.notify_one();
         Ok(done?)
     }
 

@@ -1,11 +1,11 @@
 //! The agent: starts all parts, runs until it is told to stop, and ends them in order.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -14,14 +14,16 @@ use tracing::{error, info, warn};
 use super::check::handle::SchedulerHandle;
 use super::deliver::deliverer::Deliverer;
 use super::error::Error;
-use super::parts::{LOCK_TIMEOUT, Mode, Parts};
+use super::parts::{Mode, Parts};
+use super::serve::callers::Callers;
 use super::serve::operations::{LedgerOperations, Operations};
-use super::serve::routes;
+use super::serve::socket::{self, ControlSocket, Listeners};
+use super::serve::{port, routes};
 use super::sign::Sign;
-use super::{clock, expiry, failpoint};
-use crate::config::Config;
-use crate::control::wire::ConfigStatus;
-use crate::store::{self, DATABASE, Lock, Store, WriteFailure};
+use super::{clock, expiry, failpoint, inside};
+use crate::config::{self, Config};
+use crate::control::wire::{ConfigStatus, ListenProblem};
+use crate::store::{DATABASE, Store, WriteFailure};
 
 /// Added to the grace of the hooks in what systemd is told that a stop may take: to kill the last hook and to save records.
 const STOP_ALLOWANCE: Duration = Duration::from_secs(30);
@@ -52,39 +54,46 @@ pub async fn run(
 ) -> Result<(), Error> {
     let World { tell, alive, reload, stop, hurry } = world;
     tokio::pin!(stop);
-    let (socket, listen, watches) = (socket_path(&config), config.listen, config.watches.len());
+    let (listen, watches) = (config.listen, config.watches.len());
     let mut lock = tokio::select! {
-        lock = Lock::acquire(&config.state, LOCK_TIMEOUT) => lock?,
+        lock = inside::lock(&config.state) => lock?,
         () = &mut stop => return Ok(()),
     };
+    let path_of_socket = socket_path(&config);
     let Parts { scheduler, deliverer, config } = Parts::new(config, Mode::Agent).await?;
-    let doors = bind(&socket, listen).await?;
-    let listens = doors.1.as_ref().and_then(|listener| listener.local_addr().ok());
+    let (mut socket, listeners) = socket::bind(&path_of_socket).await?;
+    let port = match listen {
+        Some(address) => Some((address, port::open(address).await)),
+        None => None,
+    };
+    let listens = port.as_ref().and_then(|(_, opened)| opened.as_ref().ok()?.local_addr().ok());
     let store = deliverer.store.clone();
     failpoint::step("start: opened");
     let unended = tokio::select! {
         recovered = deliverer.recover() => recovered?,
         () = &mut stop => return Ok(()),
     };
-    lock.name(Some(socket.clone()))?;
+    lock.name(Some(path_of_socket.clone()))?;
     let listens = listens.map(tracing::field::display);
-    info!(watches, state = %store.dir().display(), socket = %socket.display(), listen = listens, "ready");
+    info!(watches, state = %store.dir().display(), socket = %path_of_socket.display(), listen = listens, "ready");
     if watches == 0 {
         warn!("no watch is configured: there is nothing to do");
     }
     let (handle, inbox) = SchedulerHandle::new();
-    let operations = operations(path, config, handle, deliverer.clone(), tell);
+    let operations = operations(path, config, handle, deliverer.clone(), tell, lock.id());
     let news = scheduler.news.clone();
     let mut lines = JoinSet::new();
     lines.spawn(scheduler.run(inbox, deliverer.stopped()));
     lines.spawn(deliverer.clone().serve(unended));
-    let mut helpers = start_helpers(operations, doors, news, reload, alive);
-    let ended = until(stop, &mut lines, &mut helpers, &store).await;
+    let reloaded = operations.reloaded.clone();
+    let mut helpers = start_helpers(operations, listeners, port, news, reload, alive);
+    let ended = until(stop, &mut lines, &mut helpers, &store, &mut socket, &reloaded).await;
     tell(Sign::Stopping(deliverer.config().shutdown_grace + STOP_ALLOWANCE));
     info!("stopping");
     failpoint::step("stop: asked");
     // From now on, others wait for us to end instead of connecting to a socket that no longer answers.
     let _ = lock.name(None);
+    socket.remove().await;
     end(lines, helpers, &deliverer, hurry).await;
     failpoint::step("stop: drained");
     let saved = store.checkpoint().await.unwrap_or_else(|error| {
@@ -92,10 +101,6 @@ pub async fn run(
         None
     });
     failpoint::step("stop: written back");
-    // If another agent has replaced the state, the socket is theirs.
-    if lock.is_in_place() {
-        let _ = std::fs::remove_file(&socket);
-    }
     drop(lock);
     info!("stopped");
     ended.map_err(|error| match error {
@@ -110,6 +115,7 @@ fn operations(
     scheduler: SchedulerHandle,
     deliverer: Deliverer,
     tell: fn(Sign),
+    id: &str,
 ) -> Arc<Operations> {
     Arc::new(Operations {
         ledger: LedgerOperations::new(deliverer.store.clone(), config.subscribe(), deliverer.bell.clone()),
@@ -119,26 +125,22 @@ fn operations(
         path,
         config,
         tell,
+        id: id.to_owned(),
+        listen: watch::Sender::default(),
+        callers: Callers::default(),
         reload_turn: Mutex::default(),
+        reloaded: Arc::default(),
     })
 }
 
-/// Where the agent listens: on the socket and, for the routes that change nothing, at an address.
-type Doors = (UnixListener, Option<TcpListener>);
-
-async fn bind(socket: &Path, listen: Option<SocketAddr>) -> Result<Doors, Error> {
-    let reading = match listen {
-        Some(address) => Some(TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?),
-        None => None,
-    };
-    let bound = routes::bind(socket).map_err(|source| Error::Socket { socket: socket.to_owned(), source })?;
-    Ok((bound, reading))
-}
+/// The address of `listen`, and its port or what is wrong with it.
+type Port = (SocketAddr, Result<TcpListener, ListenProblem>);
 
 /// Starts what is aborted at a stop: routes, reloads, expiry, signs.
 fn start_helpers(
     operations: Arc<Operations>,
-    (socket, reading): Doors,
+    listeners: Listeners,
+    port: Option<Port>,
     news: Arc<Notify>,
     reload: Arc<Notify>,
     watchdog: Option<Duration>,
@@ -149,13 +151,30 @@ fn start_helpers(
     if let Some(interval) = watchdog {
         helpers.spawn(operations.clone().ping_watchdog(interval));
     }
-    if let Some(reading) = reading {
-        helpers.spawn(routes::serve_reading(reading, operations.clone(), stopped()));
+    if let Some((address, opened)) = port {
+        helpers.spawn(serve_port(address, opened, operations.clone(), stopped()));
     }
-    helpers.spawn(routes::serve(socket, operations.clone(), stopped()));
+    helpers.spawn(routes::serve(listeners, operations.clone(), stopped()));
     helpers.spawn(expiry::serve(operations.deliverer.store.clone(), operations.config.subscribe()));
     helpers.spawn(operations.serve_hangups(reload));
     helpers
+}
+
+/// Serves the port once it can be opened.
+async fn serve_port(
+    address: SocketAddr,
+    opened: Result<TcpListener, ListenProblem>,
+    operations: Arc<Operations>,
+    stop: impl Future<Output = ()>,
+) {
+    let listener = match opened {
+        Ok(listener) => listener,
+        Err(problem) => {
+            operations.listen.send_replace(Some(problem));
+            port::open_again(address, &operations.listen).await
+        }
+    };
+    routes::serve_reading(listener, operations, stop).await;
 }
 
 /// Runs until `stop`, until a part ends by itself (a bug: the next start has all parts again), or until the state is lost.
@@ -164,10 +183,20 @@ async fn until(
     lines: &mut JoinSet<()>,
     helpers: &mut JoinSet<()>,
     store: &Store,
+    socket: &mut ControlSocket,
+    reloaded: &Notify,
 ) -> Result<(), Error> {
+    let keep_socket = async {
+        loop {
+            socket.look_after().await;
+            // A reload is a good moment, too: somebody waits for everything to be in order.
+            let _ = timeout(LOOK_AFTER_STATE, reloaded.notified()).await;
+        }
+    };
     tokio::select! {
         () = stop => Ok(()),
         loss = lost(store) => Err(Error::Lost { loss: loss.message, saved: None, database: store.dir().join(DATABASE) }),
+        () = keep_socket => Err(Error::Broken),
         _ = lines.join_next() => Err(Error::Broken),
         _ = helpers.join_next() => Err(Error::Broken),
         () = store.ended() => Err(Error::Broken),
@@ -210,11 +239,6 @@ async fn end(mut lines: JoinSet<()>, mut helpers: JoinSet<()>, deliverer: &Deliv
 
 /// Where an agent with this config listens.
 fn socket_path(config: &Config) -> PathBuf {
-    let runtime = || std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
-    config.socket.clone().unwrap_or_else(|| runtime().unwrap_or_else(|| config.state.clone()).join("control.sock"))
-}
-
-/// The socket of the agent that works on a state, if one has named it.
-pub fn socket_of(state: &Path) -> Option<PathBuf> {
-    store::owner(state).and_then(|owner| owner.socket)
+    let default = || config::runtime_directory().unwrap_or_else(|| config.state.clone()).join("control.sock");
+    config.socket.clone().unwrap_or_else(default)
 }

@@ -84,7 +84,7 @@ impl Coloured for HealthProblemKind {
         match self {
             Self::Held => Colour::Yellow,
             Self::Failed | Self::Failing | Self::Stuck | Self::Stray => Colour::Red,
-            Self::Stale | Self::Refused => Colour::Plain,
+            Self::Stale | Self::Refused | Self::Unreachable => Colour::Plain,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
 use super::logging;
+use crate::agent::SocketError;
 use crate::config::{self, Fault, Faults};
 use crate::store::LockError;
 use crate::{agent, control, store};
@@ -81,19 +82,39 @@ pub(super) fn print_faults(faults: &[Fault]) {
 
 fn of_agent(error: &agent::Error) -> Exit {
     match error {
-        agent::Error::Lock(LockError::State(error)) => of_store(error),
-        agent::Error::Lock(LockError::Held { .. })
+        agent::Error::Lock(error) => of_lock(error),
+        agent::Error::Store(error) => of_store(error),
+        agent::Error::Socket(error) => of_socket(error),
+        agent::Error::Inside { .. }
         | agent::Error::Interrupted
         | agent::Error::Broken
-        | agent::Error::Lost { .. } => Exit::Failed,
-        agent::Error::Store(error) => of_store(error),
-        _ => Exit::Usage,
+        | agent::Error::Lost { .. }
+        | agent::Error::SlowConfig(_)
+        | agent::Error::Stopping => Exit::Failed,
+        agent::Error::Refused(_) => Exit::Usage,
+    }
+}
+
+fn of_lock(error: &LockError) -> Exit {
+    match error {
+        LockError::Held { .. } => Exit::Failed,
+        LockError::State(error) => of_store(error),
+        LockError::Root { .. } => Exit::Usage,
+    }
+}
+
+fn of_socket(error: &SocketError) -> Exit {
+    match error {
+        SocketError::InUse { .. } | SocketError::NoDirectory(_) => Exit::Failed,
+        SocketError::Io { source, .. } => of_io(source),
+        SocketError::TooLong(_) | SocketError::NotASocket(_) | SocketError::OfAnother { .. } => Exit::Usage,
     }
 }
 
 fn of_store(error: &store::Error) -> Exit {
     match error {
         store::Error::Commit(error) => of_store(error),
+        store::Error::Directory { source, .. } => of_io(source),
         store::Error::Full(_)
         | store::Error::FileLimit(_)
         | store::Error::Disk { .. }
@@ -102,7 +123,31 @@ fn of_store(error: &store::Error) -> Exit {
         | store::Error::Gone { .. }
         | store::Error::Sqlite { .. }
         | store::Error::Ended
+        | store::Error::NotRunning(_)
         | store::Error::Value(_) => Exit::Failed,
-        _ => Exit::Usage,
+        store::Error::Missing(_)
+        | store::Error::Foreign { .. }
+        | store::Error::Orphaned(_)
+        | store::Error::Unreadable { .. }
+        | store::Error::NotOurs(_)
+        | store::Error::Corrupt { .. }
+        | store::Error::Newer { .. }
+        | store::Error::ReadOnly { .. } => Exit::Usage,
+    }
+}
+
+/// What only a person can mend is a matter of the arguments or the config. All else may be over in a moment, or after a
+/// restart: a full disk or table, too few threads, descriptors or memory, a mount that is not there yet.
+fn of_io(error: &std::io::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::InvalidInput
+        | ErrorKind::InvalidFilename
+        | ErrorKind::AlreadyExists
+        | ErrorKind::Unsupported => Exit::Usage,
+        _ => Exit::Failed,
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn run(explicit: Option<&Path>, args: ExplainArgs) -> Result<Exit, Cl
         logging::start_with(story);
         return image::run(image.as_slice(), &of_image, json);
     };
-    let request = CheckRequest { watches: vec![name.clone()], dry_run: true };
+    let request = CheckRequest { watches: vec![name.clone()], dry_run: true, delivery: None };
     let mut results = Results::new();
     let located = Located::find(explicit)?;
     let Ok(config) = &located.config else {

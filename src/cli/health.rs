@@ -16,8 +16,8 @@ use crate::domain::shown::shown;
 
 /// Say whether all is well, for monitoring
 ///
-/// Exit status 1 if a watch is failing or stale, a delivery has failed, an edit of the config was refused, or no agent
-/// runs. One line for each problem, the worst first. Without a running agent everything is stale. A watch whose tag was
+/// Exit status 1 if a watch is failing or stale, a delivery has failed, an edit of the config was refused, metrics cannot
+/// be read where `listen` says, or no agent runs. One line for each problem, the worst first. Without a running agent everything is stale. A watch whose tag was
 /// removed is no problem: that is known, and told to hooks.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -61,6 +61,7 @@ fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
         }
         Finding::CannotRecord(problem) => problem.message.clone(),
         Finding::Agent(problem) => shown(&problem.message).into_owned(),
+        Finding::NotListening(problem) => problem.message.clone(),
         Finding::Failed(failed) => failed_delivery(failed, now),
         Finding::Failing(watch) => failing_watch(watch, now),
         Finding::Stale { watch, due } => {

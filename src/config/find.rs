@@ -3,7 +3,7 @@
 //! *Invariant:* `src/config` reads the environment here and nowhere else.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -64,6 +64,15 @@ impl Environment {
         let base = self.xdg_config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")));
         Some(base?.join("taghook/config.toml"))
     }
+}
+
+/// The runtime directory that systemd made for this unit, `$RUNTIME_DIRECTORY`: the first, if there are several.
+pub fn runtime_directory() -> Option<PathBuf> {
+    first_runtime_directory(&env::var_os("RUNTIME_DIRECTORY")?)
+}
+
+fn first_runtime_directory(folders: &OsStr) -> Option<PathBuf> {
+    env::split_paths(folders).next().filter(|path| path.is_absolute())
 }
 
 /// Which file is the config: the explicit one, else `/etc/taghook/config.toml`, else the user's.
@@ -131,6 +140,14 @@ mod tests {
             "error: there is no config; looked for /nowhere/system.toml and /nowhere/taghook/config.toml\n |\n \
              = help: name one with --config PATH or $TAGHOOK_CONFIG, or write one with taghook init"
         );
+    }
+
+    #[test]
+    fn the_first_runtime_directory_is_the_units_own() {
+        let first = |folders: &str| first_runtime_directory(OsStr::new(folders));
+        assert_eq!(first("/run/a:/run/b"), Some("/run/a".into()));
+        assert_eq!(first("/run/a"), Some("/run/a".into()));
+        assert_eq!((first(""), first("relative")), (None, None));
     }
 
     #[test]

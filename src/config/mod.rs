@@ -42,7 +42,7 @@ mod zones;
 pub use effective::{Effective, Origin, Setting, ShownTable, effective};
 pub use fault::{Fault, Faults, Level, render};
 pub use files::last_modified;
-pub use find::{find, path_for_new};
+pub use find::{find, path_for_new, runtime_directory};
 pub use load::{load, state_directory};
 pub use model::{Config, Hook, Loaded, RegistryConfig};
 pub use schema::schema;

@@ -28,6 +28,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Where metrics, health and status can be read over TCP, if anywhere.
     pub listen: Option<std::net::SocketAddr>,
+    /// Names by which that address may be asked, beside IP addresses and the host's own name.
+    pub allowed_hosts: Vec<String>,
     /// How long running hooks may go on when the agent stops.
     pub shutdown_grace: Duration,
     /// How much of the past is kept.

@@ -23,6 +23,7 @@ fn default_config() -> Config {
         state: PathBuf::new(),
         socket: None,
         listen: None,
+        allowed_hosts: Vec::new(),
         shutdown_grace: Duration::from_secs(30),
         retention: default_retention(),
         watches: BTreeMap::new(),
@@ -31,7 +32,7 @@ fn default_config() -> Config {
     }
 }
 
-pub(super) static TOP: [Row<Config, Config>; 4] = [
+pub(super) static TOP: [Row<Config, Config>; 5] = [
     Row {
         name: "state",
         kind: ValueKind::Path,
@@ -52,6 +53,13 @@ pub(super) static TOP: [Row<Config, Config>; 4] = [
         about: "An address and a port for metrics, health and status over HTTP; whoever can reach it may read them.",
         read: |config, field| put(&mut config.listen, read_listen(field)),
         show: |config| show::text(&config.listen?.to_string()),
+    },
+    Row {
+        name: "allowed_hosts",
+        kind: ValueKind::Texts,
+        about: "Names by which the address of `listen` may be asked, beside IP addresses and the host's own name.",
+        read: |config, field| put(&mut config.allowed_hosts, read_hosts(field)),
+        show: |config| show::texts(config.allowed_hosts.iter()),
     },
     Row {
         name: "shutdown_grace",
@@ -99,4 +107,15 @@ fn read_listen(field: &TomlField<'_, '_>) -> Option<SocketAddr> {
         field.report(fault.help(help));
     }
     Some(address)
+}
+
+fn read_hosts(field: &TomlField<'_, '_>) -> Option<Vec<String>> {
+    let names = field.texts()?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+    for (name, field) in &names {
+        if name.is_empty() || !name.chars().all(is_part) {
+            field.refuse("this is not a name of a host; write it without scheme and port: \"monitor.example.com\"");
+        }
+    }
+    Some(names.into_iter().map(|(name, _)| name.to_owned()).collect())
 }

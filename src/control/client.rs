@@ -9,11 +9,11 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::wire::{
-    CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine, RetryRequest,
-    Status,
+    AgentIdentity, CheckLine, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine,
+    RetryRequest, Status,
 };
 
 /// How long to wait for an agent's answer. One that takes longer hangs.
@@ -21,12 +21,22 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for a reload. The agent limits how long a reload may wait for its disk; this allows for two,
 /// because another reload may be under way.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(130);
+/// The pause before another try to connect, while the agent has more connections than it has accepted.
+const CONNECT_RETRY: Duration = Duration::from_millis(20);
+/// The header that names the agent that a request is meant for.
+pub const AGENT_HEADER: &str = "taghook-agent";
+/// The header with the id of the delivery whose hook asks.
+pub const DELIVERY_HEADER: &str = "taghook-delivery";
 /// The largest response that is read. A status of 100,000 watches has about 60 MB.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
 /// A connection to a running agent.
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
+    /// The id of the agent that is meant, if it is known.
+    agent: Option<String>,
+    /// The id of the delivery whose hook asks, if one does.
+    delivery: Option<String>,
 }
 
 /// Why a request to the agent failed.
@@ -39,6 +49,9 @@ pub enum Error {
     #[error("an agent runs, but {socket:?} may not be used: {source}; be a member of its group, or use sudo",
         socket = .socket.display().to_string())]
     Forbidden { socket: std::path::PathBuf, source: std::io::Error },
+    /// Whoever answers is not the agent that is meant.
+    #[error("not the agent of this state answers on {socket:?}: {answer}", socket = .socket.display().to_string())]
+    OtherAgent { socket: std::path::PathBuf, answer: String },
     /// The agent did not answer in time.
     #[error("the agent does not answer; see `systemctl status taghook` and the journal")]
     Timeout,
@@ -61,19 +74,28 @@ fn protocol(error: impl std::fmt::Display) -> Error {
 }
 
 impl Client {
-    /// Connects to the agent that listens on this socket.
+    /// Connects to whichever agent listens on this socket.
     pub async fn connect(socket: &Path) -> Result<Self, Error> {
-        let stream = timeout(ANSWER_TIMEOUT, UnixStream::connect(socket)).await.map_err(|_| Error::Timeout)?;
-        let stream = stream.map_err(|source| {
-            let socket = socket.to_owned();
-            match source.kind() {
-                std::io::ErrorKind::PermissionDenied => Error::Forbidden { socket, source },
-                _ => Error::Unreachable { socket, source },
-            }
-        })?;
+        Self::connect_to(socket, None).await
+    }
+
+    /// Connects to the agent that listens on this socket, and makes sure that it is the one with this id.
+    pub async fn connect_to(socket: &Path, agent: Option<String>) -> Result<Self, Error> {
+        let stream = timeout(ANSWER_TIMEOUT, connect(socket)).await.map_err(|_| Error::Timeout)??;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(protocol)?;
         tokio::spawn(connection);
-        Ok(Self { sender })
+        let mut client = Self { sender, agent, delivery: None };
+        if client.agent.is_some() {
+            client.identity().await.map_err(|why| match why {
+                Error::Refused(answer) => Error::OtherAgent { socket: socket.to_owned(), answer },
+                other => other,
+            })?;
+        }
+        Ok(client)
+    }
+
+    async fn identity(&mut self) -> Result<AgentIdentity, Error> {
+        read_json(self.ask(Method::GET, "/v1/agent", Vec::new()).await?).await
     }
 
     /// The status of the agent and all its watches.
@@ -117,6 +139,7 @@ impl Client {
     /// connection ends the wait.
     pub async fn check(&mut self, request: &CheckRequest, mut on_line: impl FnMut(CheckLine)) -> Result<(), Error> {
         let body = serde_json::to_vec(request).map_err(protocol)?;
+        self.delivery.clone_from(&request.delivery);
         let mut body = self.ask(Method::POST, "/v1/check", body).await?.into_body();
         let mut unread = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -147,10 +170,15 @@ impl Client {
             .uri(path)
             .header(header::HOST, "taghook")
             .header(header::CONTENT_TYPE, "application/json")
+            .header(AGENT_HEADER, self.agent.as_deref().unwrap_or_default())
+            .header(DELIVERY_HEADER, self.delivery.as_deref().unwrap_or_default())
             .body(Full::new(Bytes::from(body)))
             .map_err(protocol)?;
-        let answer = timeout(limit, self.sender.send_request(request)).await;
-        let response = answer.map_err(|_| Error::Timeout)?.map_err(protocol)?;
+        let answer = timeout(limit, async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        });
+        let response = answer.await.map_err(|_| Error::Timeout)?.map_err(protocol)?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
@@ -163,6 +191,22 @@ impl Client {
             Ok(refusal) if status.is_server_error() => Error::Failed(refusal.error),
             Ok(refusal) => Error::Refused(refusal.error),
         })
+    }
+}
+
+/// Connects once there is room in the queue of the socket: a full one says that somebody is there, and busy.
+async fn connect(socket: &Path) -> Result<UnixStream, Error> {
+    loop {
+        let source = match UnixStream::connect(socket).await {
+            Ok(stream) => return Ok(stream),
+            Err(source) => source,
+        };
+        let socket = socket.to_owned();
+        match source.kind() {
+            std::io::ErrorKind::WouldBlock => sleep(CONNECT_RETRY).await,
+            std::io::ErrorKind::PermissionDenied => return Err(Error::Forbidden { socket, source }),
+            _ => return Err(Error::Unreachable { socket, source }),
+        }
     }
 }
 

@@ -8,4 +8,4 @@
 mod client;
 pub mod wire;
 
-pub use client::{Client, Error};
+pub use client::{AGENT_HEADER, Client, DELIVERY_HEADER, Error};

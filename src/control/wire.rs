@@ -18,6 +18,18 @@ pub struct CheckRequest {
     /// Records nothing and runs no hook.
     #[serde(default)]
     pub dry_run: bool,
+    /// The id of the delivery whose hook asks. What can only end after its run is not waited for. It goes in a header, as
+    /// who asks is no part of what is asked for.
+    #[serde(skip)]
+    pub delivery: Option<String>,
+}
+
+/// Which agent answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentIdentity {
+    pub pid: u32,
+    /// The state directory that it works on.
+    pub state: std::path::PathBuf,
 }
 
 /// The request to retry deliveries.
@@ -131,6 +143,16 @@ impl CheckLine {
         let is_done = |state| matches!(state, DeliveryState::Succeeded | DeliveryState::Superseded);
         self.outcome != CheckOutcome::Failed && self.deliveries.iter().all(|delivery| is_done(delivery.state))
     }
+
+    /// The same for a hook that asks: what goes on because the hook itself has not ended is no failure.
+    pub fn is_well_inside_a_run(&self) -> bool {
+        let has_failed = |delivery: &DeliveryLine| match delivery.state {
+            DeliveryState::Failed => true,
+            DeliveryState::Pending => delivery.error.is_some(),
+            DeliveryState::Running | DeliveryState::Succeeded | DeliveryState::Superseded => false,
+        };
+        self.outcome != CheckOutcome::Failed && !self.deliveries.iter().any(has_failed)
+    }
 }
 
 words! {
@@ -149,6 +171,13 @@ pub struct StoreProblem {
     pub message: String,
 }
 
+/// Why the address of `listen` is not served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenProblem {
+    pub address: std::net::SocketAddr,
+    pub message: String,
+}
+
 /// The status of the agent and all watches; what `status --json` prints.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -164,6 +193,9 @@ pub struct Status {
     /// What is wrong with the agent itself: hooks that cannot be started, and why. Left out if there is nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<HealthProblem>,
+    /// Set while the agent works without the address of `listen`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<ListenProblem>,
     pub watches: Vec<WatchStatus>,
     /// The failed deliveries that are not left over from an earlier config, newest first.
     #[serde(default)]
@@ -310,6 +342,8 @@ words! {
         Failing = "failing",
         /// The agent refused an edited config.
         Refused = "refused",
+        /// The address of `listen` is not served.
+        Unreachable = "unreachable",
     }
 }
 

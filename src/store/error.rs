@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{ErrorCode, ffi};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::lockers;
@@ -157,6 +158,14 @@ impl Error {
         // too full for it.
         if source.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE) {
             return Self::Full(path);
+        }
+        // SQLite does not say why it cannot open a file. Where there are too few file descriptors, we cannot either.
+        if source.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+            && let Err(source) = std::fs::File::open(&path)
+            && matches!(Errno::from_io_error(&source), Some(Errno::MFILE | Errno::NFILE))
+        {
+            let remedy = "there are too few file descriptors: raise LimitNOFILE (`ulimit -n`)".to_owned();
+            return Self::Directory { path, remedy, source };
         }
         match source.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::NotOurs(path),

@@ -29,6 +29,9 @@ pub struct Owner {
     pub pid: u32,
     /// The socket on which an agent listens; `None` for a one-shot command.
     pub socket: Option<PathBuf>,
+    /// The id of that agent, different for each start. Whoever answers on the socket without it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// The lock, held until dropped.
@@ -38,6 +41,7 @@ pub struct Lock {
     flock: File,
     text: File,
     dir: PathBuf,
+    id: String,
 }
 
 /// Why the lock cannot be taken.
@@ -69,12 +73,12 @@ pub enum LockError {
 fn held_message(dir: &Path, owner: Option<&Owner>, by: &str) -> String {
     let dir = dir.display();
     match owner {
-        Some(Owner { pid, socket: Some(_) }) => {
+        Some(Owner { pid, socket: Some(_), .. }) => {
             format!(
                 "an agent (pid {pid}) already runs on the state in {dir}; stop it first, or set `state` to another directory"
             )
         }
-        Some(Owner { pid, socket: None }) => {
+        Some(Owner { pid, socket: None, .. }) => {
             format!(
                 "pid {pid} is working on the state in {dir} (a check, or an agent that starts or stops); try again when it has ended"
             )
@@ -110,9 +114,15 @@ impl Lock {
             tokio::time::sleep(POLL_INTERVAL).await;
         };
         flock.set_permissions(Permissions::from_mode(0o600)).map_err(|source| Error::from_io(&path, source))?;
-        let mut lock = Self { flock, text: open_own(&dir.join(LOCK), 0o640)?, dir: dir.to_owned() };
+        let (text, id) = (open_own(&dir.join(LOCK), 0o640)?, uuid::Uuid::now_v7().to_string());
+        let mut lock = Self { flock, text, dir: dir.to_owned(), id };
         lock.name(None)?;
         Ok(lock)
+    }
+
+    /// Identifies this owner of the state, whatever paths and process ids it and others see.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Whether the lock file in the directory is still ours, and was not moved, removed or replaced.
@@ -122,7 +132,8 @@ impl Lock {
 
     /// Names this process and its socket in the lock file. With a socket, nobody waits for this process to end.
     pub fn name(&mut self, socket: Option<PathBuf>) -> Result<(), LockError> {
-        let owner = Owner { pid: std::process::id(), socket };
+        let agent = socket.is_some().then(|| self.id.clone());
+        let owner = Owner { pid: std::process::id(), socket, agent };
         let line = serde_json::to_string(&owner).unwrap_or_default();
         let text = &mut self.text;
         let written = text.set_len(0).and_then(|()| text.rewind()).and_then(|()| text.write_all(line.as_bytes()));
@@ -184,7 +195,8 @@ mod tests {
         let mut lock = Lock::acquire(dir.path(), Duration::ZERO).await.unwrap();
         lock.name(Some("/run/x.sock".into())).unwrap();
         let pid = std::process::id();
-        assert_eq!(owner(dir.path()), Some(Owner { pid, socket: Some("/run/x.sock".into()) }));
+        let agent = Some(lock.id().to_owned());
+        assert_eq!(owner(dir.path()), Some(Owner { pid, socket: Some("/run/x.sock".into()), agent }));
         // Nobody waits for an agent that is up, however long the patience.
         let refused = Lock::acquire(dir.path(), Duration::from_secs(60)).await.unwrap_err();
         assert!(refused.to_string().contains(&format!("pid {pid}")), "{refused}");
@@ -229,7 +241,7 @@ mod tests {
         let held = Lock::acquire(dir.path(), Duration::ZERO).await.unwrap();
         let mut agent = std::process::Command::new("true").spawn().unwrap();
         agent.wait().unwrap();
-        let gone = Owner { pid: agent.id(), socket: Some("/run/x.sock".into()) };
+        let gone = Owner { pid: agent.id(), socket: Some("/run/x.sock".into()), agent: None };
         std::fs::write(dir.path().join(LOCK), serde_json::to_string(&gone).unwrap()).unwrap();
         let waiting = Lock::acquire(dir.path(), Duration::from_secs(30));
         tokio::pin!(waiting);

@@ -1,6 +1,6 @@
 //! Checks that somebody asked for and waits for. Each result is sent once the hooks of its watch have been tried.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
+use super::callers::Caller;
 use crate::agent::check::handle::Checks;
 use crate::agent::check::watched::CheckDone;
 use crate::agent::clock;
@@ -31,14 +32,20 @@ pub(crate) enum CheckEvent {
     End,
 }
 
-/// Follows checks to their end, or until the agent stops.
-pub(crate) fn follow(checks: Checks, deliverer: Deliverer, dry_run: bool) -> mpsc::Receiver<CheckEvent> {
+/// Follows checks to their end, or until the agent stops or nobody listens any more. `caller`: the run that asks.
+pub(crate) fn follow(
+    checks: Checks,
+    deliverer: Deliverer,
+    dry_run: bool,
+    caller: Option<Caller>,
+) -> mpsc::Receiver<CheckEvent> {
     let (events, receiver) = mpsc::channel(RESULT_CAPACITY);
     tokio::spawn(async move {
-        let stopped = deliverer.stopped();
+        let (stopped, listener) = (deliverer.stopped(), events.clone());
         tokio::select! {
-            () = follow_all(checks, deliverer, dry_run, events) => {}
+            () = follow_all(checks, deliverer, dry_run, caller.map(Arc::new), events) => {}
             () = stopped => {}
+            () = listener.closed() => {}
         }
     });
     receiver
@@ -46,7 +53,13 @@ pub(crate) fn follow(checks: Checks, deliverer: Deliverer, dry_run: bool) -> mps
 
 /// Each watch waits for its own hooks, so that a slow hook delays no other line. It looks at the store only when an attempt
 /// of its own has ended: with thousands of watches, looking at each end would be quadratic.
-async fn follow_all(mut checks: Checks, deliverer: Deliverer, dry_run: bool, events: mpsc::Sender<CheckEvent>) {
+async fn follow_all(
+    mut checks: Checks,
+    deliverer: Deliverer,
+    dry_run: bool,
+    caller: Option<Arc<Caller>>,
+    events: mpsc::Sender<CheckEvent>,
+) {
     let (mut waiting, mut bells) = (JoinSet::new(), HashMap::<WatchId, Arc<Notify>>::new());
     let (mut ended, mut left) = (deliverer.ended.subscribe(), checks.expected);
     let (give_up, mut has_ended) = (watch::Sender::new(false), true);
@@ -56,7 +69,8 @@ async fn follow_all(mut checks: Checks, deliverer: Deliverer, dry_run: bool, eve
             one = checks.results.recv(), if left > 0 => {
                 let Some(one) = one else { return };
                 left -= 1;
-                let wait = Wait { ended: bells.entry(one.id).or_default().clone(), give_up: give_up.subscribe() };
+                let ended = bells.entry(one.id).or_default().clone();
+                let wait = Wait { ended, give_up: give_up.subscribe(), caller: caller.clone() };
                 let (events, store) = (events.clone(), deliverer.store.clone());
                 waiting.spawn(async move {
                     let line = if dry_run { one.line } else { with_deliveries(&store, one, wait).await };
@@ -88,6 +102,8 @@ struct Wait {
     ended: Arc<Notify>,
     /// Turns true when no attempt of any watch has ended for long.
     give_up: watch::Receiver<bool>,
+    /// The run that asks.
+    caller: Option<Arc<Caller>>,
 }
 
 /// Waits until what a watch's hooks are owed has been tried once, if it may be tried now.
@@ -104,6 +120,9 @@ async fn with_deliveries(store: &Store, done: CheckDone, wait: Wait) -> CheckLin
 async fn tried(store: &Store, watch: WatchId, mut wait: Wait) -> Result<Vec<DeliveryLine>, Error> {
     let open = store.open_deliveries(watch).await?;
     let attempts: HashMap<_, _> = open.iter().map(|row| (row.id.clone(), row.attempts)).collect();
+    // Decided once: who begins to wait later does not wait for us.
+    let may_wait = |row: &DeliveryRow| wait.caller.as_ref().is_none_or(|caller| caller.may_wait_for(row));
+    let waited_for: HashSet<String> = open.iter().filter(|row| may_wait(row)).map(|row| row.id.clone()).collect();
     let ids: Vec<String> = open.into_iter().map(|row| row.id).collect();
     loop {
         let rows = store.deliveries(ids.clone()).await?;
@@ -116,7 +135,7 @@ async fn tried(store: &Store, watch: WatchId, mut wait: Wait) -> Result<Vec<Deli
             }
             DeliveryState::Succeeded | DeliveryState::Failed | DeliveryState::Superseded => false,
         };
-        let goes_on = rows.iter().any(is_open)
+        let goes_on = rows.iter().any(|row| waited_for.contains(&row.id) && is_open(row))
             && tokio::select! {
                 () = wait.ended.notified() => true,
                 _ = wait.give_up.wait_for(|give_up| *give_up) => false,

@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::check::roster::WatchView;
 use crate::control::wire::{
-    ConfigStatus, FailedDelivery, Health, HealthProblem, HealthProblemKind, Status, StatusSource, StoreProblem,
-    WatchStatus,
+    ConfigStatus, FailedDelivery, Health, HealthProblem, HealthProblemKind, ListenProblem, Status, StatusSource,
+    StoreProblem, WatchStatus,
 };
 use crate::domain::judge::WatchState;
 use crate::domain::{Failure, Watch};
@@ -34,10 +34,12 @@ pub enum Finding<'a> {
     Stale { watch: &'a WatchStatus, due: Timestamp },
     /// An edit of the config was refused, and why.
     Refused(&'a ConfigStatus, &'a str),
+    /// The address of `listen` is not served.
+    NotListening(&'a ListenProblem),
 }
 
-/// Everything that is wrong, the worst first: nothing is checked, nothing can be recorded, hooks cannot be started, deliveries were given up, checks
-/// fail, a check is late, an edit of the config was refused.
+/// Everything that is wrong, the worst first: nothing is checked, nothing can be recorded, hooks cannot be started, deliveries
+/// were given up, checks fail, a check is late, an edit of the config was refused, metrics cannot be read.
 pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
     let no_agent = status.source != StatusSource::Agent;
     let enabled = || status.watches.iter().filter(|watch| watch.enabled);
@@ -50,6 +52,7 @@ pub fn findings(status: &Status, now: Timestamp) -> Vec<Finding<'_>> {
     all.extend(enabled().filter(|watch| watch.state == WatchState::Failing).map(Finding::Failing));
     all.extend(enabled().filter_map(|watch| Some(Finding::Stale { watch, due: due(watch)? })));
     all.extend(status.config.iter().filter_map(|config| Some(Finding::Refused(config, config.error.as_deref()?))));
+    all.extend(status.listen.iter().map(Finding::NotListening));
     all
 }
 
@@ -106,6 +109,7 @@ impl Finding<'_> {
             Self::Failed(_) => HealthProblemKind::Failed,
             Self::Failing(_) => HealthProblemKind::Failing,
             Self::Refused(..) => HealthProblemKind::Refused,
+            Self::NotListening(_) => HealthProblemKind::Unreachable,
         }
     }
 
@@ -128,13 +132,14 @@ impl Finding<'_> {
             }
             Self::Stale { watch, due } => format!("{}: was due at {due}, and was never checked", watch.watch),
             Self::Refused(_, error) => format!("the config was changed, and refused: {error}"),
+            Self::NotListening(problem) => problem.message.clone(),
         }
     }
 
     fn problem(&self, message: String) -> HealthProblem {
         let (watch, hook, delivery) = match self {
             Self::Agent(problem) => return (*problem).clone(),
-            Self::NoAgent | Self::CannotRecord(_) | Self::Refused(..) => (None, None, None),
+            Self::NoAgent | Self::CannotRecord(_) | Self::Refused(..) | Self::NotListening(_) => (None, None, None),
             Self::Failed(FailedDelivery { watch, hook, id, .. }) => (Some(watch), Some(hook), Some(id)),
             Self::Failing(watch) | Self::Stale { watch, .. } => (Some(&watch.watch), None, None),
         };

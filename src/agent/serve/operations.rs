@@ -8,21 +8,25 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::time::Instant;
 
+use super::callers::{Caller, Callers};
 use super::checks::{self, CheckEvent};
 use super::{health, metrics, problems, status};
 use crate::agent::check::handle::SchedulerHandle;
 use crate::agent::clock;
 use crate::agent::deliver::deliverer::Deliverer;
 use crate::agent::error::Error;
-use crate::agent::parts::{LOCK_TIMEOUT, open_watches};
+use crate::agent::inside;
+use crate::agent::parts::open_watches;
 use crate::agent::sign::Sign;
 use crate::agent::unknown::unknown;
 use crate::bounded::PAGES;
 use crate::config::Config;
 use crate::control::wire::{
-    CheckRequest, ConfigStatus, Health, Leftover, PauseRequest, Paused, PruneRequest, RetryLine, RetryRequest, Status,
+    CheckRequest, ConfigStatus, Health, Leftover, ListenProblem, PauseRequest, Paused, PruneRequest, RetryLine,
+    RetryRequest, Status,
 };
-use crate::store::{DeliveryRow, Lock, Store};
+use crate::domain::delivery::DeliveryState;
+use crate::store::{DeliveryRow, Store};
 
 /// The verbs that need nothing but the ledger: the same with an agent and without one.
 pub struct LedgerOperations {
@@ -84,7 +88,7 @@ pub async fn without_agent<T>(
     config: Config,
     operation: impl AsyncFnOnce(&LedgerOperations) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let _lock = Lock::acquire(&config.state, LOCK_TIMEOUT).await?;
+    let _lock = inside::lock(&config.state).await?;
     let store = Store::open(&config.state)?;
     open_watches(&store, &config).await?;
     let (_, config) = watch::channel(Arc::new(config));
@@ -107,8 +111,16 @@ pub(crate) struct Operations {
     pub(crate) config: watch::Sender<Arc<Config>>,
     pub(crate) status: watch::Sender<ConfigStatus>,
     pub(crate) tell: fn(Sign),
+    /// Tells this agent from others that have had its socket.
+    pub(crate) id: String,
+    /// Why the address of `listen` is not served, if it is not.
+    pub(crate) listen: watch::Sender<Option<ListenProblem>>,
+    /// The runs that wait for a check.
+    pub(crate) callers: Callers,
     /// Lets one reload run at a time.
     pub(crate) reload_turn: Mutex<()>,
+    /// Rung after each reload.
+    pub(crate) reloaded: Arc<Notify>,
 }
 
 impl Operations {
@@ -117,7 +129,8 @@ impl Operations {
         let watches = self.scheduler.look(status::of_agent).await?;
         let config = self.status.borrow().clone();
         let problems = problems::of(&self.deliverer).await?;
-        Ok(status::complete(watches, config, problems, &self.deliverer.store).await?)
+        let status = status::complete(watches, config, problems, &self.deliverer.store).await?;
+        Ok(Status { listen: self.listen.borrow().clone(), ..status })
     }
 
     /// What is wrong, the worst first.
@@ -164,7 +177,18 @@ impl Operations {
     /// Checks watches now. Each result is sent once what its hooks are owed has been tried.
     pub(crate) async fn check(&self, request: CheckRequest) -> Result<mpsc::Receiver<CheckEvent>, Error> {
         let dry_run = request.dry_run;
+        let caller = match &request.delivery {
+            Some(id) => self.caller(id).await?,
+            None => None,
+        };
         let checks = self.scheduler.check(request).await?;
-        Ok(checks::follow(checks, self.deliverer.clone(), dry_run))
+        Ok(checks::follow(checks, self.deliverer.clone(), dry_run, caller))
+    }
+
+    /// The run of this delivery, if it goes on: who asks is a part of it.
+    async fn caller(&self, id: &str) -> Result<Option<Caller>, Error> {
+        let found = self.deliverer.store.deliveries(vec![id.to_owned()]).await?;
+        let running = found.into_iter().find(|row| row.state == DeliveryState::Running);
+        Ok(running.map(|row| self.callers.enter(row.id, row.hook)))
     }
 }

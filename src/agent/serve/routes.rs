@@ -1,42 +1,52 @@
 //! The doors: HTTP and JSON on the control socket, and the routes that change nothing on `listen`. Each handler calls one
 //! method of [`Operations`].
 
-use std::path::Path;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::extract::{Extension, FromRequest, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::serve::Listener;
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use futures_util::stream;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::debug;
 
 use super::checks::CheckEvent;
+use super::connections::{self, Work, WriteLimits};
+use super::hosts;
 use super::operations::Operations;
+use super::pages::Pages;
+use super::socket::Listeners;
 use crate::agent::error::Error;
 use crate::control::wire::{
-    CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine, RetryRequest, Status,
+    AgentIdentity, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine,
+    RetryRequest, Status,
 };
+use crate::control::{AGENT_HEADER, DELIVERY_HEADER};
 use crate::domain::shown::shown;
 
-/// A request must have come in whole within this, and a connection may idle for as long.
+/// The body of a request must have come in whole within this, and an answer that tells something is made within it.
 const REQUEST: Duration = Duration::from_secs(30);
-/// Connections that are served at a time; more wait.
-const CONNECTIONS: usize = 128;
+/// Checks on demand that are followed at a time. Fewer than a door has connections, so that there is always room to ask how
+/// things stand.
+const CHECKS: usize = 100;
+
+/// Whoever may use the socket may take their time: a pager, for example.
+const SOCKET_LIMITS: WriteLimits = WriteLimits { stalled: Duration::from_secs(60), whole: Duration::from_secs(600) };
+const PORT_LIMITS: WriteLimits = WriteLimits { stalled: Duration::from_secs(10), whole: Duration::from_secs(60) };
 
 /// The routes that change nothing.
 const READING: [(&str, &str); 5] =
     [("GET", "/v1/status"), ("GET", "/v1/health"), ("GET", "/metrics"), ("GET", "/healthz"), ("GET", "/readyz")];
+/// Tells whose socket this is.
+const IDENTITY: (&str, &str) = ("GET", "/v1/agent");
 /// The routes that do something.
 const ACTING: [(&str, &str); 5] = [
     ("POST", "/v1/check"),
@@ -46,26 +56,25 @@ const ACTING: [(&str, &str); 5] = [
     ("POST", "/v1/reload"),
 ];
 
-type Agent = State<Arc<Operations>>;
+/// What the routes of one door share.
+struct Door {
+    agent: Arc<Operations>,
+    pages: Pages,
+    checks: Arc<Semaphore>,
+}
 
-/// Binds the socket, for its owner and group only. A socket file that a killed agent left behind is replaced: the
-/// caller holds the lock of the state, so nobody listens on it.
-pub(crate) fn bind(path: &Path) -> std::io::Result<UnixListener> {
-    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-    match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path)?,
-        Ok(_) => return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "something else lies there")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+type AtDoor = State<Arc<Door>>;
+
+impl Door {
+    fn new(agent: Arc<Operations>) -> Arc<Self> {
+        Arc::new(Self { agent, pages: Pages::new(), checks: Arc::new(Semaphore::new(CHECKS)) })
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
 }
 
 /// Serves all routes until `stop`.
-pub(crate) async fn serve(listener: UnixListener, operations: Arc<Operations>, stop: impl Future<Output = ()>) {
-    let routes = reading()
+pub(crate) async fn serve(mut listeners: Listeners, agent: Arc<Operations>, stop: impl Future<Output = ()>) {
+    let routes = reading(get(status))
+        .route("/v1/agent", get(identity))
         .route("/v1/check", post(check))
         .route("/v1/retry", post(retry))
         .route("/v1/pause", post(pause))
@@ -73,52 +82,68 @@ pub(crate) async fn serve(listener: UnixListener, operations: Arc<Operations>, s
         .route("/v1/reload", post(reload))
         .fallback(not_there)
         .method_not_allowed_fallback(wrong_method);
-    accept(listener, routes.with_state(operations), stop).await;
+    let door = Door::new(agent);
+    let routes = routes.layer(from_fn_with_state(door.clone(), for_this_agent)).with_state(door);
+    let poll_accept = |context: &mut Context<'_>| listeners.poll_accept(context);
+    connections::accept(poll_accept, routes, SOCKET_LIMITS, stop).await;
 }
 
-/// Serves the routes that change nothing until `stop`.
-pub(crate) async fn serve_reading(listener: TcpListener, operations: Arc<Operations>, stop: impl Future<Output = ()>) {
-    let routes = reading().fallback(not_here).method_not_allowed_fallback(wrong_method);
-    accept(listener, routes.with_state(operations), stop).await;
+/// Serves the routes that change nothing until `stop`, without what hooks have printed, and to those who ask for a known
+/// host.
+pub(crate) async fn serve_reading(listener: TcpListener, agent: Arc<Operations>, stop: impl Future<Output = ()>) {
+    let routes = reading(get(public_status)).fallback(not_here).method_not_allowed_fallback(wrong_method);
+    let door = Door::new(agent);
+    let routes = routes.layer(from_fn_with_state(door.clone(), of_known_host)).with_state(door);
+    let poll_accept = |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
+    connections::accept(poll_accept, routes, PORT_LIMITS, stop).await;
 }
 
-fn reading() -> Router<Arc<Operations>> {
+fn reading(status: MethodRouter<Arc<Door>>) -> Router<Arc<Door>> {
     Router::new()
-        .route("/v1/status", get(status))
+        .route("/v1/status", status)
         .route("/v1/health", get(health))
         .route("/metrics", get(metrics))
         .route("/healthz", get(alive))
         .route("/readyz", get(up_to_date))
 }
 
-/// Serves each connection in a task of its own, so that a slow one keeps nobody waiting. These tasks outlive `stop`:
-/// whoever waits for an answer still gets it, or a reason.
-async fn accept<L: Listener>(mut listener: L, routes: Router, stop: impl Future<Output = ()>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    tokio::pin!(stop);
-    loop {
-        let next = async {
-            let place = room.clone().acquire_owned().await;
-            (listener.accept().await.0, place)
-        };
-        let (stream, place) = tokio::select! {
-            next = next => next,
-            () = &mut stop => return,
-        };
-        let service = TowerToHyperService::new(routes.clone());
-        tokio::spawn(async move {
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(REQUEST);
-            if let Err(why) = http.serve_connection(TokioIo::new(stream), service).await {
-                debug!("a connection to the control socket has ended: {why}");
-            }
-            drop(place);
-        });
+/// Answers only who means this agent, or does not say which. Others have the path of an agent that has lost it to this one.
+async fn for_this_agent(State(door): AtDoor, request: Request, next: Next) -> Response {
+    let meant = request.headers().get(AGENT_HEADER).map_or(&b""[..], |value| value.as_bytes());
+    if meant.is_empty() || meant == door.agent.id.as_bytes() {
+        return next.run(request).await;
+    }
+    let (pid, state) = (std::process::id(), door.agent.deliverer.store.dir().display());
+    let text = format!("this is not the agent that is meant, but that of the state in {state} (pid {pid})");
+    refuse(StatusCode::MISDIRECTED_REQUEST, text)
+}
+
+async fn identity(State(door): AtDoor) -> Json<AgentIdentity> {
+    Json(AgentIdentity { pid: std::process::id(), state: door.agent.deliverer.store.dir().to_owned() })
+}
+
+/// Answers only who asks for a host that is known to be this one. A page in a browser that was lured here by a name of its
+/// own (DNS rebinding) sends that name.
+async fn of_known_host(State(door): AtDoor, request: Request, next: Next) -> Response {
+    let of_uri = request.uri().host().map(str::to_owned);
+    let of_header =
+        request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    let config = door.agent.config.borrow().clone();
+    // Without any, as in HTTP/1.0, it is no browser.
+    match of_uri.or(of_header) {
+        Some(host) if !hosts::is_known(&host, &config.allowed_hosts) => {
+            let text = format!(
+                "{host:?} is not known as a name of this host; ask by IP address, or add the name to `allowed_hosts` in the config"
+            );
+            refuse(StatusCode::MISDIRECTED_REQUEST, text)
+        }
+        _ => next.run(request).await,
     }
 }
 
 async fn not_there(uri: Uri) -> Response {
-    let routes: Vec<String> = READING.iter().chain(&ACTING).map(|(method, path)| format!("{method} {path}")).collect();
+    let routes: Vec<String> =
+        READING.iter().chain(&ACTING).chain([&IDENTITY]).map(|(method, path)| format!("{method} {path}")).collect();
     refuse(StatusCode::NOT_FOUND, format!("there is no {:?}; there are {}", uri.path(), routes.join(", ")))
 }
 
@@ -133,8 +158,12 @@ async fn not_here(uri: Uri) -> Response {
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    let right =
-        READING.iter().chain(&ACTING).find(|(_, known)| *known == path).map_or("another method", |(way, _)| way);
+    let right = READING
+        .iter()
+        .chain(&ACTING)
+        .chain([&IDENTITY])
+        .find(|(_, known)| *known == path)
+        .map_or("another method", |(way, _)| way);
     refuse(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes {right}, not {method}"))
 }
 
@@ -150,7 +179,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let late = |_| refuse(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into());
-        let bytes = timeout(REQUEST, Bytes::from_request(request, state)).await.map_err(late)?;
+        let work = request.extensions().get::<Arc<Work>>().cloned();
+        let body = timeout(REQUEST, Bytes::from_request(request, state));
+        let bytes = match work {
+            Some(work) => work.wait_for_client(body).await,
+            None => body.await,
+        };
+        let bytes = bytes.map_err(late)?;
         let bytes = bytes.map_err(|why| refuse(why.status(), why.body_text()))?;
         let wrong =
             |why| refuse(StatusCode::BAD_REQUEST, format!("the body is not the JSON that is taken here: {why}"));
@@ -158,27 +193,57 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
     }
 }
 
-async fn status(State(agent): Agent) -> Result<Json<Status>, Refused> {
-    read(&agent.clone(), async move { agent.status().await }).await.map(Json)
+async fn status(State(door): AtDoor) -> Result<Response, Refused> {
+    json_page(door, |status| status).await
 }
 
-async fn health(State(agent): Agent) -> Result<Response, Refused> {
-    let health = read(&agent.clone(), async move { agent.health().await }).await?;
+/// Without what hooks have printed: it may hold secrets, and the port has no password.
+async fn public_status(State(door): AtDoor) -> Result<Response, Refused> {
+    let without_output = |mut status: Status| {
+        status.failed.iter_mut().for_each(|failed| failed.last_line = None);
+        status
+    };
+    json_page(door, without_output).await
+}
+
+async fn json_page(door: Arc<Door>, shown: fn(Status) -> Status) -> Result<Response, Refused> {
+    let page = read(&door, |door| async move {
+        let _turn = door.pages.turn().await;
+        let json = serde_json::to_vec(&shown(door.agent.status().await?)).map_err(|_| Error::Broken)?;
+        Ok(door.pages.keep(json).await)
+    });
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(page.await?)).into_response())
+}
+
+async fn health(State(door): AtDoor) -> Result<Response, Refused> {
+    let health = read(&door, |door| async move {
+        let _turn = door.pages.look().await;
+        door.agent.health().await
+    });
+    let health = health.await?;
     let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(health)).into_response())
 }
 
-async fn metrics(State(agent): Agent) -> Result<impl IntoResponse, Refused> {
-    let page = read(&agent.clone(), async move { agent.metrics().await }).await?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page))
+async fn metrics(State(door): AtDoor) -> Result<Response, Refused> {
+    let page = read(&door, |door| async move {
+        let _turn = door.pages.turn().await;
+        Ok(door.pages.keep(door.agent.metrics().await?.into_bytes()).await)
+    });
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((kind, Body::from(page.await?)).into_response())
 }
 
-async fn alive(State(agent): Agent) -> Response {
-    probe(read(&agent.clone(), async move { Ok(agent.alive().await) }).await)
+async fn alive(State(door): AtDoor) -> Response {
+    probe(read(&door, |door| async move { Ok(door.agent.alive().await) }).await)
 }
 
-async fn up_to_date(State(agent): Agent) -> Response {
-    probe(read(&agent.clone(), async move { Ok(agent.up_to_date().await) }).await)
+async fn up_to_date(State(door): AtDoor) -> Response {
+    let found = read(&door, |door| async move {
+        let _turn = door.pages.look().await;
+        Ok(door.agent.up_to_date().await)
+    });
+    probe(found.await)
 }
 
 /// For a probe: a word, or the reason as text.
@@ -189,50 +254,63 @@ fn probe(found: Result<Result<(), String>, Refused>) -> Response {
     }
 }
 
-async fn retry(State(agent): Agent, Given(request): Given<RetryRequest>) -> Result<Json<Vec<RetryLine>>, Refused> {
-    Ok(Json(run(&agent.clone(), async move { agent.ledger.retry(request).await }).await?))
+async fn retry(State(door): AtDoor, Given(request): Given<RetryRequest>) -> Result<Json<Vec<RetryLine>>, Refused> {
+    Ok(Json(run(&door.agent.clone(), async move { door.agent.ledger.retry(request).await }).await?))
 }
 
-async fn pause(State(agent): Agent, Given(request): Given<PauseRequest>) -> Result<Json<Paused>, Refused> {
-    Ok(Json(run(&agent.clone(), async move { agent.ledger.pause(request).await }).await?))
+async fn pause(State(door): AtDoor, Given(request): Given<PauseRequest>) -> Result<Json<Paused>, Refused> {
+    Ok(Json(run(&door.agent.clone(), async move { door.agent.ledger.pause(request).await }).await?))
 }
 
-async fn prune(State(agent): Agent, Given(request): Given<PruneRequest>) -> Result<Json<Vec<Leftover>>, Refused> {
-    Ok(Json(run(&agent.clone(), async move { agent.ledger.prune(request).await }).await?))
+async fn prune(State(door): AtDoor, Given(request): Given<PruneRequest>) -> Result<Json<Vec<Leftover>>, Refused> {
+    Ok(Json(run(&door.agent.clone(), async move { door.agent.ledger.prune(request).await }).await?))
 }
 
-async fn reload(State(agent): Agent) -> Result<Json<Reloaded>, Refused> {
-    Ok(Json(run(&agent.clone(), async move { agent.reload().await }).await?))
+async fn reload(State(door): AtDoor) -> Result<Json<Reloaded>, Refused> {
+    Ok(Json(run(&door.agent.clone(), async move { door.agent.reload().await }).await?))
 }
 
-async fn check(State(agent): Agent, Given(request): Given<CheckRequest>) -> Response {
-    let events = match run(&agent.clone(), async move { agent.check(request).await }).await {
+async fn check(
+    State(door): AtDoor,
+    Extension(work): Extension<Arc<Work>>,
+    headers: HeaderMap,
+    Given(mut request): Given<CheckRequest>,
+) -> Response {
+    let delivery = headers.get(DELIVERY_HEADER).and_then(|id| id.to_str().ok());
+    request.delivery = delivery.filter(|id| !id.is_empty()).map(str::to_owned);
+    let Ok(turn) = door.checks.clone().try_acquire_owned() else {
+        let text = format!("{CHECKS} checks are waited for already; try again when one of them has ended");
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, text);
+    };
+    let events = match run(&door.agent.clone(), async move { door.agent.check(request).await }).await {
         Ok(events) => events,
         Err(Error::Refused(why)) => {
             return refuse(StatusCode::NOT_FOUND, format!("{why} (after an edit of the config: `taghook reload`)"));
         }
         Err(error) => return Refused::from(error).into_response(),
     };
-    let body = stream::unfold(events, |mut events| async {
+    // However long the hooks take, the client waits for us, and not we for it.
+    let body = stream::unfold((events, work, turn), |(mut events, work, turn)| async {
         let line = match events.recv().await {
             Some(CheckEvent::Result(line)) => line,
             Some(CheckEvent::End) => return None,
-            None => return Some((Err(std::io::Error::other("the agent is stopping")), events)),
+            None => return Some((Err(std::io::Error::other("the agent is stopping")), (events, work, turn))),
         };
         let mut json = serde_json::to_vec(&line).ok()?;
         json.push(b'\n');
-        Some((Ok(Bytes::from(json)), events))
+        Some((Ok(Bytes::from(json)), (events, work, turn)))
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
 }
 
 /// Has the agent tell something, within a time limit. Beyond it the operation is dropped, so that probes of an agent that
 /// stands still do not pile up.
-async fn read<T: Send + 'static>(
-    agent: &Operations,
-    operation: impl Future<Output = Result<T, Error>> + Send + 'static,
+async fn read<T: Send + 'static, F: Future<Output = Result<T, Error>> + Send + 'static>(
+    door: &Arc<Door>,
+    operation: impl FnOnce(Arc<Door>) -> F,
 ) -> Result<T, Refused> {
-    match run(agent, async { Ok(timeout(REQUEST, operation).await) }).await? {
+    let operation = operation(door.clone());
+    match run(&door.agent, async { Ok(timeout(REQUEST, operation).await) }).await? {
         Ok(answer) => answer.map_err(Refused::from),
         Err(_) => Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer".to_owned())),
     }

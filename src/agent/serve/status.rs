@@ -116,6 +116,7 @@ fn without_watches() -> Status {
         config: None,
         store: None,
         problems: Vec::new(),
+        listen: None,
         watches: Vec::new(),
         failed: Vec::new(),
         left_over: 0,
