@@ -1,11 +1,12 @@
 //! Accepting connections, and ending those whose clients keep others waiting.
 //!
 //! *Invariant:* each door has places of its own, and nobody waits for one while a client holds it that sends nothing or
-//! takes nothing: the one that has done so for longest is sent away.
+//! takes nothing: the one that has done so for longest is sent away. While somebody waits, a connection serves one request.
 
+use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,7 +50,7 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     limits: WriteLimits,
     stop: impl Future<Output = ()>,
 ) {
-    let mut places = Places { free: Arc::new(Semaphore::new(CONNECTIONS)), taken: Vec::new() };
+    let mut places = Places::new();
     tokio::pin!(stop);
     loop {
         let next = async {
@@ -98,9 +100,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         request.extensions_mut().insert(work.clone());
         let routes = TowerToHyperService::new(routes.clone());
         async move {
-            let answer = hyper::service::Service::call(&routes, request.map(Body::new)).await;
-            drop(work);
-            answer
+            let mut answer = hyper::service::Service::call(&routes, request.map(Body::new)).await?;
+            if work.are_others_waiting() {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
         }
     };
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -119,13 +123,21 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 struct Places {
     free: Arc<Semaphore>,
     taken: Vec<Weak<Client>>,
+    /// Whether somebody waits for one.
+    are_full: Arc<AtomicBool>,
 }
 
 impl Places {
+    fn new() -> Self {
+        Self { free: Arc::new(Semaphore::new(CONNECTIONS)), taken: Vec::new(), are_full: Arc::default() }
+    }
+
     /// A place for one more connection, as soon as there is one.
     async fn take(&mut self) -> (OwnedSemaphorePermit, Arc<Client>) {
         let place = loop {
-            if let Ok(place) = self.free.clone().try_acquire_owned() {
+            let free = self.free.clone().try_acquire_owned();
+            self.are_full.store(free.is_err(), Relaxed);
+            if let Ok(place) = free {
                 break place;
             }
             self.send_one_away();
@@ -134,7 +146,7 @@ impl Places {
                 break place;
             }
         };
-        let client = Arc::new(Client::new());
+        let client = Arc::new(Client::new(self.are_full.clone()));
         self.taken.retain(|client| client.strong_count() > 0);
         self.taken.push(Arc::downgrade(&client));
         (place, client)
@@ -158,13 +170,16 @@ struct Client {
     /// Since when it has not taken all that it was sent, in ms after `came`; [`NEVER`] if it has.
     behind: AtomicU64,
     leave: Notify,
+    /// Whether others wait for a place.
+    others_wait: Arc<AtomicBool>,
 }
 
 const NEVER: u64 = u64::MAX;
 
 impl Client {
-    fn new() -> Self {
-        Self { came: Instant::now(), quiet: AtomicU64::new(0), behind: AtomicU64::new(NEVER), leave: Notify::new() }
+    fn new(others_wait: Arc<AtomicBool>) -> Self {
+        let (quiet, behind) = (AtomicU64::new(0), AtomicU64::new(NEVER));
+        Self { came: Instant::now(), quiet, behind, leave: Notify::new(), others_wait }
     }
 
     fn now(&self) -> u64 {
@@ -191,6 +206,10 @@ impl Work {
     fn begin(client: Arc<Client>) -> Self {
         client.quiet.store(NEVER, Relaxed);
         Self(client)
+    }
+
+    fn are_others_waiting(&self) -> bool {
+        self.0.others_wait.load(Relaxed)
     }
 
     /// Waits for something that the client has to send.

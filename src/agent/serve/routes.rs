@@ -22,11 +22,11 @@ use super::checks::CheckEvent;
 use super::connections::{self, Work, WriteLimits};
 use super::hosts;
 use super::operations::Operations;
-use super::pages::Pages;
+use super::pages::{Room, Shared};
 use super::socket::Listeners;
 use crate::agent::error::Error;
 use crate::control::wire::{
-    AgentIdentity, CheckRequest, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine,
+    AgentIdentity, CheckRequest, Health, Leftover, PauseRequest, Paused, PruneRequest, Refusal, Reloaded, RetryLine,
     RetryRequest, Status,
 };
 use crate::control::{AGENT_HEADER, DELIVERY_HEADER};
@@ -59,7 +59,11 @@ const ACTING: [(&str, &str); 5] = [
 /// What the routes of one door share.
 struct Door {
     agent: Arc<Operations>,
-    pages: Pages,
+    room: Room,
+    status: Shared<Bytes>,
+    metrics: Shared<Bytes>,
+    health: Shared<Health>,
+    up_to_date: Shared<Result<(), String>>,
     checks: Arc<Semaphore>,
 }
 
@@ -67,7 +71,15 @@ type AtDoor = State<Arc<Door>>;
 
 impl Door {
     fn new(agent: Arc<Operations>) -> Arc<Self> {
-        Arc::new(Self { agent, pages: Pages::new(), checks: Arc::new(Semaphore::new(CHECKS)) })
+        Arc::new(Self {
+            agent,
+            room: Room::new(),
+            status: Shared::new(),
+            metrics: Shared::new(),
+            health: Shared::new(),
+            up_to_date: Shared::new(),
+            checks: Arc::new(Semaphore::new(CHECKS)),
+        })
     }
 }
 
@@ -207,28 +219,26 @@ async fn public_status(State(door): AtDoor) -> Result<Response, Refused> {
 }
 
 async fn json_page(door: Arc<Door>, shown: fn(Status) -> Status) -> Result<Response, Refused> {
-    let page = read(&door, |door| async move {
-        let _turn = door.pages.turn().await;
-        let json = serde_json::to_vec(&shown(door.agent.status().await?)).map_err(|_| Error::Broken)?;
-        Ok(door.pages.keep(json).await)
+    let page = read(&door, move |door| async move {
+        let make = async {
+            let json = serde_json::to_vec(&shown(door.agent.status().await?)).map_err(|_| Error::Broken)?;
+            Ok(door.room.keep(json).await)
+        };
+        door.status.get(make).await
     });
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(page.await?)).into_response())
 }
 
 async fn health(State(door): AtDoor) -> Result<Response, Refused> {
-    let health = read(&door, |door| async move {
-        let _turn = door.pages.look().await;
-        door.agent.health().await
-    });
-    let health = health.await?;
+    let health = read(&door, |door| async move { door.health.get(door.agent.health()).await }).await?;
     let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(health)).into_response())
 }
 
 async fn metrics(State(door): AtDoor) -> Result<Response, Refused> {
     let page = read(&door, |door| async move {
-        let _turn = door.pages.turn().await;
-        Ok(door.pages.keep(door.agent.metrics().await?.into_bytes()).await)
+        let make = async { Ok(door.room.keep(door.agent.metrics().await?.into_bytes()).await) };
+        door.metrics.get(make).await
     });
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((kind, Body::from(page.await?)).into_response())
@@ -239,11 +249,8 @@ async fn alive(State(door): AtDoor) -> Response {
 }
 
 async fn up_to_date(State(door): AtDoor) -> Response {
-    let found = read(&door, |door| async move {
-        let _turn = door.pages.look().await;
-        Ok(door.agent.up_to_date().await)
-    });
-    probe(found.await)
+    let look = |door: Arc<Door>| async move { door.up_to_date.get(async { Ok(door.agent.up_to_date().await) }).await };
+    probe(read(&door, look).await)
 }
 
 /// For a probe: a word, or the reason as text.
