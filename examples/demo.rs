@@ -74,7 +74,7 @@ async fn demo() -> Result<()> {
     heading("The config");
     text.lines().for_each(|line| anstream::println!("{}", format!("  {line}").trim_end()));
     let path = dir.path().join("config.toml");
-    let config = config::load(&path).map_err(|faults| anyhow::anyhow!("{faults}"))?.config;
+    let config = config::load_again(&path).await.map_err(|faults| anyhow::anyhow!("{faults}"))?.config;
 
     let (told, log) = mpsc::unbounded_channel();
     tracing_subscriber::registry().with(Log { began: Instant::now(), told }).init();

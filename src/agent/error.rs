@@ -36,8 +36,6 @@ pub enum Error {
     Interrupted,
     #[error("the agent is stopping; try again")]
     Stopping,
-    #[error("the config could not be read within {} s", .0.as_secs())]
-    SlowConfig(std::time::Duration),
 }
 
 fn after_loss(saved: Option<&Path>, database: &Path) -> String {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -14,14 +13,10 @@ use super::error::Error;
 use super::parts::subscribe;
 use super::serve::operations::Operations;
 use super::sign::Sign;
-use crate::bounded::{FILES, PoolError};
 use crate::config::{self, Config, Faults, Loaded};
 use crate::control::wire::Reloaded;
 use crate::domain::WatchKey;
 use crate::store::WatchId;
-
-/// How long reading the files may take: they may lie on a disk that hangs.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the agent keeps its earlier config.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +82,7 @@ impl Operations {
     }
 
     async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
-        let path = self.path.clone();
-        let loaded = FILES.run_alone("the config".into(), READ_TIMEOUT, move || config::load(&path)).await;
-        let loaded = loaded.map_err(|why| match why {
-            PoolError::TimedOut(limit) => Error::SlowConfig(limit),
-            why => Error::Refused(format!("the config cannot be read: {why}")),
-        })?;
-        let Loaded { config, warnings } = loaded?;
+        let Loaded { config, warnings } = config::load_again(&self.path).await?;
         self.refuse_what_needs_a_restart(&config)?;
 
         let config = Arc::new(config);

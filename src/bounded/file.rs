@@ -3,7 +3,7 @@
 //! *Invariant:* only a regular file is read, and no more of it than its bound. A pipe, a device or a terminal in its place
 //! is refused without waiting for it.
 
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,22 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads a whole file of at most `limit` bytes, on another thread and within a time limit. The error does not name the path.
 pub async fn read(path: PathBuf, limit: usize) -> io::Result<Vec<u8>> {
+    alone(path, move |path| read_now(path, limit)).await
+}
+
+/// What kind of file it is, how large and how old: in the same way.
+pub async fn metadata(path: PathBuf) -> io::Result<Metadata> {
+    alone(path, |path| path.metadata()).await
+}
+
+async fn alone<T: Send + 'static>(
+    path: PathBuf,
+    call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let key = path.display().to_string();
     let hangs = |text: String| Err(io::Error::new(ErrorKind::TimedOut, text + "; is it on a file system that hangs?"));
-    match FILES.run_alone(key, TIMEOUT, move || read_now(&path, limit)).await {
-        Ok(read) => read,
+    match FILES.run_alone(key, TIMEOUT, move || call(&path)).await {
+        Ok(done) => done,
         Err(PoolError::TimedOut(limit)) => hangs(format!("it could not be read within {} s", limit.as_secs())),
         Err(PoolError::Occupied { .. }) => hangs("an earlier attempt to read it has not ended".into()),
         Err(why) => Err(io::Error::other(why)),

@@ -8,6 +8,6 @@ mod file;
 mod pool;
 mod shortage;
 
-pub use file::{read, read_now};
-pub use pool::{FILES, LOOKUPS, PAGES, POOLS, PROCESSES, PoolError, STARTS, ThreadPool};
+pub use file::{metadata, read, read_now};
+pub use pool::{CONFIG, FILES, INSPECTIONS, LOOKUPS, PAGES, POOLS, PROCESSES, PoolError, STARTS, ThreadPool};
 pub use shortage::{explained, remedy};

@@ -13,8 +13,12 @@ use tokio::time::timeout;
 
 use super::shortage;
 
-/// Reading files that are not the agent's own.
-pub static FILES: ThreadPool = ThreadPool::new("files", 32);
+/// Reading files that registries need. A thread is there only while it is used, and each of them needs a few files.
+pub static FILES: ThreadPool = ThreadPool::new("files", 128);
+/// Reading and understanding the config.
+pub static CONFIG: ThreadPool = ThreadPool::new("config", 8);
+/// Looking at the files that the config names.
+pub static INSPECTIONS: ThreadPool = ThreadPool::new("inspections", 32);
 /// Looking up the addresses of registries.
 pub static LOOKUPS: ThreadPool = ThreadPool::new("lookups", 64);
 /// Starting the programs of hooks and of credential helpers.
@@ -24,7 +28,7 @@ pub static PAGES: ThreadPool = ThreadPool::new("pages", 2);
 /// Looking for processes in `/proc`, which waits for one that hangs in the kernel.
 pub static PROCESSES: ThreadPool = ThreadPool::new("processes", 8);
 /// All pools, for the metrics.
-pub static POOLS: [&ThreadPool; 5] = [&FILES, &LOOKUPS, &STARTS, &PAGES, &PROCESSES];
+pub static POOLS: [&ThreadPool; 7] = [&FILES, &CONFIG, &INSPECTIONS, &LOOKUPS, &STARTS, &PAGES, &PROCESSES];
 
 /// How long a pool that had to turn a call away counts as stuck.
 const STUCK_FOR: Duration = Duration::from_secs(60);

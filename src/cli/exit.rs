@@ -89,7 +89,6 @@ fn of_agent(error: &agent::Error) -> Exit {
         | agent::Error::Interrupted
         | agent::Error::Broken
         | agent::Error::Lost { .. }
-        | agent::Error::SlowConfig(_)
         | agent::Error::Stopping => Exit::Failed,
         agent::Error::Refused(_) => Exit::Usage,
     }

@@ -56,7 +56,7 @@ const LOOK_AFTER_READER: Duration = Duration::from_millis(20);
 
 pub(super) fn run(explicit: Option<&Path>, command: HookCommand) -> Result<Exit, CliError> {
     let HookCommand::Test(HookTestArgs { hook, watch, change, json }) = command;
-    let config = config::load(&config::find(explicit)?)?.config;
+    let config = config::read(&config::find(explicit)?)?;
     logging::start_quietly()?;
     snapshot::note_edit(&config.state, "the file")?;
     runtime()?.block_on(async {

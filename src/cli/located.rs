@@ -30,10 +30,10 @@ impl Located {
 
     fn named(explicit: Option<&Path>) -> Result<Self, CliError> {
         let path = config::find(explicit)?;
-        match config::load(&path) {
-            Ok(loaded) => Ok(Self { state: loaded.config.state.clone(), config: Ok(loaded.config) }),
+        match config::read(&path) {
+            Ok(config) => Ok(Self { state: config.state.clone(), config: Ok(config) }),
             // A path without a file is a mistake, so the default state is not meant either.
-            Err(faults) => match config::state_directory(&path).filter(|_| path.exists()) {
+            Err(faults) => match config::state_directory(&path).filter(|_| config::is_there(&path)) {
                 Some(state) => Ok(Self { config: Err(faults), state }),
                 None => Err(faults.into()),
             },

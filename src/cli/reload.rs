@@ -26,8 +26,8 @@ pub(super) struct ReloadArgs {
 pub(super) fn run(explicit: Option<&Path>, args: &ReloadArgs) -> Result<Exit, CliError> {
     let path = config::find(explicit)?;
     // The agent is asked even where the config has faults, so that its log and status report them, too.
-    let (state, faults) = match config::load(&path) {
-        Ok(loaded) => (Some(loaded.config.state), None),
+    let (state, faults) = match config::read(&path) {
+        Ok(config) => (Some(config.state), None),
         Err(faults) => (config::state_directory(&path), Some(faults)),
     };
     logging::start_quietly()?;

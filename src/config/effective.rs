@@ -12,9 +12,8 @@ use toml::Value;
 use crate::domain::reference::canonical_host;
 
 use super::fault::{Fault, Faults};
-use super::find::Environment;
 use super::hooks::HOOK;
-use super::load::{load_with, smallest};
+use super::load::{How, loaded_with, smallest};
 use super::merged::Merged;
 use super::model::Config;
 use super::registries::{REGISTRY, default_registry};
@@ -71,7 +70,7 @@ pub enum Origin {
 ///
 /// The faults of a config that cannot be loaded.
 pub fn effective(path: &Path) -> Result<Effective, Faults> {
-    let (loaded, tables) = load_with(path, &Environment::of_process(), tables)?;
+    let (loaded, tables) = loaded_with(path, How::FIRST, tables)?;
     Ok(Effective { tables, warnings: loaded.warnings })
 }
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use super::acting::Acting;
 use super::fault::{Fault, Faults};
+use super::wait;
 
 /// Where packages put the config.
 const SYSTEM: &str = "/etc/taghook/config.toml";
@@ -28,8 +30,8 @@ pub(super) struct Environment {
     pub(super) path: Option<OsString>,
     /// The host's time zone.
     pub(super) zone: Option<TimeZone>,
-    /// Whether we are root: then whoever can write a file that we act on is root, too.
-    pub(super) is_root: bool,
+    /// Who acts on the files: whoever else can write one of them acts as this user. `None`: nobody, so all are trusted.
+    pub(super) acting: Option<Acting>,
 }
 
 impl Environment {
@@ -43,7 +45,7 @@ impl Environment {
             home: folder("HOME"),
             path: env::var_os("PATH"),
             zone: Some(TimeZone::system()),
-            is_root: rustix::process::geteuid().is_root(),
+            acting: Some(Acting::of_process()),
         }
     }
 
@@ -90,7 +92,7 @@ fn find_in(explicit: Option<&Path>, system: &Path, environment: &Environment) ->
     }
     let places: Vec<PathBuf> = [Some(system.to_owned()), environment.user_config()].into_iter().flatten().collect();
     // A file that we may not look at may well be there: loading it says what is wrong.
-    if let Some(found) = places.iter().find(|path| path.try_exists().unwrap_or(true)) {
+    if let Some(found) = places.iter().find(|path| wait::is_there(path)) {
         return Ok(found.clone());
     }
     let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
@@ -106,7 +108,11 @@ fn find_in(explicit: Option<&Path>, system: &Path, environment: &Environment) ->
 /// There is no path: without `$HOME`, only an explicit one is known.
 pub fn path_for_new(explicit: Option<&Path>) -> Result<PathBuf, Faults> {
     let environment = Environment::of_process();
-    let own = if environment.is_root { Some(PathBuf::from(SYSTEM)) } else { environment.user_config() };
+    let own = if environment.acting.is_some_and(Acting::is_root) {
+        Some(PathBuf::from(SYSTEM))
+    } else {
+        environment.user_config()
+    };
     explicit.map(Path::to_owned).or(own).ok_or_else(|| {
         let fault = Fault::error("there is no place for a config: neither $XDG_CONFIG_HOME nor $HOME is set");
         Faults(vec![fault.help("name one: taghook init PATH")])

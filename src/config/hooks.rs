@@ -4,6 +4,7 @@
 //! credentials) can be neither set nor passed on by the config.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::domain::{ChangeKind, ChangeSet};
 use crate::hook::{self, Action, Command};
 
 use super::fault::Fault;
-use super::find::Environment;
+use super::inspect::Inspection;
 use super::key::ValueKind;
 use super::log::FaultLog;
 use super::model::Hook;
@@ -138,18 +139,14 @@ pub(super) static HOOK: [Row<HookDraft, Hook>; 10] = [
 ];
 
 /// The hooks that are defined. One that is faulty is among them, so that watches may name it.
-pub(super) fn read(
-    entries: &BTreeMap<&str, TomlEntry<'_>>,
-    environment: &Environment,
-    log: &FaultLog,
-) -> BTreeMap<Arc<str>, Arc<Hook>> {
+pub(super) fn read(entries: &BTreeMap<&str, TomlEntry<'_>>, log: &FaultLog) -> BTreeMap<Arc<str>, Arc<Hook>> {
     let keys = keys_of(&HOOK);
     let read = |entry: &TomlEntry<'_>| {
         names::check("hook", *entry, log);
         let mut hook = default_hook();
         if let Some(table) = TomlTable::of(names::title("hook", entry.name()), &keys, *entry, log) {
             read_rows(&HOOK, &mut hook, &table);
-            check_command(&hook, *entry, &table, environment);
+            check_command(&hook, *entry, &table);
             check_pauses(&hook, &table);
         }
         let hook = hook.named(entry.name());
@@ -166,13 +163,13 @@ pub(super) fn warn_of_unused(entries: &BTreeMap<&str, TomlEntry<'_>>, used: &BTr
     }
 }
 
-fn check_command(hook: &HookDraft, entry: TomlEntry<'_>, table: &TomlTable<'_, '_>, environment: &Environment) {
+fn check_command(hook: &HookDraft, entry: TomlEntry<'_>, table: &TomlTable<'_, '_>) {
     match table.field("command") {
         None => {
             let fault = Fault::error(table.says("there is no command")).at(entry.key_location());
             table.log.add_missing(fault.help("add for example command = [\"/usr/local/bin/redeploy\", \"web\"]"));
         }
-        Some(field) if !hook.command.argv.is_empty() => programs::warn(&hook.command, &field, environment),
+        Some(field) if !hook.command.argv.is_empty() => programs::inspect(&hook.command, &field),
         Some(_) => {}
     }
 }
@@ -232,12 +229,11 @@ fn read_on(field: &TomlField<'_, '_>) -> Option<ChangeSet> {
 
 fn read_cwd(field: &TomlField<'_, '_>) -> Option<std::path::PathBuf> {
     let cwd = field.path()?;
-    let is_wrong = std::fs::metadata(&cwd)
-        .map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |found| !found.is_dir());
-    if is_wrong {
-        let text = format!("cwd: {} is not a directory, so the command cannot be started", cwd.display());
-        field.report(field.warning(text).help("create it, or name another one"));
-    }
+    field.table.log.inspect(Inspection::of_path("cwd: ", &cwd, field.spot(), |cwd, spot, _| {
+        let is_wrong = cwd.metadata().map_or_else(|error| error.kind() == ErrorKind::NotFound, |found| !found.is_dir());
+        let text = || format!("cwd: {} is not a directory, so the command cannot be started", cwd.display());
+        is_wrong.then(|| spot.warning(text()).help("create it, or name another one")).into_iter().collect()
+    }));
     Some(cwd)
 }
 

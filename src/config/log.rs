@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::fault::{Fault, Level};
+use super::inspect::Inspection;
 use super::source::Location;
 
 #[derive(Default)]
@@ -15,6 +16,7 @@ pub(super) struct FaultLog {
     /// By the number of the file: the first line with a syntax error.
     torn: RefCell<HashMap<usize, usize>>,
     is_incomplete: Cell<bool>,
+    inspections: RefCell<Vec<Inspection>>,
 }
 
 impl FaultLog {
@@ -49,6 +51,15 @@ impl FaultLog {
         if !self.is_incomplete.get() {
             self.add(fault);
         }
+    }
+
+    /// Has something looked at after all files are read.
+    pub(super) fn inspect(&self, inspection: Inspection) {
+        self.inspections.borrow_mut().push(inspection);
+    }
+
+    pub(super) fn take_inspections(&self) -> Vec<Inspection> {
+        self.inspections.take()
     }
 
     /// Whether nothing was refused so far.

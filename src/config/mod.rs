@@ -6,17 +6,20 @@
 //!
 //! *Invariant:* a config either is returned whole and checked, or is refused with all of its faults.
 
+mod acting;
 mod demand;
 mod effective;
 mod fault;
 mod files;
 mod find;
 mod hooks;
+mod inspect;
 mod key;
 mod load;
 mod log;
 mod merged;
 mod model;
+mod named;
 mod names;
 mod parse;
 mod pool;
@@ -35,6 +38,7 @@ mod top;
 mod trust;
 mod unknown;
 mod values;
+mod wait;
 mod walk;
 mod watches;
 mod zones;
@@ -43,8 +47,9 @@ pub use effective::{Effective, Origin, Setting, ShownTable, effective};
 pub use fault::{Fault, Faults, Level, render};
 pub use files::last_modified;
 pub use find::{find, path_for_new, runtime_directory};
-pub use load::{load, state_directory};
+pub use load::{load, load_again, read, state_directory};
 pub use model::{Config, Hook, Loaded, RegistryConfig};
 pub use schema::schema;
 pub use show::human_duration;
 pub use suggest::nearest;
+pub use wait::is_there;

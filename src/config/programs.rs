@@ -1,47 +1,61 @@
-//! Warnings about the program of a hook: one that cannot be run, and files of the command that anyone may write.
+//! Warnings about the program of a hook: one that cannot be run, and files of the command that others may write.
 
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::hook::{self, Command};
 
+use super::fault::Fault;
 use super::find::Environment;
+use super::inspect::{Inspection, Spot};
 use super::trust;
 use super::walk::TomlField;
 
-pub(super) fn warn(command: &Command, field: &TomlField<'_, '_>, environment: &Environment) {
-    if let Some(program) = program_of(command)
-        && let Some(reason) = obstacle(program, command, environment)
-    {
-        field.report(field.warning(format!("{:?} {reason}", hook::masked(program))));
+pub(super) fn inspect(command: &Command, field: &TomlField<'_, '_>) {
+    let command = command.clone();
+    let look = move |spot: &Spot, environment: &Environment| faults(&command, spot, environment);
+    let subject = "its program, or a file of its command,".to_owned();
+    field.table.log.inspect(Inspection::new(field.says("command"), subject, field.spot(), look));
+}
+
+fn faults(command: &Command, spot: &Spot, environment: &Environment) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut looked_up = None;
+    if let Some(program) = program_of(command) {
+        match find(program, command, environment) {
+            Ok(found) => looked_up = Some(found),
+            Err(reason) => faults.push(spot.warning(format!("{:?} {reason}", hook::masked(program)))),
+        }
     }
-    if environment.is_root {
-        warn_of_trust(command, field, environment);
+    if environment.acting.is_some() {
+        faults.extend(faults_of_trust(command, looked_up, spot, environment));
     }
+    faults
 }
 
 fn start_folder(command: &Command) -> &Path {
     command.cwd.as_deref().unwrap_or(Path::new("/"))
 }
 
-/// Why a program cannot be run, as far as that can be seen.
-fn obstacle(program: &str, command: &Command, environment: &Environment) -> Option<&'static str> {
+/// Where a program is, or why it cannot be run, as far as that can be seen.
+fn find(program: &str, command: &Command, environment: &Environment) -> Result<PathBuf, &'static str> {
     if !program.contains('/') {
         let own = command.env.get("PATH").map(OsStr::new);
         let folders = own.or(environment.path.as_deref()).unwrap_or(OsStr::new("/usr/bin:/bin"));
-        let has = |folder: &Path| std::fs::metadata(folder.join(program)).is_ok_and(|found| is_executable(&found));
-        let is_found = std::env::split_paths(folders).any(|folder| has(&folder));
-        return (!is_found).then_some("is not in $PATH; write its whole path");
+        let mut places = std::env::split_paths(folders).map(|folder| folder.join(program));
+        let is_it = |place: &PathBuf| place.metadata().is_ok_and(|found| is_executable(&found));
+        return places.find(is_it).ok_or("is not in $PATH; write its whole path");
     }
-    match std::fs::metadata(start_folder(command).join(program)) {
-        Ok(found) if is_executable(&found) => None,
-        Ok(found) if found.is_dir() => Some("is a directory, not a program"),
-        Ok(_) => Some("is not executable; chmod +x it"),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("does not exist"),
+    let place = start_folder(command).join(program);
+    match place.metadata() {
+        Ok(found) if is_executable(&found) => Ok(place),
+        Ok(found) if found.is_dir() => Err("is a directory, not a program"),
+        Ok(_) => Err("is not executable; chmod +x it"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("does not exist"),
         // Another user may well see it.
-        Err(_) => None,
+        Err(_) => Ok(place),
     }
 }
 
@@ -70,22 +84,20 @@ const SHELL_WORDS: &[&str] = &[
     "while",
 ];
 
-/// Warns root of files of the command that anyone may write or replace.
-fn warn_of_trust(command: &Command, field: &TomlField<'_, '_>, environment: &Environment) {
-    let warn = |what: &str, path: &Path, found: &Metadata| {
-        if let Some(fault) = trust::fault_of(&field.says(what), path, found, environment) {
-            field.report(fault.at(field.location()));
-        }
-    };
-    // The script may be an argument of its interpreter, or a word of a shell command.
-    let words = command.argv.iter().flat_map(|word| word.split_whitespace()).filter(|word| word.contains('/'));
-    for path in words.map(|word| start_folder(command).join(word)) {
-        let Some(found) = std::fs::metadata(&path).ok().filter(Metadata::is_file) else { continue };
-        warn("", &path, &found);
-        // Whoever may write a folder may replace the script in it, except where the sticky bit forbids it.
-        let Some(folder) = path.parent() else { continue };
-        if let Some(found) = std::fs::metadata(folder).ok().filter(|found| found.permissions().mode() & 0o1000 == 0) {
-            warn("the folder ", folder, &found);
-        }
-    }
+/// Warns of files of the command that others may write or replace.
+fn faults_of_trust(
+    command: &Command,
+    looked_up: Option<PathBuf>,
+    spot: &Spot,
+    environment: &Environment,
+) -> Vec<Fault> {
+    let words: Vec<&str> = command.argv.iter().flat_map(|word| word.split_whitespace()).collect();
+    // The script may be an argument of its interpreter, or a word of a shell command; what is written to is no script.
+    let is_target = |at: usize| at.checked_sub(1).is_some_and(|before| words[before].ends_with('>'));
+    let named = words.iter().enumerate().filter(|(at, word)| word.contains('/') && !is_target(*at));
+    let named = named.map(|(_, word)| start_folder(command).join(word));
+    let mut files: Vec<PathBuf> = looked_up.into_iter().chain(named).collect();
+    files.dedup();
+    let files = files.iter().filter(|path| path.metadata().is_ok_and(|found| found.is_file()));
+    files.filter_map(|path| trust::fault_of("", path, spot, environment)).collect()
 }

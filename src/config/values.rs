@@ -68,15 +68,6 @@ impl<'a> TomlField<'a, '_> {
         Some(self.entry.file.folder.join(text).components().collect())
     }
 
-    /// The path of a file. One that does not exist is a warning: it may yet come, and another user may see what we do not.
-    pub(super) fn file_path(&self) -> Option<PathBuf> {
-        let path = self.path()?;
-        if let Ok(false) = path.try_exists() {
-            self.report(self.warning(format!("{}: {} does not exist", self.key.name, path.display())));
-        }
-        Some(path)
-    }
-
     pub(super) fn flag(&self) -> Option<bool> {
         let flag = self.value.get_ref().as_bool();
         if flag.is_none() {

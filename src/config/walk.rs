@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
 use super::fault::Fault;
+use super::inspect::Spot;
 use super::key::Key;
 use super::log::FaultLog;
 use super::source::{Location, SourceFile};
@@ -151,6 +152,11 @@ impl<'a> TomlField<'a, '_> {
     /// How messages call the table with a part of it.
     pub(super) fn says(&self, text: impl AsRef<str>) -> String {
         self.table.says(text)
+    }
+
+    /// Where warnings about the value belong that come after the file was read.
+    pub(super) fn spot(&self) -> Spot {
+        Spot::new(self.says(""), self.location())
     }
 
     pub(super) fn report(&self, fault: Fault) {

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::helper::{HELPER_TIMEOUT, Helper};
 use super::login::Login;
 use super::options::{Account, Options, Password};
+use super::secret_file::read_text;
 use crate::domain::backoff::Backoff;
 
 /// Where the logins for one registry come from.
@@ -105,11 +106,12 @@ impl Credentials {
     async fn read(&self, repository: &str) -> Result<Option<Login>, Error> {
         let wrong = |reason| Error::Credentials { host: self.registry.clone(), reason };
         if let Some(Account { username, password }) = &self.own {
-            let password = password.read().map_err(wrong)?;
+            let password = password.read().await.map_err(wrong)?;
             debug!(registry = self.registry, username, "credentials: the config's own");
             return Ok(Some(Login::new(username.clone(), password)));
         }
-        for found in docker::find_all(self.auth_file.as_deref(), &self.registry, repository).map_err(wrong)? {
+        let all = docker::find_all(self.auth_file.as_deref(), &self.registry, repository).await.map_err(wrong)?;
+        for found in all {
             let mut helped = None;
             if let Some(helper) = found.helper {
                 let name = helper.name.clone();
@@ -137,7 +139,7 @@ impl Credentials {
 }
 
 impl Password {
-    fn read(&self) -> Result<String, String> {
+    async fn read(&self) -> Result<String, String> {
         let file = match self {
             Self::File(file) => file.clone(),
             Self::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
@@ -150,7 +152,7 @@ impl Password {
                 }
             },
         };
-        let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = read_text(&file, "put the password into a file").await.map_err(|(_, reason)| reason)?;
         // Editors and `echo` end a file with a newline.
         let password = text.trim_end_matches(['\r', '\n']);
         if password.is_empty() {

@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::helper::Helper;
 use super::login::Login;
+use super::secret_file::read_text;
 use crate::domain::reference::canonical_host;
 
 /// What an auth file has for a repository. The login is used if there is no helper, or if the helper has none.
@@ -61,12 +62,16 @@ enum Namer {
 }
 
 /// What each auth file has for a repository, the most important first: the configured one, then the usual ones.
-pub(super) fn find_all(configured: Option<&Path>, registry: &str, repository: &str) -> Result<Vec<FoundLogin>, String> {
+pub(super) async fn find_all(
+    configured: Option<&Path>,
+    registry: &str,
+    repository: &str,
+) -> Result<Vec<FoundLogin>, String> {
     let mut all = Vec::new();
     let configured = configured.map(|path| AuthFile { path: path.to_owned(), named_by: Namer::Config });
     for source in configured.into_iter().chain(sources()) {
         let file = source.path.display().to_string();
-        let Some(text) = read(&source)? else {
+        let Some(text) = read(&source).await? else {
             debug!(file, "credentials: no such file");
             continue;
         };
@@ -104,14 +109,14 @@ fn sources() -> Vec<AuthFile> {
     sources
 }
 
-fn read(source: &AuthFile) -> Result<Option<String>, String> {
+async fn read(source: &AuthFile) -> Result<Option<String>, String> {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
-    match std::fs::read_to_string(&source.path) {
+    match read_text(&source.path, "put a docker config or nothing there").await {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == NotFound && source.named_by != Namer::Config => Ok(None),
+        Err((NotFound, _)) if source.named_by != Namer::Config => Ok(None),
         // The home directory may be another user's.
-        Err(error) if error.kind() == PermissionDenied && source.named_by == Namer::Convention => Ok(None),
-        Err(error) => Err(format!("{}: {error}", source.path.display())),
+        Err((PermissionDenied, _)) if source.named_by == Namer::Convention => Ok(None),
+        Err((_, reason)) => Err(reason),
     }
 }
 

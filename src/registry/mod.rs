@@ -19,6 +19,7 @@ mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod helper;
+mod http;
 mod login;
 mod lookup;
 mod manifest;
@@ -26,6 +27,7 @@ mod manners;
 mod options;
 mod proxy;
 mod retry_after;
+mod secret_file;
 mod session;
 mod slots;
 #[cfg(test)]
@@ -36,4 +38,6 @@ mod transport;
 
 pub use client::{Client, Counted, Recorded};
 pub use error::Error;
+pub use http::MAX_CERTIFICATES;
 pub use options::{Account, Identity, Options, Password};
+pub use secret_file::MAX_SECRET_FILE;

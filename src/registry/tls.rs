@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -16,6 +17,8 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, OtherError,
     PeerIncompatible, RootCertStore, SignatureScheme,
 };
+
+use crate::bounded::FILES;
 
 /// The certificate that a registry is shown, with its chain, and its key.
 pub(super) type ClientIdentity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -60,13 +63,50 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The system's authorities, read once for all registries: that takes milliseconds, and they take memory.
+static SYSTEM: OnceLock<RootCertStore> = OnceLock::new();
+
 fn system() -> &'static RootCertStore {
-    static SYSTEM: OnceLock<RootCertStore> = OnceLock::new();
     SYSTEM.get_or_init(|| {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         roots
     })
+}
+
+/// Reads the system's authorities, unless they were read before: on another thread, because they may be on a file system
+/// that hangs. The error names them.
+pub(super) async fn read_system() -> Result<(), String> {
+    if SYSTEM.get().is_some() {
+        return Ok(());
+    }
+    let read = || {
+        named_by_environment().map(|()| {
+            system();
+        })
+    };
+    FILES.run_alone("the system's certificates".to_owned(), SYSTEM_TIMEOUT, read).await.unwrap_or_else(|why| {
+        Err(format!(
+            "the system's certificates cannot be read: {why}; is /etc/ssl, or what $SSL_CERT_FILE and \
+             $SSL_CERT_DIR name, on a file system that hangs?"
+        ))
+    })
+}
+
+/// How long reading the system's authorities may take.
+const SYSTEM_TIMEOUT: Duration = Duration::from_secs(10);
+/// In bytes; Debian's file has 200,000.
+const LARGEST_BUNDLE: u64 = 16 << 20;
+
+/// Refuses a file of the environment that would be read without end.
+fn named_by_environment() -> Result<(), String> {
+    let Some(file) = std::env::var_os("SSL_CERT_FILE") else { return Ok(()) };
+    match std::fs::metadata(&file) {
+        Ok(found) if !found.is_file() || found.len() > LARGEST_BUNDLE => {
+            let shown = file.display();
+            Err(format!("$SSL_CERT_FILE names {shown}, which is no file of certificates; name one, or unset it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn verifier(

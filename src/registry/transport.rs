@@ -4,29 +4,22 @@
 //! with HTTPS never continues over plain HTTP.
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     LOCATION, WWW_AUTHENTICATE,
 };
 use reqwest::{Method, StatusCode, Url};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::endpoint::host_of;
 use super::error::{Error, Remedies, classify, is_broken_connection};
-use super::lookup::Lookup;
-use super::options::{CONNECT, Identity, Options};
-use super::proxy::Proxies;
+use super::http::HttpClient;
+use super::options::Options;
 use super::retry_after;
-use super::tls;
 
-/// Idle connections are dropped well before servers close them, which is after 60 s at the earliest.
-const IDLE: Duration = Duration::from_secs(14);
-const _: () = assert!(IDLE.as_secs() < 15, "the design's bound");
 const MAX_REDIRECTS: usize = 5;
 /// Signed URLs of object stores have a few thousand characters.
 const LONGEST_LOCATION: usize = 8 << 10;
@@ -43,29 +36,14 @@ const MAX_SHOWN: usize = 200;
 /// The connection pool of one registry and of the hosts that it redirects to.
 pub(super) struct Transport {
     remedies: Remedies,
-    options: Options,
-    proxies: Arc<Proxies>,
-    /// Built at the first request, and rebuilt when a certificate file has changed.
-    built: Mutex<Option<Built>>,
+    timeout: Duration,
+    http: HttpClient,
     /// The last `RateLimit-Remaining`; [`UNSAID`] before the first.
     remaining: AtomicU64,
 }
 
 /// No answer has said yet how many requests remain.
 const UNSAID: u64 = u64::MAX;
-
-struct Built {
-    http: reqwest::Client,
-    made_of: Vec<Stamp>,
-    /// When the certificate files were last examined.
-    looked: Instant,
-}
-
-/// How long certificate files are assumed unchanged. A failed request makes the next one examine them at once.
-const FILES_FRESH_FOR: Duration = Duration::from_secs(1);
-
-/// A file's modification time and size; `None` if it cannot be examined.
-type Stamp = Option<(SystemTime, u64)>;
 
 /// Counts the requests of one check.
 #[derive(Debug, Default)]
@@ -94,85 +72,13 @@ impl Transport {
     pub(super) fn new(registry: &str, host: &str, options: &Options) -> Self {
         let remedies =
             Remedies { table: registry.to_owned(), host: host.to_owned(), endpoint: options.endpoint.is_some() };
-        let (options, proxies) = (options.clone(), Arc::new(Proxies::of_environment()));
-        Self { remedies, options, proxies, built: Mutex::default(), remaining: AtomicU64::new(UNSAID) }
-    }
-
-    /// The HTTP client for the certificate files as they are now. If a changed file cannot be used, perhaps because it is
-    /// half written, the previous client stays in use.
-    fn http(&self, now: Instant) -> Result<reqwest::Client, Error> {
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = built.as_mut() {
-            if now.saturating_duration_since(before.looked) < FILES_FRESH_FOR {
-                return Ok(before.http.clone());
-            }
-            before.looked = now;
-        }
-        let made_of = self.stamps();
-        if let Some(before) = built.as_ref().filter(|before| before.made_of == made_of) {
-            return Ok(before.http.clone());
-        }
-        match (self.build(), built.as_ref()) {
-            (Ok(http), _) => {
-                *built = Some(Built { http: http.clone(), made_of, looked: now });
-                Ok(http)
-            }
-            (Err(error), Some(before)) => {
-                warn!("{error}; going on with what it was before");
-                Ok(before.http.clone())
-            }
-            (Err(error), None) => Err(error),
-        }
+        let (timeout, http) = (options.timeout, HttpClient::new(host, options));
+        Self { remedies, timeout, http, remaining: AtomicU64::new(UNSAID) }
     }
 
     /// Makes the next request examine the certificate files.
     pub(super) fn recheck_files(&self) {
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(built) = built.as_mut() {
-            built.looked = built.looked.checked_sub(FILES_FRESH_FOR).unwrap_or(built.looked);
-        }
-    }
-
-    fn stamps(&self) -> Vec<Stamp> {
-        let identity = self.options.identity.iter().flat_map(|identity| [&identity.cert, &identity.key]);
-        let stamp = |path| std::fs::metadata(path).ok().and_then(|it| Some((it.modified().ok()?, it.len())));
-        self.options.ca_file.iter().chain(identity).map(stamp).collect()
-    }
-
-    fn build(&self) -> Result<reqwest::Client, Error> {
-        let (host, options) = (&*self.remedies.host, &self.options);
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("taghook/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.timeout.min(CONNECT))
-            // A little less, so that a lookup that takes too long is told as such.
-            .dns_resolver(Lookup(options.timeout.min(CONNECT).mul_f32(0.9)))
-            .timeout(options.timeout)
-            .pool_idle_timeout(IDLE)
-            .proxy(reqwest::Proxy::custom({
-                let proxies = Arc::clone(&self.proxies);
-                move |url| proxies.of(url).cloned()
-            }));
-        let unusable = |key: &str, path: &Path, reason: String| {
-            let reason = format!("the {key} {} is of no use: {reason}", path.display());
-            Error::Tls { host: host.to_owned(), reason }
-        };
-        let read = |key, path| std::fs::read(path).map_err(|error| unusable(key, path, error.to_string()));
-        let mut listed = Vec::new();
-        if let Some(path) = &options.ca_file {
-            listed = tls::certificates(&read("ca_file", path)?).map_err(|reason| unusable("ca_file", path, reason))?;
-        }
-        let identity = match &options.identity {
-            Some(Identity { cert, key }) => Some(
-                tls::identity(&read("client_cert", cert)?, &read("client_key", key)?)
-                    .map_err(|reason| unusable("client_cert", cert, format!("with {} {reason}", key.display())))?,
-            ),
-            None => None,
-        };
-        let settings = tls::settings(listed, identity)
-            .map_err(|error| Error::Tls { host: host.to_owned(), reason: error.to_string() })?;
-        builder = builder.tls_backend_preconfigured(settings);
-        builder.build().map_err(|error| classify(error, host, options.timeout, Some(&self.remedies)))
+        self.http.recheck_files();
     }
 
     /// How many requests remain, if an answer has said so.
@@ -186,7 +92,7 @@ impl Transport {
         if is_redirect(response.status()) {
             return Box::pin(self.follow(request.clone(), response, tally)).await;
         }
-        Ok(Response { inner: response, foreign: false, limit: self.options.timeout })
+        Ok(Response { inner: response, foreign: false, limit: self.timeout })
     }
 
     async fn follow(
@@ -210,7 +116,7 @@ impl Transport {
             response = self.send_once(&request, tally).await?;
             if !is_redirect(response.status()) {
                 let foreign = request.url.origin() != origin;
-                return Ok(Response { inner: response, foreign, limit: self.options.timeout });
+                return Ok(Response { inner: response, foreign, limit: self.timeout });
             }
         }
         Err(Error::Redirect { host: host_of(&request.url), reason: format!("more than {MAX_REDIRECTS} in a row") })
@@ -218,9 +124,9 @@ impl Transport {
 
     async fn send_once(&self, request: &OutgoingRequest, tally: &mut Tally) -> Result<reqwest::Response, Error> {
         let began = Instant::now();
-        let http = self.http(began)?;
+        let http = self.http.get(began).await?;
         tally.0 += 1;
-        request.tell(self.proxies.of(&request.url));
+        request.tell(self.http.proxies.of(&request.url));
         let response = match http.execute(request.to_reqwest()).await {
             // The server may have closed the idle connection while the request was on its way. Repeating it is harmless.
             Err(error) if is_broken_connection(&error) => {
@@ -231,7 +137,7 @@ impl Transport {
             result => result,
         };
         let response = response.map_err(|error| {
-            let error = classify(error, &host_of(&request.url), self.options.timeout, Some(&self.remedies));
+            let error = classify(error, &host_of(&request.url), self.timeout, Some(&self.remedies));
             debug!(elapsed = ?began.elapsed(), kind = error.kind().as_str(), "no answer: {error}");
             self.recheck_files();
             error

@@ -12,6 +12,7 @@
 
 pub mod ask;
 pub mod bed;
+pub mod dead_mount;
 pub mod disk;
 pub mod distribution;
 pub mod fault;

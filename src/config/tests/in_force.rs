@@ -1,11 +1,12 @@
 //! What is in force, and where it comes from; and what root is warned of.
 
+use super::acting::Acting;
 use super::effective::tables;
-use super::load::load_with;
+use super::load::{How, load_with, wait_for};
 use super::*;
 
 fn shown(folder: &Folder) -> Vec<ShownTable> {
-    load_with(&folder.path(), &environment(), tables).unwrap().1
+    wait_for(load_with(&folder.path(), How::FIRST, environment(), tables)).unwrap().1
 }
 
 fn setting<'t>(tables: &'t [ShownTable], header: &str, key: &str) -> &'t Setting {
@@ -55,6 +56,11 @@ fn every_key_is_shown_where_it_is_set() {
     }
 }
 
+/// Somebody who is told what root is told, wherever the tests run.
+fn root() -> Acting {
+    Acting { user: 0, group: 0 }
+}
+
 #[test]
 fn root_is_warned_of_what_anyone_may_write() {
     use std::os::unix::fs::PermissionsExt;
@@ -69,7 +75,7 @@ fn root_is_warned_of_what_anyone_may_write() {
     )
     .unwrap();
     let warnings = |is_root: bool| -> Vec<String> {
-        let environment = Environment { is_root, ..environment() };
+        let environment = Environment { acting: is_root.then_some(root()), ..environment() };
         let loaded = load_in(&folder.path(), &environment).unwrap();
         let said = loaded.warnings.iter().map(|fault| fault.to_string().replace(&format!("{}/", dir.display()), ""));
         said.collect()
@@ -105,7 +111,7 @@ fn root_is_warned_of_a_script_in_a_folder_that_anyone_may_write() {
     std::fs::write(folder.path(), config).unwrap();
     let warnings = |mode: u32| -> Vec<String> {
         std::fs::set_permissions(&scripts, std::fs::Permissions::from_mode(mode)).unwrap();
-        let loaded = load_in(&folder.path(), &Environment { is_root: true, ..environment() }).unwrap();
+        let loaded = load_in(&folder.path(), &Environment { acting: Some(root()), ..environment() }).unwrap();
         loaded
             .warnings
             .iter()

@@ -176,10 +176,13 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 fn cannot_start(command: &Command, error: &std::io::Error) -> String {
     // Somebody may have written a whole command line in place of the program, and this message is stored: mask it.
     let program = command.argv.first().map(|program| masked(program)).unwrap_or_default();
+    let place = command.cwd.as_deref().unwrap_or("/".as_ref());
     if let Some(cwd) = command.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
         return format!("cannot start {program:?}: cwd {:?} is not a directory", cwd.display().to_string());
     }
+    let is_folder = || command.argv.first().is_some_and(|program| place.join(program).is_dir());
     let remedy = match error.kind() {
+        std::io::ErrorKind::PermissionDenied if is_folder() => "; it is a directory, not a program",
         std::io::ErrorKind::NotFound => "; give the full path, and check the script's first line (#!)",
         std::io::ErrorKind::PermissionDenied => "; make it executable (chmod +x)",
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
