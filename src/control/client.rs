@@ -32,6 +32,7 @@ const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
 /// A connection to a running agent.
 pub struct Client {
+    socket: std::path::PathBuf,
     sender: SendRequest<Full<Bytes>>,
     /// The id of the agent that is meant, if it is known.
     agent: Option<String>,
@@ -81,10 +82,7 @@ impl Client {
 
     /// Connects to the agent that listens on this socket, and makes sure that it is the one with this id.
     pub async fn connect_to(socket: &Path, agent: Option<String>) -> Result<Self, Error> {
-        let stream = timeout(ANSWER_TIMEOUT, connect(socket)).await.map_err(|_| Error::Timeout)??;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(protocol)?;
-        tokio::spawn(connection);
-        let mut client = Self { sender, agent, delivery: None };
+        let mut client = Self { socket: socket.to_owned(), sender: dial(socket).await?, agent, delivery: None };
         if client.agent.is_some() {
             client.identity().await.map_err(|why| match why {
                 Error::Refused(answer) => Error::OtherAgent { socket: socket.to_owned(), answer },
@@ -174,11 +172,13 @@ impl Client {
             .header(DELIVERY_HEADER, self.delivery.as_deref().unwrap_or_default())
             .body(Full::new(Bytes::from(body)))
             .map_err(protocol)?;
-        let answer = timeout(limit, async {
-            self.sender.ready().await?;
-            self.sender.send_request(request).await
-        });
-        let response = answer.await.map_err(|_| Error::Timeout)?.map_err(protocol)?;
+        let is_open = timeout(limit, self.sender.ready()).await.map_err(|_| Error::Timeout)?;
+        if is_open.is_err() {
+            // While others wait, the agent serves one request on each connection.
+            self.sender = dial(&self.socket).await?;
+        }
+        let answer = timeout(limit, self.sender.send_request(request)).await;
+        let response = answer.map_err(|_| Error::Timeout)?.map_err(protocol)?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
@@ -192,6 +192,13 @@ impl Client {
             Ok(refusal) => Error::Refused(refusal.error),
         })
     }
+}
+
+async fn dial(socket: &Path) -> Result<SendRequest<Full<Bytes>>, Error> {
+    let stream = timeout(ANSWER_TIMEOUT, connect(socket)).await.map_err(|_| Error::Timeout)??;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(protocol)?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// Connects once there is room in the queue of the socket: a full one says that somebody is there, and busy.

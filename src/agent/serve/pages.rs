@@ -60,7 +60,7 @@ impl<T> Drop for Waiting<'_, T> {
 }
 
 /// The room of one door for the answers that it sends.
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct PageRoom(Arc<Semaphore>);
 
 /// An answer, and its share of the room until the last byte has been taken.
 struct Page {
@@ -74,7 +74,7 @@ impl AsRef<[u8]> for Page {
     }
 }
 
-impl Room {
+impl PageRoom {
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(KEPT as usize)))
     }
@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_taken_keeps_its_room_and_gives_it_back() {
-        let room = Room::new();
+        let room = PageRoom::new();
         let half = vec![0; (KEPT as usize * 1024) / 2];
         let first = room.keep(half.clone()).await;
         let second = room.keep(vec![0; 1024]).await;

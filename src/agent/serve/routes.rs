@@ -22,7 +22,7 @@ use super::checks::CheckEvent;
 use super::connections::{self, Work, WriteLimits};
 use super::hosts;
 use super::operations::Operations;
-use super::pages::{Room, Shared};
+use super::pages::{PageRoom, Shared};
 use super::socket::Listeners;
 use crate::agent::error::Error;
 use crate::control::wire::{
@@ -59,7 +59,7 @@ const ACTING: [(&str, &str); 5] = [
 /// What the routes of one door share.
 struct Door {
     agent: Arc<Operations>,
-    room: Room,
+    room: PageRoom,
     status: Shared<Bytes>,
     metrics: Shared<Bytes>,
     health: Shared<Health>,
@@ -73,7 +73,7 @@ impl Door {
     fn new(agent: Arc<Operations>) -> Arc<Self> {
         Arc::new(Self {
             agent,
-            room: Room::new(),
+            room: PageRoom::new(),
             status: Shared::new(),
             metrics: Shared::new(),
             health: Shared::new(),
