@@ -104,6 +104,38 @@ fn what_may_block_runs_on_a_pool_with_a_bound_of_its_own() {
     assert_eq!(found, Vec::new());
 }
 
+/// `print!` and its like panic where the output is full or gone.
+#[test]
+fn nothing_is_printed_by_a_macro_that_panics() {
+    let mut found = Vec::new();
+    for file in files() {
+        let code = without_texts(&file.code);
+        for call in ["print!(", "println!("].iter().flat_map(|call| code.matches(call)) {
+            found.push(format!("{}: {call}", file.path.display()));
+        }
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// What a config file says may be a secret, of any length.
+#[test]
+fn a_fault_quotes_the_config_through_one_function() {
+    let mut found = Vec::new();
+    // Names of tables that were found to be valid, and a single character.
+    let allowed = ["format!(\"{:?}\", self.name)", "cannot have {bad:?}"];
+    for file in files() {
+        let path = file.path.to_string_lossy().into_owned();
+        if !path.starts_with("src/config/") || path.ends_with("/quote.rs") {
+            continue;
+        }
+        let lines = file.code.lines().filter(|line| line.contains(":?}"));
+        found.extend(
+            lines.filter(|line| !allowed.iter().any(|part| line.contains(part))).map(|line| format!("{path}: {line}")),
+        );
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
 /// Names that the field uses for one thing each, per edge.
 const SHARED_NAMES: &[&str] = &["Error", "Client"];
 

@@ -298,3 +298,120 @@ fn one_row_that_cannot_be_read_keeps_no_verb_from_all_others() {
     bed.run(&["prune", "--yes"]).expect(0);
     assert_eq!(bed.run(&["status", "--json"]).expect(0).json()["left_over"], 0);
 }
+
+/// Each took time or memory out of all proportion once: one error for each byte, or another parse for each name.
+#[test]
+fn a_bad_config_costs_no_more_than_its_length_allows() {
+    let sandbox = Sandbox::new();
+    let many = |count: usize, text: &str| text.repeat(count);
+    let deep = "nested more than 16 deep";
+    for (name, text, word) in [
+        ("tables in tables", format!("a={}", many(300_000, "{a=")), deep),
+        ("lists in lists", format!("a={}", many(300_000, "[")), deep),
+        ("lists in lists, closed", format!("a={}{}", many(300_000, "["), many(300_000, "]")), deep),
+        ("a key of many parts", format!("{}b=1", many(300_000, "a.")), "more than 16 parts"),
+        ("a table of many parts", format!("[{}b]", many(300_000, "a.")), "more than 16 parts"),
+        ("carriage returns", many(1_000_000, "\r"), "this is not TOML"),
+        ("NULs", many(500_000, "\0\n"), "and 900 more"),
+        ("wrong escapes", format!("a=\"{}\"", many(1_000_000, "\\q")), "this is not TOML"),
+        ("a key again and again", many(100_000, "state='/'\n"), "and 901 more"),
+        ("a table again and again", many(50_000, "[hook.a]\ncommand='true'\n"), "and 901 more"),
+        ("a key again on one line", format!("a={{{}}}", many(100_000, "a=1,")), "and 901 more"),
+        ("keys that nobody knows", (0..50_000).map(|n| format!("k{n}=1\n")).collect(), "and 901 more"),
+        ("a long value", format!("state=7\n[watch.w]\nimage='{}'", many(8 << 20, "x")), "is at most 1024 characters"),
+        ("a long number", format!("[retention]\nchanges={}", many(1_000_000, "9")), "is out of range"),
+        ("words and signs", many(8 << 20, "=\n"), "this is not TOML"),
+    ] {
+        std::fs::write(sandbox.config_path(), text).unwrap();
+        let taghook = sandbox.command(Who::Us, &["config", "check"]);
+        let mut limited = std::process::Command::new("prlimit");
+        // Seconds of the processor, not of the clock: a few are used, without optimisation.
+        limited.args(["--as=500000000", "--cpu=60"]).arg(taghook.get_program()).args(taghook.get_args());
+        let said = support::process::Running::start(limited).finish().expect(2);
+        assert!(said.stderr.contains(word) && said.stderr.len() < 50_000, "{name}: {}", said.stderr);
+    }
+}
+
+/// One quote too many makes a value of all that follows it.
+#[test]
+fn a_quote_too_many_shows_nothing_of_what_follows_it() {
+    let bed = Bed::new();
+    let mut agent = bed.agent();
+    let text = std::fs::read_to_string(bed.config_path()).unwrap();
+    let secret = "[hook.h]\ncommand = ['curl', '-u', 'hunter2']\nenv = { TOKEN = 'hunter2' }\n";
+    let torn = format!("[registry.\"r.example\"]\nrate = \"\"\"5/s\"\n{secret}");
+    // The other one closes it, so that all of it is TOML.
+    for torn in [format!("{torn}\"\"\"\n"), torn] {
+        std::fs::write(bed.config_path(), format!("{text}{torn}")).unwrap();
+        let mut said = String::new();
+        let quiet =
+            ["config check", "config check --json", "reload", "status", "status --json", "health", "health --json"];
+        for verb in quiet.iter().chain(&["run", "check"]) {
+            let output = bed.run(&verb.split(' ').collect::<Vec<_>>());
+            said += &(output.stdout + &output.stderr);
+        }
+        assert!(said.contains("rate is one line") || said.contains("this is not TOML"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    agent.sigterm();
+    agent.wait_exit();
+    let log = agent.log().join("\n");
+    assert!(log.contains("config not reloaded") && !log.contains("hunter2"), "{log}");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_no_panic_and_changes_no_exit_status_of_a_fault() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config(GOOD);
+    let bad = sandbox.path().join("bad.toml");
+    std::fs::write(&bad, "state = 7\n").unwrap();
+    sandbox.command(Who::Us, &[]);
+    let (taghook, good, bad) = (env!("CARGO_BIN_EXE_taghook"), sandbox.config_path(), bad);
+    let (good, bad) = (good.display(), bad.display());
+    let image = "check --image 127.0.0.1:1/a:b";
+    for (line, code) in [
+        (format!("--config {bad} config check"), 2),
+        (format!("--config {bad} config check --json"), 2),
+        (format!("--config {bad} config show"), 2),
+        (format!("--config {bad} run"), 2),
+        (format!("--config {bad} reload"), 2),
+        (format!("--config {good} reload"), 1),
+        (format!("--config {good} check"), 1),
+        (format!("--config {good} status nosuch"), 2),
+        (image.to_owned(), 1),
+        ("no-such-verb".to_owned(), 2),
+    ] {
+        for full in ["2>/dev/full", "2>&-", "2>/dev/full >&-"] {
+            let output = sandbox.shell(Who::Us, &format!("'{taghook}' {line} {full}"));
+            assert_eq!(output.code, Some(code), "{line} {full}: {output:#?}");
+        }
+    }
+    for line in ["config schema", "generate man", "generate completions bash", "--help", "--version", "check --help"] {
+        let output = sandbox.shell(Who::Us, &format!("'{taghook}' {line} >/dev/full"));
+        assert_eq!(output.code, Some(1), "{line}: {output:#?}");
+        let output = sandbox.shell(Who::Us, &format!("'{taghook}' {line} >/dev/full 2>&1"));
+        assert_eq!(output.code, Some(1), "{line}: {output:#?}");
+        let output = sandbox.shell(Who::Us, &format!("'{taghook}' {line} | :"));
+        assert_eq!(output.code, Some(0), "{line}: {output:#?}");
+    }
+}
+
+#[test]
+fn an_agent_whose_log_cannot_be_written_works_on() {
+    let bed = Bed::new();
+    let host = bed.registry.host();
+    bed.write_whole_config(&format!(
+        "[watch.web]\nimage = '{host}/{REPOSITORY}:{TAG}'\nhooks = ['redeploy']\nschedule = '1s'\n\
+         [hook.redeploy]\ncommand = {}\n[registry.'{host}']\nplain_http = true\n",
+        bed.hook.toml()
+    ));
+    bed.push("one");
+    bed.check(0);
+    bed.push("two");
+    let mut command = bed.command(Who::Us, &["run"]);
+    command.stderr(std::fs::File::create("/dev/full").unwrap()).stdout(std::process::Stdio::null());
+    let mut agent = command.spawn().unwrap();
+    bed.hook.only_call();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&agent), rustix::process::Signal::TERM).unwrap();
+    assert!(agent.wait().unwrap().success());
+}

@@ -234,3 +234,48 @@ fn without_a_path_the_start_is_written_where_configs_are_looked_for() {
     assert!(said.starts_with(&format!("wrote {}\n", path.display())), "{said}");
     assert!(path.exists());
 }
+
+#[test]
+fn a_time_zone_of_the_host_that_there_is_not_is_told_wherever_the_config_is_read() {
+    let sandbox = Sandbox::new();
+    sandbox.write_whole_config("[watch.w]\nimage = '127.0.0.1:1/a'\nschedule = '@daily'\n");
+    let run = |zone: &str, verb: &[&str]| {
+        let mut command = sandbox.command(Who::Us, verb);
+        command.env("TZ", zone);
+        Running::start(command).finish().expect(0)
+    };
+    for zone in ["Mars/Olympus", ":Europe/Berlinn", "/nowhere/zone"] {
+        for verb in [["config", "check"], ["config", "show"]] {
+            let said = run(zone, &verb).stderr;
+            let expected =
+                format!("warning: $TZ is \"{zone}\", which names no known time zone, so UTC is used in its place");
+            assert!(said.contains(&expected) && said.contains("such as Europe/Berlin"), "{said}");
+        }
+    }
+    for zone in [
+        "",
+        "UTC",
+        "Europe/Berlin",
+        ":Europe/Berlin",
+        "CET-1CEST,M3.5.0,M10.5.0/3",
+        "<+02>-2",
+        "/usr/share/zoneinfo/Europe/Berlin",
+    ] {
+        assert_eq!(run(zone, &["config", "check"]).stderr, "", "{zone:?}");
+    }
+    let mut command = sandbox.command(Who::Us, &["run"]);
+    command.env("TZ", "Mars/Olympus");
+    let mut agent = support::process::Agent::start(command);
+    agent.sigterm();
+    agent.wait_exit();
+    assert!(agent.log().iter().any(|line| line.contains("WARN config: $TZ is ")), "{:?}", agent.log());
+}
+
+#[test]
+fn a_time_zone_at_the_head_of_a_cron_expression_is_told_where_it_belongs() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "[watch.w]\nimage = 'nginx'\nschedule = 'CRON_TZ=Europe/Berlin 0 3 * * *'\n");
+    let said = sandbox.run(&["config", "check"]).expect(2).stderr;
+    let remedy = "names its time zone; write schedule = \"0 3 * * *\" and timezone = \"Europe/Berlin\"";
+    assert!(said.contains(remedy), "{said}");
+}

@@ -1,4 +1,5 @@
-//! Each recipe of docs/recipes.md, run by the real binary, with stand-ins for docker and the like that note how they were called.
+//! Each recipe of docs/recipes.md, run by the real binary in the environment that its unit gives, with stand-ins for docker and
+//! the like that note how they were called.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -9,7 +10,39 @@ use std::path::{Path, PathBuf};
 use support::process::{Output, Running};
 use support::sandbox::{Sandbox, Who, chmod};
 
-const STAND_INS: [&str; 5] = ["systemctl", "docker", "podman", "kubectl", "curl"];
+/// What is not on every machine, and what each needs of its environment, in words of the shell: without it, it fails in the
+/// words of the real one.
+const STAND_INS: [(&str, &str); 6] = [
+    // The system's manager is at a fixed place, the user's is not.
+    ("systemctl", "case $* in *--user*) need XDG_RUNTIME_DIR 'Failed to connect to bus: No medium found' ;; esac"),
+    ("systemd-run", "case $* in *--user*) need XDG_RUNTIME_DIR 'Failed to connect to bus: No medium found' ;; esac"),
+    // The login and the plugins, compose among them, are below it.
+    ("docker", "need HOME 'docker: unknown command: docker compose'"),
+    ("podman", "need HOME 'cannot find home directory'; need_bus"),
+    ("kubectl", "need HOME 'no cache'; need KUBECONFIG 'The connection to the server localhost:8080 was refused'"),
+    ("curl", ""),
+];
+
+/// What systemd sets for a service of the system, and for one of a user: systemd.exec(5), "Environment variables in spawned
+/// processes". `taghook run` reads the sockets of systemd, which are not there; so `NOTIFY_SOCKET` and its like are left out.
+const OF_EACH_UNIT: [(&str, &str); 6] = [
+    ("LANG", "C.UTF-8"),
+    ("LOGNAME", "taghook"),
+    ("USER", "taghook"),
+    ("SHELL", "/usr/sbin/nologin"),
+    ("INVOCATION_ID", "8a1b0d6c5f4e4d3c9b2a1f0e9d8c7b6a"),
+    ("SYSTEMD_EXEC_PID", "1"),
+];
+
+/// The unit whose environment a recipe is run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    System,
+    User,
+}
+
+/// The recipes that are beside the user unit; all others are of the system's.
+const OF_USERS: [&str; 2] = ["apart", "podman"];
 /// Where scripts stand, for people.
 const SCRIPTS: &str = "/usr/local/lib/taghook/";
 
@@ -35,14 +68,16 @@ impl Page {
         let scripts = blocks(&page, "sh");
         let names: Vec<&str> = names.collect();
         assert_eq!(names, ["compose", "rollout", "webhook", "mail"]);
+        write_script(&dir.join("deploy"), "#!/bin/sh\n");
         assert_eq!(scripts.len(), names.len());
         for (name, script) in names.into_iter().zip(scripts) {
             write_script(&dir.join(name), &script);
         }
         std::fs::create_dir(dir.join("bin")).unwrap();
-        for name in STAND_INS {
+        for (name, needs) in STAND_INS {
             let script = format!(
-                "#!/bin/bash\nprintf '%s\\n' \"{name} ${{*@Q}}\" >>'{0}/calls'\ncase $* in *upload-file*|*data-binary*) cat >'{0}/sent' ;; esac\n\
+                "#!/bin/bash\nneed() {{ [ -n \"${{!1}}\" ] || {{ echo \"{name}: $2\" >&2; exit 125; }}; }}\n\
+                 need_bus() {{ need XDG_RUNTIME_DIR 'unable to get systemd connection'; }}\n{needs}\nprintf '%s\\n' \"{name} ${{*@Q}}\" >>'{0}/calls'\ncase $* in *upload-file*|*data-binary*) cat >'{0}/sent' ;; esac\n\
                  . '{0}/answers'\n",
                 dir.display()
             );
@@ -61,11 +96,25 @@ impl Page {
     /// `taghook hook test HOOK web`, and how the stand-ins were called.
     fn run(&self, hook: &str, more: &[&str]) -> (Output, Vec<String>) {
         let _ = std::fs::remove_file(self.dir.join("calls"));
+        let unit = if OF_USERS.contains(&hook) { Unit::User } else { Unit::System };
         let mut command = self.sandbox.command(Who::Us, &[&["hook", "test", hook, "web"], more].concat());
-        command.env("PATH", format!("{}/bin:/usr/bin:/bin", self.dir.display()));
+        self.as_in(&mut command, unit);
         let output = Running::start(command).finish();
         let calls = std::fs::read_to_string(self.dir.join("calls")).unwrap_or_default();
         (output, calls.lines().map(|line| line.replace('\'', "")).collect())
+    }
+
+    /// Gives a command exactly the environment that systemd gives a unit; only its `PATH` has the stand-ins first.
+    fn as_in(&self, command: &mut std::process::Command, unit: Unit) {
+        let dir = self.dir.display();
+        command.env_clear().envs(OF_EACH_UNIT).env("HOME", self.dir.join("home"));
+        command.env("PATH", format!("{dir}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+        match unit {
+            Unit::System => {
+                command.env("STATE_DIRECTORY", self.sandbox.state()).env("CONFIGURATION_DIRECTORY", &self.dir)
+            }
+            Unit::User => command.env("XDG_RUNTIME_DIR", self.dir.join("run")).env("MANAGERPID", "1"),
+        };
     }
 
     fn sent(&self) -> String {
@@ -120,6 +169,39 @@ fn compose_pulls_and_starts_what_was_seen_and_nothing_else() {
     let (output, calls) = page.run("compose", &[]);
     assert_ne!(output.code, Some(0));
     assert_eq!(calls, expected[..1]);
+}
+
+#[test]
+fn a_unit_of_the_users_own_systemd_lives_on() {
+    let page = Page::new();
+    let (output, calls) = page.run("apart", &[]);
+    output.expect(0);
+    let deploy = page.dir.join("deploy");
+    assert_eq!(calls, [format!("systemd-run --user --wait --collect --pipe {}", deploy.display())]);
+}
+
+/// Else a recipe that needs more than its unit gives, or than it passes on, would pass here.
+#[test]
+fn a_stand_in_fails_without_what_it_needs() {
+    let page = Page::new();
+    let config = std::fs::read_to_string(page.sandbox.config_path()).unwrap();
+    for (hook, lacks) in [("apart", "No medium found"), ("podman", "unable to get systemd connection")] {
+        std::fs::write(page.sandbox.config_path(), config.replace("pass_env = [\"XDG_RUNTIME_DIR\"]\n", "")).unwrap();
+        let (output, calls) = page.run(hook, &[]);
+        assert!(output.code != Some(0) && calls.is_empty(), "{output:#?}");
+        assert!((output.stdout + &output.stderr).contains(lacks), "{hook}");
+        std::fs::write(page.sandbox.config_path(), &config).unwrap();
+    }
+}
+
+#[test]
+fn every_recipe_is_run_here() {
+    let page = Page::new();
+    let mut agents = page.sandbox.command(Who::Us, &["config", "show", "--json"]);
+    page.as_in(&mut agents, Unit::System);
+    let shown = Running::start(agents).finish().expect(0).json();
+    let hooks: Vec<&str> = shown["hook"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(hooks, ["apart", "compose", "mail", "podman", "podman-root", "restart", "rollout", "webhook"]);
 }
 
 #[test]

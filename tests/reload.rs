@@ -337,3 +337,48 @@ fn what_is_disabled_rests_and_what_is_enabled_again_has_missed_nothing() {
     agent.wait_for("tag moved", &[]);
     agent.stop();
 }
+
+/// What counts is which file it is, not how old it is.
+#[test]
+fn a_file_of_any_age_that_was_put_in_place_of_the_one_that_was_read_is_noticed() {
+    let scene = Scene::new(&["a"]);
+    let (config, path) = (scene.sandbox.config_path(), scene.sandbox.path().to_owned());
+    let date = |name: &str, second: u64| {
+        let file = std::fs::File::options().append(true).open(path.join(name)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(second)).unwrap();
+    };
+    for (name, second) in [("old.toml", 1_000_000_000), ("new.toml", 4_000_000_000)] {
+        std::fs::copy(&config, path.join(name)).unwrap();
+        date(name, second);
+    }
+    let point_at = |name: &str| {
+        std::fs::remove_file(&config).unwrap();
+        std::os::unix::fs::symlink(path.join(name), &config).unwrap();
+    };
+    let is_noticed = || {
+        let noticed = scene.shown().contains("was changed, and the agent has not read it since: `taghook reload`");
+        assert_eq!(scene.status()["config"]["identity"].as_str().map(str::len), Some(32));
+        noticed
+    };
+    let agent = scene.agent(1);
+    assert!(!is_noticed());
+    for name in ["old.toml", "new.toml"] {
+        point_at(name);
+        assert!(is_noticed(), "{name}");
+        scene.reload();
+        assert!(!is_noticed(), "{name} was read");
+    }
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("30d", "31d")).unwrap();
+    date("new.toml", 4_000_000_000);
+    assert!(is_noticed(), "as long as it was, and with the date that it had");
+    scene.reload();
+    std::fs::create_dir(path.join("conf.d")).unwrap();
+    assert!(!is_noticed(), "there is nothing in it");
+    std::fs::write(path.join("conf.d/a.toml"), "").unwrap();
+    assert!(is_noticed());
+    scene.reload();
+    std::fs::remove_file(path.join("conf.d/a.toml")).unwrap();
+    assert!(is_noticed());
+    agent.stop();
+}

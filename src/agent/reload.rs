@@ -76,7 +76,10 @@ impl Operations {
             Err(why) => error!("config not reloaded, the earlier one goes on: {why}"),
         }
         self.status.send_modify(|status| match done {
-            Ok(_) => (status.loaded, status.error) = (clock::now(), None),
+            Ok(_) => {
+                (status.loaded, status.error) = (clock::now(), None);
+                status.identity.clone_from(&self.config.borrow().identity);
+            }
             Err(why) => status.error = Some(one_line(why)),
         });
     }

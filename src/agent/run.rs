@@ -117,11 +117,12 @@ fn operations(
     tell: fn(Sign),
     id: &str,
 ) -> Arc<Operations> {
+    let identity = config.borrow().identity.clone();
     Arc::new(Operations {
         ledger: LedgerOperations::new(deliverer.store.clone(), config.subscribe(), deliverer.bell.clone()),
         scheduler,
         deliverer,
-        status: watch::Sender::new(ConfigStatus { path: path.clone(), loaded: clock::now(), error: None }),
+        status: watch::Sender::new(ConfigStatus { path: path.clone(), loaded: clock::now(), identity, error: None }),
         path,
         config,
         tell,

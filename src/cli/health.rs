@@ -71,6 +71,6 @@ fn message(finding: &Finding<'_>, status: &Status, now: Timestamp) -> String {
             };
             format!("{}: was due {}, and was {last}", watch.watch, text::distance(Some(*due), now))
         }
-        Finding::Refused(config, _) => unread_edit(config, now).unwrap_or_default(),
+        Finding::Refused(config, _) => unread_edit(config).unwrap_or_default(),
     }
 }

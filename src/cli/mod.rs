@@ -36,6 +36,7 @@ mod status;
 mod systemd;
 mod text;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ use clap::{CommandFactory, Parser};
 use nix::sys::signal::SigSet;
 
 use args::{Cli, Verb};
+use exit::Exit;
 
 use crate::hook::launch;
 
@@ -55,11 +57,14 @@ pub fn main() -> ExitCode {
     let _ = SigSet::empty().thread_set_mask();
     if let Some(why) = launch() {
         // On the standard error of the hook, as a shell would.
-        anstream::eprintln!("taghook: {why}");
+        logging::say(format_args!("taghook: {why}"));
         return CANNOT_START.into();
     }
     let _flush = logging::FlushAtEnd;
-    let Cli { config, verb } = Cli::parse();
+    let Cli { config, verb } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(stop) => return end_early(&stop),
+    };
     let named = || std::env::var_os("TAGHOOK_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
     let config = config.or_else(named);
     let config = config.as_deref();
@@ -86,5 +91,15 @@ pub fn main() -> ExitCode {
         error.print();
         error.exit()
     });
+    exit.into()
+}
+
+/// For wrong arguments, and for help and version, which fail if they cannot be printed.
+fn end_early(stop: &clap::Error) -> ExitCode {
+    let is_printed = stop.print().is_ok_and(|()| std::io::stdout().flush().is_ok());
+    let exit = match (stop.use_stderr(), is_printed) {
+        (true, _) => Exit::Usage,
+        (false, is_printed) => Exit::of(is_printed),
+    };
     exit.into()
 }

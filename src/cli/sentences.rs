@@ -99,12 +99,13 @@ pub(super) fn result(attempt: &AttemptRow) -> String {
 }
 
 /// Why the agent does not go by the config file as it is now, if it does not.
-pub(super) fn unread_edit(config: &ConfigStatus, now: Timestamp) -> Option<String> {
+pub(super) fn unread_edit(config: &ConfigStatus) -> Option<String> {
     if let Some(error) = &config.error {
         return Some(format!("the config was changed, and refused, so the earlier one goes on: {error}"));
     }
-    let edited =
-        Timestamp::try_from(config::last_modified(&config.path)?).ok().filter(|edited| *edited > config.loaded)?;
-    let (path, ago) = (config.path.display(), text::distance(Some(edited), now));
-    Some(format!("{path} was edited {ago}, and the agent has not read it since: `taghook reload`"))
+    // Whoever may not look at the files cannot tell.
+    let (read, current) = (config.identity.as_ref()?, config::identity(&config.path)?);
+    let path = config.path.display();
+    let text = format!("{path} was changed, and the agent has not read it since: `taghook reload`");
+    (*read != current).then_some(text)
 }

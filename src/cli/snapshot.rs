@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
-
 use super::connect::connect;
 use super::exit::CliError;
 use super::logging;
@@ -36,7 +34,7 @@ async fn of_agent(state: &Path) -> Result<Option<Status>, Error> {
 pub(super) fn note_edit(state: &Path, which: &str) -> std::io::Result<()> {
     // Only commands that need the agent report that it does not answer.
     let config = runtime()?.block_on(of_agent(state)).ok().flatten().and_then(|status| status.config);
-    if let Some(edit) = config.and_then(|config| unread_edit(&config, Timestamp::now())) {
+    if let Some(edit) = config.and_then(|config| unread_edit(&config)) {
         logging::say(format_args!("note: {edit}; this goes by {which}"));
     }
     Ok(())

@@ -79,7 +79,7 @@ fn human(status: &Status, limit: Option<usize>) -> String {
     }
     all += &text::wrapped(&summary(status, now), 2);
     all.extend(left_over(status.left_over).map(|line| text::wrapped(&line, 2)));
-    let config = status.config.as_ref().and_then(|config| unread_edit(config, now));
+    let config = status.config.as_ref().and_then(unread_edit);
     all.extend(config.map(|config| text::wrapped(&config, 2)));
     all.extend(status.listen.iter().map(|problem| text::wrapped(&shown(&problem.message), 2)));
     all

@@ -11,6 +11,7 @@ use crate::domain::{Question, Schedule, Watch};
 use super::fault::Fault;
 use super::log::FaultLog;
 use super::model::RegistryConfig;
+use super::quote::quoted;
 use super::registries::default_registry;
 use super::walk::TomlEntry;
 
@@ -100,12 +101,13 @@ fn too_eager(host: &str, demand: &Demand<'_>, limit: f64, whose: &str) -> Fault 
             let others = demand.watches - 1;
             let rest = number(demand.per_hour - most);
             let others = if others == 1 { "another".to_owned() } else { format!("{others} others") };
-            format!("{} for {:?} and {rest} for {others} make {total}", number(most), watch.name())
+            format!("{} for {} and {rest} for {others} make {total}", number(most), quoted(watch.name()))
         }
         _ => total,
     };
     let message = format!(
-        "registry {host:?} is asked too often: {parts} requests an hour, and {whose} {} an hour, so checks will be late",
+        "registry {} is asked too often: {parts} requests an hour, and {whose} {} an hour, so checks will be late",
+        quoted(host),
         number(limit)
     );
     Fault::warning(message).help("check less often, or raise rate if the registry is known to bear it")

@@ -7,11 +7,11 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 
 use super::fault::Fault;
+use super::identity::of_files;
 use super::inspect::{Inspection, Spot};
 use super::source::{Location, SourceFile};
 use super::trust;
@@ -118,15 +118,15 @@ async fn on_thread<T: Send + 'static>(
     }
 }
 
-/// When the file or one of its fragments was last changed, or one was added or removed, as far as that can be seen.
-pub fn last_modified(path: &Path) -> Option<SystemTime> {
-    let newest = |path: &Path| {
-        let folder = folder_of_fragments(path);
-        let fragments = list(&folder).unwrap_or_default();
-        let looked_at = [path.to_owned(), folder].into_iter().chain(fragments);
-        Ok(looked_at.filter_map(|path| fs::metadata(path).ok()?.modified().ok()).max())
-    };
-    wait(on_thread(path, newest)).ok()?.ok()?
+/// Which versions of the file and its fragments are there now. `None` where one of them is no file that can be looked at.
+pub(super) async fn identity_now(path: &Path) -> Option<String> {
+    let look = |path: &Path| Ok(of_files(path, &list(&folder_of_fragments(path))?));
+    on_thread(path, look).await.ok()?
+}
+
+/// The same for a command that has nothing else to do meanwhile.
+pub fn identity(path: &Path) -> Option<String> {
+    wait(identity_now(path)).ok()?
 }
 
 /// The fragments in a folder, sorted by name, without hidden files, which editors make.

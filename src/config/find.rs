@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use super::acting::Acting;
 use super::fault::{Fault, Faults};
 use super::wait;
+use super::zones;
 
 /// Where packages put the config.
 const SYSTEM: &str = "/etc/taghook/config.toml";
@@ -30,6 +31,8 @@ pub(super) struct Environment {
     pub(super) path: Option<OsString>,
     /// The host's time zone.
     pub(super) zone: Option<TimeZone>,
+    /// That the host names one which there is not, so that UTC stands in its place.
+    pub(super) zone_fault: Option<Fault>,
     /// Who acts on the files: whoever else can write one of them acts as this user. `None`: nobody, so all are trusted.
     pub(super) acting: Option<Acting>,
 }
@@ -38,13 +41,15 @@ impl Environment {
     pub(super) fn of_process() -> Self {
         // The XDG specification: a relative path is invalid and to be ignored.
         let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let zone = zones::of_host();
         Self {
             state_directory: env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty()),
             xdg_state_home: folder("XDG_STATE_HOME"),
             xdg_config_home: folder("XDG_CONFIG_HOME"),
             home: folder("HOME"),
             path: env::var_os("PATH"),
-            zone: Some(TimeZone::system()),
+            zone: Some(zone.clone().unwrap_or(TimeZone::UTC)),
+            zone_fault: zone.err(),
             acting: Some(Acting::of_process()),
         }
     }

@@ -22,6 +22,7 @@ use super::inspect::Inspection;
 use super::key::ValueKind;
 use super::log::FaultLog;
 use super::model::Hook;
+use super::quote::{quoted, shortened};
 use super::row::{Row, keys_of, put, read_rows};
 use super::show::{self, human_duration};
 use super::suggest::nearest;
@@ -158,8 +159,8 @@ pub(super) fn read(entries: &BTreeMap<&str, TomlEntry<'_>>, log: &FaultLog) -> B
 /// Warns of hooks that no watch names: they never run.
 pub(super) fn warn_of_unused(entries: &BTreeMap<&str, TomlEntry<'_>>, used: &BTreeSet<Arc<str>>, log: &FaultLog) {
     for (name, entry) in entries.iter().filter(|(name, _)| !used.contains(**name)) {
-        let fault = Fault::warning(format!("hook {name:?} is named by no watch, so it never runs"));
-        log.add(fault.at(entry.key_location()).help(format!("add hooks = [{name:?}] to a watch")));
+        let fault = Fault::warning(format!("hook {} is named by no watch, so it never runs", quoted(name)));
+        log.add(fault.at(entry.key_location()).help(format!("add hooks = [{}] to a watch", quoted(name))));
     }
 }
 
@@ -217,10 +218,10 @@ fn read_on(field: &TomlField<'_, '_>) -> Option<ChangeSet> {
         let kind = ChangeKind::parse(text);
         if kind.is_none() {
             let help = match nearest(text, known()) {
-                Some(near) => format!("did you mean {near:?}?"),
+                Some(near) => format!("did you mean {}?", quoted(near)),
                 None => format!("changes are {}", known().collect::<Vec<_>>().join(", ")),
             };
-            field.report(field.error(format!("on: there is no change {text:?}")).help(help));
+            field.report(field.error(format!("on: there is no change {}", quoted(text))).help(help));
         }
         kind
     };
@@ -245,7 +246,7 @@ fn read_env(field: &TomlField<'_, '_>) -> Option<BTreeMap<String, String>> {
             field.report(field.error(format!("env: {wrong}")).at(variable.key_location()));
         }
         if text.contains('\0') {
-            variable.refuse(format!("env: the value of {name:?} has a NUL character"));
+            variable.refuse(format!("env: the value of {} has a NUL character", quoted(name)));
         }
         env.insert(name.to_owned(), text.to_owned());
     }
@@ -266,13 +267,13 @@ fn read_pass_env(field: &TomlField<'_, '_>) -> Option<Vec<String>> {
 fn wrong_variable(name: &str) -> Option<String> {
     if let Some((name, _)) = name.split_once('=') {
         // The rest is a value, which may be a secret.
-        Some(format!("\"{name}=…\" is not the name of a variable; values stand in env"))
+        Some(format!("\"{}=…\" is not the name of a variable; values stand in env", shortened(name)))
     } else if name.is_empty() || name.contains('\0') {
-        Some(format!("{name:?} is not the name of a variable"))
+        Some(format!("{} is not the name of a variable", quoted(name)))
     } else if name.starts_with("TAGHOOK_") {
-        Some(format!("{name:?} is taghook's own; choose a name that does not start with TAGHOOK_"))
+        Some(format!("{} is taghook's own; choose a name that does not start with TAGHOOK_", quoted(name)))
     } else if matches!(name, "NOTIFY_SOCKET" | "CREDENTIALS_DIRECTORY") || name.starts_with("WATCHDOG_") {
-        Some(format!("{name:?} belongs to the agent and systemd; remove it"))
+        Some(format!("{} belongs to the agent and systemd; remove it", quoted(name)))
     } else {
         None
     }

@@ -121,15 +121,19 @@ pub(super) async fn load_with<T: Send + 'static>(
     environment: Environment,
     look: impl FnOnce(&Config, &Merged<'_>) -> T + Send + 'static,
 ) -> Result<(Loaded, T), Faults> {
+    // Before the files are read, so that one which is replaced meanwhile counts as not read.
+    let identity = files::identity_now(path).await;
     let (path, files) = (path.to_owned(), files::read_all(path, how.main).await);
     let understand = move || {
         let log = FaultLog::default();
         files.faults.into_iter().for_each(|fault| log.add_incomplete(fault));
+        environment.zone_fault.iter().for_each(|fault| log.add(fault.clone()));
         files::inspections(&path, &files.sources).into_iter().for_each(|inspection| log.inspect(inspection));
         let (config, seen) = understand(&path, &files.sources, &environment, &log, look);
         (config, seen, log, environment)
     };
-    let (config, seen, log, environment) = on_thread(understand).await?;
+    let (mut config, seen, log, environment) = on_thread(understand).await?;
+    config.identity = identity;
     if how.inspects {
         let found = inspect(log.take_inspections(), &environment).await;
         found.into_iter().for_each(|fault| log.add(fault));

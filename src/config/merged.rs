@@ -9,7 +9,7 @@ use super::log::FaultLog;
 use super::names::defined_twice;
 use super::sections;
 use super::source::SourceFile;
-use super::walk::{TomlEntry, not_a_table};
+use super::walk::{TomlEntry, report_no_table};
 
 /// The keys of a section, or its tables by name.
 pub(super) type Entries<'a> = BTreeMap<&'a str, TomlEntry<'a>>;
@@ -27,7 +27,7 @@ impl<'a> Merged<'a> {
                 continue;
             };
             let DeValue::Table(inner) = value.get_ref() else {
-                log.add(not_a_table(entry, entry.name()));
+                report_no_table(entry, entry.name(), log);
                 continue;
             };
             for (key, value) in inner {

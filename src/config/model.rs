@@ -34,6 +34,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How much of the past is kept.
     pub retention: store::Retention,
+    /// Stands for the files that it was read from, in the version that they had; see [`identity`](super::identity()).
+    pub identity: Option<String>,
     /// The watches by name.
     pub watches: BTreeMap<Arc<str>, Arc<Watch>>,
     /// The hooks by name.

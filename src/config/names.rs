@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::log::FaultLog;
+use super::quote::{quoted, shortened};
 use super::walk::TomlEntry;
 
 /// Names become file names and labels of metrics, whose limits are about twice this.
@@ -28,15 +29,15 @@ pub(super) fn check(kind: &str, entry: TomlEntry<'_>, log: &FaultLog) {
 /// How messages call a table: `watch "web"`. Of a host that is written with a login, only the host is shown.
 pub(super) fn title(kind: &str, name: &str) -> String {
     let shown = name.rsplit('@').next().unwrap_or(name);
-    format!("{kind} {shown:?}")
+    format!("{kind} {}", quoted(shown))
 }
 
 /// Says that a name is defined twice; `kind` is the table that it stands in, or empty.
 pub(super) fn defined_twice(kind: &str, name: &str) -> Fault {
     let message = match kind {
         "watch" | "hook" | "registry" => format!("{} is defined twice", title(kind, name)),
-        "" => format!("{name} is set twice"),
-        kind => format!("{kind}: {name} is set twice"),
+        "" => format!("{} is set twice", shortened(name)),
+        kind => format!("{kind}: {} is set twice", shortened(name)),
     };
     Fault::error(message).help("remove one of the two")
 }

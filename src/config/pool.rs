@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use crate::domain::watch::Policy;
 use crate::domain::{Platform, Schedule, schedule};
 
+use super::quote::{quoted, shortened};
 use super::suggest::nearest;
 use super::values::about;
 use super::walk::TomlField;
@@ -16,6 +17,9 @@ use super::zones;
 /// After this many comparisons of names, faults go without a suggestion: ten thousand watches may each name a hook that
 /// does not exist.
 const MOST_COMPARISONS: usize = 1_000_000;
+
+/// About as many time zones have a name.
+const ZONES: usize = 600;
 
 /// A time zone and its name; the host's has none.
 #[derive(Clone)]
@@ -58,16 +62,21 @@ impl Pool {
         let zone = match self.zones.get(name) {
             Some(zone) => zone.clone(),
             None => {
-                let unknown = |_| {
-                    let fault = field.error(format!("timezone {name:?} is not known"));
-                    field.report(fault.help(zones::help(name)));
+                let Ok(zone) = TimeZone::get(name) else {
+                    self.report_unknown_zone(name, field);
+                    return None;
                 };
-                let zone = TimeZone::get(name).map_err(unknown).ok()?;
                 self.zones.insert(name.to_owned(), zone.clone());
                 zone
             }
         };
         Some(NamedZone { name: name.to_owned(), zone })
+    }
+
+    fn report_unknown_zone(&mut self, name: &str, field: &TomlField<'_, '_>) {
+        self.compared += ZONES;
+        let fault = field.error(format!("timezone {} is not known", quoted(name)));
+        field.report(if self.compared <= MOST_COMPARISONS { fault.help(zones::help(name)) } else { fault });
     }
 
     pub(super) fn parse(&mut self, text: &str, zone: &NamedZone) -> Result<Arc<Schedule>, schedule::InvalidSchedule> {
@@ -96,10 +105,11 @@ impl Pool {
     pub(super) fn hooks(&mut self, field: &TomlField<'_, '_>) -> Option<Arc<[Arc<str>]>> {
         let names = field.texts()?;
         let mut list: Vec<Arc<str>> = Vec::with_capacity(names.len());
+        let mut listed = HashSet::with_capacity(names.len());
         for (name, field) in names {
             match self.defined.get(name) {
-                Some(hook) if list.contains(hook) => {
-                    field.refuse(format!("hook {name:?} is listed twice; remove one"));
+                Some(hook) if !listed.insert(name) => {
+                    field.refuse(format!("hook {} is listed twice; remove one", quoted(hook)));
                 }
                 Some(hook) => {
                     self.used.insert(Arc::clone(hook));
@@ -120,10 +130,10 @@ impl Pool {
         self.compared += self.defined.len();
         let known = self.defined.iter().map(|hook| &**hook).filter(|_| self.compared <= MOST_COMPARISONS);
         let help = match nearest(name, known) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("define it: [hook.{name}] with a command"),
+            Some(near) => format!("did you mean {}?", quoted(near)),
+            None => format!("define it: [hook.{}] with a command", shortened(name)),
         };
-        field.report_missing(field.error(format!("there is no hook {name:?}")).help(help));
+        field.report_missing(field.error(format!("there is no hook {}", quoted(name))).help(help));
     }
 
     pub(super) fn policy(&mut self, policy: Policy) -> Arc<Policy> {

@@ -10,6 +10,7 @@ use crate::hook::{self, Command};
 use super::fault::Fault;
 use super::find::Environment;
 use super::inspect::{Inspection, Spot};
+use super::quote::quoted;
 use super::trust;
 use super::walk::TomlField;
 
@@ -26,7 +27,7 @@ fn faults(command: &Command, spot: &Spot, environment: &Environment) -> Vec<Faul
     if let Some(program) = program_of(command) {
         match find(program, command, environment) {
             Ok(found) => looked_up = Some(found),
-            Err(reason) => faults.push(spot.warning(format!("{:?} {reason}", hook::masked(program)))),
+            Err(reason) => faults.push(spot.warning(format!("{} {reason}", quoted(&hook::masked(program))))),
         }
     }
     if environment.acting.is_some() {

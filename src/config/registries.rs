@@ -17,6 +17,7 @@ use super::log::FaultLog;
 use super::model::RegistryConfig;
 use super::named::Holds;
 use super::names::title;
+use super::quote::quoted;
 use super::row::{Row, keys_of, put, read_rows};
 use super::show;
 use super::suggest::nearest;
@@ -113,7 +114,7 @@ pub(super) static REGISTRY: [Row<RegistryConfig, RegistryConfig>; 12] = [
     },
     Row {
         name: "rate",
-        kind: ValueKind::Form("10/s"),
+        kind: ValueKind::Form("10/s", 32),
         about: "How many requests may be made: a number per second, minute or hour (\"600/m\", \"1000/h\"); \"1/s\" for \
                 public.ecr.aws.",
         read: |registry, field| put(&mut registry.limits.rate, field.parsed(read_rate)),
@@ -161,12 +162,19 @@ pub(super) fn read(entries: &BTreeMap<&str, TomlEntry<'_>>, log: &FaultLog) -> B
     registries
 }
 
+/// A domain name has at most 253 characters, and a port five.
+const LONGEST_HOST: usize = 253 + 1 + 5;
+
 fn read_host(entry: TomlEntry<'_>, log: &FaultLog) -> Option<String> {
     let name = entry.name();
     let fault = |at: usize, reason: String| {
         let message = format!("{}: {reason}", title("registry", name));
         log.add(Fault::error(message).at(entry.key_character(at)));
     };
+    if name.len() > LONGEST_HOST {
+        fault(0, format!("a host with its port is at most {LONGEST_HOST} characters long, not {}", name.len()));
+        return None;
+    }
     if let Some(at) = name.find("://").or_else(|| name.find('/')) {
         fault(at, "a registry is named by its host alone, as in [registry.\"registry.example.com:5000\"]".to_owned());
         return None;
@@ -184,7 +192,8 @@ fn same_registry(one: TomlEntry<'_>, other: TomlEntry<'_>) -> Fault {
     let is_swapped = other_at.order() < one_at.order();
     let ((first, first_at), (again, again_at)) =
         if is_swapped { ((other, other_at), (one, one_at)) } else { ((one, one_at), (other, other_at)) };
-    let message = format!("registry {:?} is defined twice: it is the same as {:?}", again.name(), first.name());
+    let message =
+        format!("{} is defined twice: it is the same as {}", title("registry", again.name()), quoted(first.name()));
     Fault::error(message).at(again_at).again_after(Some(first_at)).help("remove one of the two")
 }
 
@@ -233,13 +242,13 @@ pub(super) fn warn_of_unused(
             continue;
         };
         let help = match asked.iter().find(|other| name(other) == name(&host)) {
-            Some(other) => format!("watches ask {other:?}; the port is a part of the name: [registry.{other:?}]"),
+            Some(other) => format!("watches ask {0}; the port is a part of the name: [registry.{0}]", quoted(other)),
             None => match nearest(&host, asked.iter().copied()) {
-                Some(near) => format!("did you mean {near:?}?"),
+                Some(near) => format!("did you mean {}?", quoted(near)),
                 None => "watch an image of it, or remove the table".to_owned(),
             },
         };
-        let fault = Fault::warning(format!("no watch uses registry {:?}", entry.name()));
+        let fault = Fault::warning(format!("no watch uses registry {}", quoted(entry.name())));
         log.add(fault.at(entry.key_location()).help(help));
     }
 }
@@ -250,13 +259,13 @@ fn read_credential(text: &str) -> Result<String, String> {
     if is_name && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:".contains(&byte)) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is not the name of a credential; write it as in LoadCredential=NAME:FILE"))
+        Err(format!("{} is not the name of a credential; write it as in LoadCredential=NAME:FILE", quoted(text)))
     }
 }
 
 /// Requests per second of `10/s`, `600/m` or `1000/h`.
 fn read_rate(text: &str) -> Result<f64, String> {
-    let wrong = || format!("{text:?} is not a rate; write for example \"10/s\", \"600/m\" or \"1000/h\"");
+    let wrong = || format!("{} is not a rate; write for example \"10/s\", \"600/m\" or \"1000/h\"", quoted(text));
     let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
     let seconds = RATE_UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, seconds)| seconds);
     let seconds = seconds.ok_or_else(wrong)?;
@@ -267,7 +276,7 @@ fn read_rate(text: &str) -> Result<f64, String> {
     if (1.0 / 86_400.0..=1e6).contains(&rate) {
         Ok(rate)
     } else {
-        Err(format!("{text:?} is out of range; a rate is at least \"0.05/h\" and at most \"1000000/s\""))
+        Err(format!("{} is out of range; a rate is at least \"0.05/h\" and at most \"1000000/s\"", quoted(text)))
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn keys_of<D, T>(rows: &[Row<D, T>]) -> Vec<Key> {
 /// Reads the keys that are present. What depends on several keys is for the caller to check afterwards.
 pub(super) fn read_rows<D, T>(rows: &[Row<D, T>], draft: &mut D, table: &TomlTable<'_, '_>) {
     for row in rows {
-        if let Some(field) = table.field(row.name) {
+        if let Some(field) = table.field(row.name).filter(TomlField::is_one_line) {
             (row.read)(draft, &field);
         }
     }

@@ -68,7 +68,7 @@ fn value(kind: ValueKind) -> Value {
     let one_or_more = |one: Value| json!({ "anyOf": [one, { "type": "array", "items": one }] });
     match kind {
         ValueKind::Text | ValueKind::Path => text,
-        ValueKind::Form(example) | ValueKind::Url(example) => {
+        ValueKind::Form(example, _) | ValueKind::Url(example) => {
             json!({ "type": "string", "minLength": 1, "examples": [example] })
         }
         ValueKind::Duration => json!({ "type": "string", "minLength": 1, "examples": ["30s", "15m", "1h 30m", "3d"] }),

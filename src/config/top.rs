@@ -10,6 +10,7 @@ use super::find::Environment;
 use super::key::ValueKind;
 use super::log::FaultLog;
 use super::model::Config;
+use super::quote::quoted;
 use super::retention::default_retention;
 use super::row::{Row, keys_of, put, read_rows};
 use super::show;
@@ -25,6 +26,7 @@ fn default_config() -> Config {
         listen: None,
         allowed_hosts: Vec::new(),
         shutdown_grace: Duration::from_secs(30),
+        identity: None,
         retention: default_retention(),
         watches: BTreeMap::new(),
         hooks: BTreeMap::new(),
@@ -49,7 +51,7 @@ pub(super) static TOP: [Row<Config, Config>; 5] = [
     },
     Row {
         name: "listen",
-        kind: ValueKind::Form("127.0.0.1:9464"),
+        kind: ValueKind::Form("127.0.0.1:9464", 64),
         about: "An address and a port for metrics, health and status over HTTP; whoever can reach it may read them.",
         read: |config, field| put(&mut config.listen, read_listen(field)),
         show: |config| show::text(&config.listen?.to_string()),
@@ -97,7 +99,7 @@ pub(super) fn read(
 
 fn read_listen(field: &TomlField<'_, '_>) -> Option<SocketAddr> {
     let read = |text: &str| {
-        let wrong = |_| format!("{text:?} is not an address with a port; write for example \"127.0.0.1:9464\"");
+        let wrong = |_| format!("{} is not an address with a port; write for example \"127.0.0.1:9464\"", quoted(text));
         text.parse::<SocketAddr>().map_err(wrong)
     };
     let address = field.parsed(read)?;

@@ -6,6 +6,7 @@ use super::fault::Fault;
 use super::log::FaultLog;
 use super::merged::Merged;
 use super::names;
+use super::quote::{quoted, shortened};
 use super::sections::{SECTIONS, Section, section, tables};
 use super::suggest::nearest;
 use super::walk::TomlEntry;
@@ -17,24 +18,24 @@ pub(super) fn report(merged: &Merged<'_>, log: &FaultLog) {
         let entries = merged.of(section.kind);
         if section.names.is_none() {
             let unknown = entries.values().filter(|entry| !known.contains(&entry.name()));
-            unknown.for_each(|entry| log.add(fault(*entry, section, section.kind)));
+            unknown.for_each(|entry| report_one(*entry, section, section.kind, log));
             continue;
         }
         for entry in entries.values() {
             let DeValue::Table(table) = entry.value.get_ref() else { continue };
             for (key, value) in table.iter().filter(|(key, _)| !known.contains(&&**key.get_ref())) {
                 let unknown = TomlEntry { key, value, ..*entry };
-                log.add(fault(unknown, section, &names::title(section.kind, entry.name())));
+                report_one(unknown, section, &names::title(section.kind, entry.name()), log);
             }
         }
     }
 }
 
 /// `title` is how messages call the table.
-fn fault(entry: TomlEntry<'_>, section: &Section, title: &str) -> Fault {
+fn report_one(entry: TomlEntry<'_>, section: &Section, title: &str, log: &FaultLog) {
     let prefix = if title.is_empty() { String::new() } else { format!("{title}: ") };
-    let fault = Fault::error(format!("{prefix}unknown key {:?}", entry.name()));
-    fault.at(entry.key_location()).help(help(entry, section, title))
+    let fault = Fault::error(format!("{prefix}unknown key {}", quoted(entry.name())));
+    entry.report(fault.help(help(entry, section, title)), entry.key_location(), log);
 }
 
 fn help(entry: TomlEntry<'_>, section: &Section, title: &str) -> String {
@@ -51,18 +52,18 @@ fn help(entry: TomlEntry<'_>, section: &Section, title: &str) -> String {
     let is_top = section.kind.is_empty();
     let tables = tables().map(|table| table.kind).filter(|_| is_top);
     if let Some(near) = nearest(name, tables.clone()).filter(|_| entry.value.get_ref().is_table()) {
-        return format!("did you mean {near:?}?");
+        return format!("did you mean {}?", quoted(near));
     }
     if let Some(place) = elsewhere(name) {
         return format!("it belongs {place}");
     }
     let known: Vec<&str> = (section.keys)().iter().map(|key| key.name).chain(tables).collect();
     if let Some(near) = nearest(name, known.iter().copied()) {
-        return format!("did you mean {near:?}?");
+        return format!("did you mean {}?", quoted(near));
     }
     match entry.value.get_ref() {
         DeValue::Table(inner) if is_top => match owner(inner) {
-            Some(kind) => format!("write [{kind}.{name}]"),
+            Some(kind) => format!("write [{kind}.{}]", shortened(name)),
             None => "tables are [defaults], [watch.NAME], [hook.NAME] and [registry.\"HOST\"]".to_owned(),
         },
         DeValue::Table(_) => format!("a name with a dot in it is quoted, as in {}", quoted_example(title, name)),
@@ -94,5 +95,5 @@ fn owner(table: &DeTable<'_>) -> Option<&'static str> {
 /// `[registry."ghcr.io"]` for the key `io` in `registry "ghcr"`.
 fn quoted_example(title: &str, key: &str) -> String {
     let (kind, name) = title.split_once(' ').unwrap_or((title, "\"\""));
-    format!("[{kind}.\"{}.{key}\"]", name.trim_matches('"'))
+    format!("[{kind}.\"{}.{}\"]", name.trim_matches('"'), shortened(key))
 }

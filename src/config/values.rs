@@ -11,6 +11,9 @@ use toml::de::DeValue;
 
 use crate::domain::schedule::parse_duration;
 
+use super::fault::Fault;
+use super::quote::{quoted, shortened};
+use super::source::Location;
 use super::walk::{TomlEntry, TomlField, type_of};
 
 /// A longer duration is a mistake.
@@ -35,7 +38,7 @@ impl<'a> TomlField<'a, '_> {
 
     pub(super) fn duration(&self, zero: Zero) -> Option<Duration> {
         let help = match self.value.get_ref() {
-            DeValue::Integer(number) => format!("write it with a unit, as in \"{number}s\""),
+            DeValue::Integer(number) => format!("write it with a unit, as in \"{}s\"", shortened(number.as_str())),
             _ => "write for example \"30s\" or \"15m\"".to_owned(),
         };
         let key = self.key.name;
@@ -43,10 +46,10 @@ impl<'a> TomlField<'a, '_> {
         match parse_duration(text) {
             Err(reason) => self.refuse(about(key, reason)),
             Ok(duration) if duration > LONGEST_DURATION => {
-                self.refuse(format!("{key} {text:?} is too long; at most a year (\"366d\") is allowed"));
+                self.refuse(format!("{key} {} is too long; at most a year (\"366d\") is allowed", quoted(text)));
             }
             Ok(duration) if duration.is_zero() && zero == Zero::Refused => {
-                self.refuse(format!("{key} {text:?} is too short; write for example \"30s\""));
+                self.refuse(format!("{key} {} is too short; write for example \"30s\"", quoted(text)));
             }
             Ok(duration) => return Some(duration),
         }
@@ -57,11 +60,11 @@ impl<'a> TomlField<'a, '_> {
     pub(super) fn path(&self) -> Option<PathBuf> {
         let (key, text) = (self.key.name, self.text()?);
         if text.is_empty() || text.contains('\0') {
-            self.refuse(format!("{key} {text:?} is not a path"));
+            self.refuse(format!("{key} {} is not a path", quoted(text)));
             return None;
         }
         if text.starts_with('~') || text.starts_with('$') {
-            let fault = self.error(format!("{key} {text:?} is taken as it is written; write the whole path"));
+            let fault = self.error(format!("{key} {} is taken as it is written; write the whole path", quoted(text)));
             self.report(fault.at(self.character(0)));
             return None;
         }
@@ -85,7 +88,11 @@ impl<'a> TomlField<'a, '_> {
         if count.is_none() {
             let is_low = number.as_str().starts_with('-') || number.as_str() == "0";
             let limit = if is_low { "least 1" } else { "most 4294967295" };
-            self.refuse(format!("{} {number} is out of range; it is at {limit}", self.key.name));
+            self.refuse(format!(
+                "{} {} is out of range; it is at {limit}",
+                self.key.name,
+                shortened(&number.to_string())
+            ));
         }
         count
     }
@@ -112,7 +119,7 @@ impl<'a> TomlField<'a, '_> {
         };
         let text = |(key, value)| {
             let field = Self { entry: TomlEntry { key, value, ..self.entry }, value, ..*self };
-            let label = format!("{}: {}", self.key.name, field.entry.name());
+            let label = format!("{}: {}", self.key.name, shortened(field.entry.name()));
             Some((field.string(&label, "a string", "put it in quotes")?, field))
         };
         Some(table.iter().filter_map(text).collect())
@@ -134,7 +141,24 @@ impl<'a> TomlField<'a, '_> {
             self.report(fault.help("leave these out; a login is written into a [registry.\"HOST\"]"));
             return None;
         }
-        Some(text)
+        let longest = self.key.kind.longest().unwrap_or(usize::MAX);
+        let length = text.chars().count();
+        if length > longest {
+            self.refuse(format!("{label} is at most {longest} characters long, and this is {length}"));
+        }
+        (length <= longest).then_some(text)
+    }
+
+    /// Refuses a text of several lines where there is one at most, without quoting it: with a quote that is missing, it is
+    /// what follows in the file.
+    pub(super) fn is_one_line(&self) -> bool {
+        let is_one_line = self.key.kind.longest().is_none() || !self.entry.has_lines();
+        if !is_one_line {
+            let fault = Fault::error(self.says(format!("{} is one line, and this is several", self.key.name)));
+            let help = "a quote may be missing, or there is one too many, here or above";
+            self.table.log.add_syntax(fault.help(help), Location::new(self.entry.file, self.value.span()));
+        }
+        is_one_line
     }
 
     fn wrong_type(&self, label: &str, wanted: &str, help: &str) {

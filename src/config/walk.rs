@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::inspect::Spot;
 use super::key::Key;
 use super::log::FaultLog;
+use super::quote::shortened;
 use super::source::{Location, SourceFile};
 
 /// A key and its value in a file.
@@ -37,6 +38,17 @@ impl<'a> TomlEntry<'a> {
     pub(super) fn key_character(&self, at: usize) -> Location {
         let length = self.name().get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
         Location::new(self.file, part_of(self.file, self.key.span(), self.name(), at..at + length))
+    }
+
+    /// Whether a text of several lines is in the value. Where nobody writes one, a quote is missing, or there is one too many.
+    pub(super) fn has_lines(&self) -> bool {
+        has_lines(self.value.get_ref())
+    }
+
+    /// Reports a fault of something that nobody knows, or that is not what it must be. If it has several lines, they may be
+    /// those of something else, and so may be what follows.
+    pub(super) fn report(&self, fault: Fault, location: Location, log: &FaultLog) {
+        if self.has_lines() { log.add_syntax(fault, location) } else { log.add(fault.at(location)) }
     }
 
     /// An entry of the table that is the value.
@@ -81,7 +93,7 @@ impl<'a, 't> TomlTable<'a, 't> {
     /// The table that is the value of `entry`; reports a value that is not a table.
     pub(super) fn of(title: String, keys: &'t [Key], entry: TomlEntry<'a>, log: &'t FaultLog) -> Option<Self> {
         let DeValue::Table(table) = entry.value.get_ref() else {
-            log.add(not_a_table(entry, &title));
+            report_no_table(entry, &title, log);
             return None;
         };
         let entries = table.iter().map(|(key, value)| (&**key.get_ref(), TomlEntry { file: entry.file, key, value }));
@@ -181,16 +193,25 @@ fn is_plain(value: &DeValue<'_>) -> bool {
     }
 }
 
-/// Says that something is not a table, and how a table is written.
-pub(super) fn not_a_table(entry: TomlEntry<'_>, title: &str) -> Fault {
+fn has_lines(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::String(text) => text.contains(['\n', '\r']),
+        DeValue::Array(values) => values.iter().any(|value| has_lines(value.get_ref())),
+        _ => false,
+    }
+}
+
+/// Reports that something is not a table, and how a table is written.
+pub(super) fn report_no_table(entry: TomlEntry<'_>, title: &str, log: &FaultLog) {
     let help = match entry.name() {
         kind @ ("watch" | "hook") => format!("write [{kind}.NAME]"),
         "registry" => "write [registry.\"HOST\"]".to_owned(),
-        name => format!("write {name} = {{ … }} or a [table]"),
+        name => format!("write {} = {{ … }} or a [table]", shortened(name)),
     };
     let found = type_of(entry.value.get_ref());
-    let fault = Fault::error(format!("{title} must be a table, not {found}"));
-    fault.at(Location::new(entry.file, entry.value.span())).help(help)
+    let fault = Fault::error(format!("{title} must be a table, not {found}")).help(help);
+    let location = Location::new(entry.file, entry.value.span());
+    entry.report(fault, location, log);
 }
 
 /// What messages call the type of a value.

@@ -18,6 +18,7 @@ use super::key::ValueKind;
 use super::log::FaultLog;
 use super::names;
 use super::pool::{NamedZone, Pool};
+use super::quote::quoted;
 use super::row::{Row, keys_of, put, read_rows};
 use super::show;
 use super::suggest::nearest;
@@ -64,14 +65,14 @@ fn default_watch(zone: TimeZone) -> WatchDraft {
 pub(super) static WATCH: [Row<WatchReader, Watch>; 10] = [
     Row {
         name: "image",
-        kind: ValueKind::Form("ghcr.io/acme/web:stable"),
+        kind: ValueKind::Form("ghcr.io/acme/web:stable", 1024),
         about: "The tag, as people write it: nginx, nginx:1.27, ghcr.io/acme/web:stable, localhost:5000/team/app:v1.",
         read: |reader, field| put(&mut reader.draft.image, read_image(field)),
         show: |watch| show::text(&watch.key.question.reference()),
     },
     Row {
         name: "schedule",
-        kind: ValueKind::Form("15m"),
+        kind: ValueKind::Form("15m", 256),
         about: "When to check: an interval, or a cron expression of five fields as in crontab(5), such as \"*/5 * * * *\" \
                 or \"@daily\".",
         // What it means depends on the time zone, too: see `read_schedule`.
@@ -80,7 +81,7 @@ pub(super) static WATCH: [Row<WatchReader, Watch>; 10] = [
     },
     Row {
         name: "timezone",
-        kind: ValueKind::Form("Europe/Berlin"),
+        kind: ValueKind::Form("Europe/Berlin", 64),
         about: "The time zone of cron expressions.",
         read: |reader, field| put(&mut reader.draft.zone, reader.pool.zone(field)),
         show: |watch| show::text(watch.schedule.zone()?.iana_name()?),
@@ -94,7 +95,7 @@ pub(super) static WATCH: [Row<WatchReader, Watch>; 10] = [
     },
     Row {
         name: "platform",
-        kind: ValueKind::Form("linux/arm64"),
+        kind: ValueKind::Form("linux/arm64", 64),
         about: "Only a move of this platform's manifest counts.",
         read: |reader, field| {
             let platform = read_platform(field).map(|platform| reader.pool.platform(platform));
@@ -230,7 +231,8 @@ fn read_image(field: &TomlField<'_, '_>) -> Option<Reference> {
         return None;
     }
     let fault = Reference::parse(text).map_err(|wrong| {
-        let message = if text.is_empty() { format!("image: {wrong}") } else { format!("image {text:?}: {wrong}") };
+        let message =
+            if text.is_empty() { format!("image: {wrong}") } else { format!("image {}: {wrong}", quoted(text)) };
         field.report(field.error(message).at(field.character(wrong.at)));
     });
     fault.ok()
@@ -247,9 +249,13 @@ fn read_platform(field: &TomlField<'_, '_>) -> Option<Platform> {
     let text = platform.to_string();
     let architecture = platform.architecture();
     if !ARCHITECTURES.contains(&architecture) {
-        let fault = field.warning(format!("platform {text:?}: hardly any image is built for {architecture:?}"));
+        let fault = field.warning(format!(
+            "platform {}: hardly any image is built for {}",
+            quoted(&text),
+            quoted(architecture)
+        ));
         field.report(match nearest(architecture, ARCHITECTURES) {
-            Some(near) => fault.help(format!("did you mean {near:?}?")),
+            Some(near) => fault.help(format!("did you mean {}?", quoted(near))),
             None => fault.help(format!("usual are {}", ARCHITECTURES.join(", "))),
         });
     }

@@ -261,6 +261,9 @@ pub struct ConfigStatus {
     pub path: std::path::PathBuf,
     /// When the agent loaded it.
     pub loaded: Timestamp,
+    /// Stands for the files that it loaded, in the version that they had. `None` where that cannot be told.
+    #[serde(default)]
+    pub identity: Option<String>,
     /// Why the agent refused a newer version of the file, if it did.
     pub error: Option<String>,
 }

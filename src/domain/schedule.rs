@@ -44,7 +44,9 @@ impl Schedule {
         let indent = text.len() - text.trim_start().len();
         let text = text.trim();
         let is_cron = text.starts_with('@') || text.contains('*') || text.split_whitespace().count() >= 5;
-        let kind = if is_cron {
+        let kind = if let Some(wrong) = names_its_zone(text) {
+            Err(wrong)
+        } else if is_cron {
             Crontab::parse(text, zone).map(ScheduleKind::Cron)
         } else {
             parse_interval(text).map(ScheduleKind::Every)
@@ -111,6 +113,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidSchedule> {
     }
     let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| not_a_duration())?;
     Duration::try_from(length).map_err(|_| wrong("is a negative duration; leave the minus out"))
+}
+
+/// Some crons read a time zone at the head of an expression, as in `CRON_TZ=Europe/Berlin 0 3 * * *`.
+fn names_its_zone(text: &str) -> Option<InvalidSchedule> {
+    let (head, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let zone = head.strip_prefix("CRON_TZ=").or_else(|| head.strip_prefix("TZ="))?;
+    let rest = rest.trim();
+    let reason = format!("{text:?} names its time zone; write schedule = {rest:?} and timezone = {zone:?}");
+    Some(InvalidSchedule { reason, at: 0..head.len() })
 }
 
 fn parse_interval(text: &str) -> Result<Duration, InvalidSchedule> {

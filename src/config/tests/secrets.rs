@@ -162,8 +162,9 @@ fn the_parsers_words_have_nothing_of_the_file() {
         for (at, _) in config.char_indices() {
             for broken in [config[..at].to_owned(), format!("{}\"{}", &config[..at], &config[at..])] {
                 let (_, errors) = toml::de::DeTable::parse_recoverable(&broken);
-                for error in errors {
-                    assert!(!error.message().contains(SECRET), "{broken}: {}", error.message());
+                let ours = crate::config::syntax::errors(&broken).into_iter().map(|error| error.message);
+                for message in errors.iter().map(|error| error.message().to_owned()).chain(ours) {
+                    assert!(!message.contains(SECRET), "{broken}: {message}");
                 }
             }
         }
@@ -175,4 +176,121 @@ fn harmless_settings_are_quoted_without_the_rest_of_their_lines() {
     let said = faults("[hook]\n  h = { command = 'true', timeout = \"0s\" } # hunter2\n[watch.w]\nhooks = ['a'] # x\n");
     assert!(said.contains("\n2 |                           timeout = \"0s\"\n"), "{said}");
     assert!(said.contains("\n4 | hooks = ['a']\n"), "{said}");
+}
+
+/// A config as people write it, with a secret in each place where one may stand.
+const WHOLE: &str = r#"
+state = "/var/lib/taghook" # hunter2
+[defaults]
+schedule = "15m"
+timezone = "Europe/Berlin"
+hooks = ["deploy", "tell"]
+[watch.web]
+image = "ghcr.io/acme/web:stable"
+platform = "linux/amd64"
+settle = "1h"
+[watch."api.v2"]
+image = "registry.example.com:5000/api"
+hooks = [
+    "deploy", # curl -u hunter2
+    "tell",
+]
+[hook.deploy]
+command = """
+set -eu
+curl -u "ann:hunter2" https://example.com/hunter2
+PASSWORD='hunter2' exec deploy --token="hunter2"
+"""
+timeout = "5m"
+env = { TOKEN = "hunter2", KEY = 'hunter2' }
+[hook.tell]
+command = ["/bin/true", "--password", "hunter2", 'hunter2']
+on = ["moved", "failing"]
+attempts = 3
+[hook.tell.env]
+URL = "https://ann:hunter2@example.com/?hunter2"
+CERTIFICATE = '''
+-----BEGIN-----
+hunter2
+'''
+[registry."registry.example.com:5000"]
+username = "ann"
+password_file = "/run/hunter"
+rate = "5/s"
+"#;
+
+/// What is typed by mistake, or forgotten.
+const SIGNS: [&str; 14] = ["\"\"\"", "'''", "\"", "'", "[", "]", "{", "}", "=", ",", ".", "\n", "#", "\\"];
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 1000, ..Default::default() })]
+
+    #[test]
+    fn a_config_that_is_torn_anywhere_shows_no_secret_and_says_all_in_short_lines(
+        tears in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0..SIGNS.len(), proptest::prelude::any::<bool>()), 1..4),
+    ) {
+        let mut config = WHOLE.to_owned();
+        for (place, sign, is_added) in tears {
+            let sign = SIGNS[sign];
+            if is_added {
+                config.insert_str(place.index(config.len()), sign);
+            } else {
+                let places: Vec<usize> = config.match_indices(sign).map(|(at, _)| at).collect();
+                if let Some(at) = places.get(place.index(places.len().max(1))) {
+                    config.replace_range(*at..at + sign.len(), "");
+                }
+            }
+        }
+        let folder = Folder::new(&config, &[]);
+        let faults = match folder.load() {
+            Ok(loaded) => loaded.warnings,
+            Err(faults) => faults.0,
+        };
+        for fault in &faults {
+            let line = fault.to_string();
+            assert!(!line.contains(['\n', '\r']) && line.chars().count() < 1000, "{config}\nis answered with\n{line}");
+            assert!(!line.contains(SECRET), "{config}\nis answered with\n{line}");
+        }
+        let rendered = render(&faults, false);
+        assert!(!rendered.contains(SECRET), "{config}\nis answered with\n{rendered}");
+    }
+}
+
+#[test]
+fn a_value_that_goes_on_over_lines_is_told_and_not_quoted_and_neither_is_what_follows() {
+    for section in &crate::config::sections::SECTIONS {
+        let header = section.header.replace("NAME", "x").replace("HOST", "x");
+        for key in (section.keys)().iter().filter(|key| key.kind.longest().is_some()) {
+            for (open, close) in [("\"\"\"", "\"\"\""), ("'''", "'''"), ("['''", "''']"), ("\"x\\n", "\"")] {
+                let config = format!("{header}\n{} = {open}5m\"hunter2\nx{close}\nhunter2x = 1\n", key.name);
+                let config = if open == "\"x\\n" { config.replacen("5m\"hunter2\nx", "hunter2", 1) } else { config };
+                let (count, said) = said(&config, &[]);
+                assert!(count > 0 && !said.contains(SECRET), "{config}\nis answered with\n{said}");
+            }
+            let longest = key.kind.longest().unwrap();
+            let (count, said) = said(&format!("{header}\n{} = '{}'\n", key.name, "hunter2".repeat(longest)), &[]);
+            assert!(count > 0 && !said.contains(SECRET), "{} is too long:\n{said}", key.name);
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long_is_cut_where_it_is_told() {
+    let name = format!("{}hunter2", "x".repeat(128));
+    for config in [
+        format!("{name} = 1"),
+        format!("[{name}]"),
+        format!("[hook.{name}]"),
+        format!("[watch.{name}]\nimage = 7\nhooks = [7]\ncolour = 1"),
+        format!("[registry.{name}]\ncolour = 1\n[registry.\"{name}.{}\"]\nrate = 1", "y".repeat(300)),
+        format!("[hook.h.env]\n{name} = 1"),
+        format!("[hook.h]\nenv = {{ TAGHOOK_{name} = '1' }}\npass_env = 'TAGHOOK_{name}{name}'"),
+        format!("[hook.h]\nenv = {{ {name} = '1', {name} = '2' }}"),
+        format!("[hook.h]\ncommand = ['{name}']"),
+        format!("[hook.h]\nattempts = {}\ntimeout = {0}", "1".repeat(200) + "_0"),
+    ] {
+        let (count, said) = said(&config, &[]);
+        let is_long = said.contains(&"1".repeat(129));
+        assert!(count > 0 && !said.contains(SECRET) && !is_long, "{config}\nis answered with\n{said}");
+    }
 }

@@ -296,3 +296,17 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_time_zone_at_the_head_of_an_expression_is_told_where_it_belongs() {
+    for (text, zone, rest) in [
+        ("CRON_TZ=Europe/Berlin 0 3 * * *", "Europe/Berlin", "0 3 * * *"),
+        (" TZ=UTC  @daily ", "UTC", "@daily"),
+        ("TZ=UTC 15m", "UTC", "15m"),
+    ] {
+        let wrong = Schedule::parse(text, &TimeZone::UTC).unwrap_err();
+        let remedy = format!("write schedule = {rest:?} and timezone = {zone:?}");
+        assert!(wrong.reason.ends_with(&remedy), "{}", wrong.reason);
+        assert!(text[wrong.at].ends_with(&format!("TZ={zone}")));
+    }
+}
