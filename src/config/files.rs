@@ -89,7 +89,7 @@ fn folder_of_fragments(path: &Path) -> PathBuf {
 /// What is to be looked at: who else may write the files, and the folders that they are in.
 pub(super) fn inspections(path: &Path, sources: &[Arc<SourceFile>]) -> Vec<Inspection> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let of_path = |what: &'static str, path: &Path, look: trust::Look| {
+    let of_path = |what: &'static str, path: &Path, look: trust::TrustCheck| {
         let look =
             move |path: &Path, spot: &Spot, environment: &_| look(what, path, spot, environment).into_iter().collect();
         Inspection::of_path(what, path, Spot::nowhere(), look)

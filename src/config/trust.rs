@@ -10,7 +10,7 @@ use super::find::Environment;
 use super::inspect::Spot;
 
 /// Looks at a path for a reason not to trust it; what it is to the config is put before the path.
-pub(super) type Look = fn(&str, &Path, &Spot, &Environment) -> Option<Fault>;
+pub(super) type TrustCheck = fn(&str, &Path, &Spot, &Environment) -> Option<Fault>;
 
 /// The nearest reason not to trust a file: who may write it, or a folder above it, and so replace it. `what` is put before
 /// its path.
