@@ -95,7 +95,7 @@ pub(super) static WATCH: [Row<WatchReader, Watch>; 10] = [
     },
     Row {
         name: "platform",
-        kind: ValueKind::Form("linux/arm64", 64),
+        kind: ValueKind::Form("linux/arm64", 128),
         about: "Only a move of this platform's manifest counts.",
         read: |reader, field| {
             let platform = read_platform(field).map(|platform| reader.pool.platform(platform));
