@@ -84,7 +84,7 @@ pub(super) static HOOK: [Row<HookDraft, Hook>; 10] = [
     Row {
         name: "timeout",
         kind: ValueKind::Duration,
-        about: "How long one run may take; then its process group gets SIGTERM, and 10 s later SIGKILL.",
+        about: "How long one run may take; then all that it has started gets SIGTERM, and 10 s later SIGKILL.",
         read: |hook, field| put(&mut hook.timeout, field.duration(Zero::Refused)),
         show: |hook| show::duration(hook.timeout),
     },
