@@ -123,11 +123,11 @@ fn start_at(level: &str, format: Option<LogFormat>, is_agents: bool) -> io::Resu
     match format {
         None if has_journal => registry.with(JournalLayer { put: |entry| put(LogLine::Journal(entry)) }).init(),
         Some(LogFormat::Json) => {
-            let layer = tracing_subscriber::fmt::layer().with_writer(|| TextWriter { is_json: true });
+            let layer = tracing_subscriber::fmt::layer().with_writer(|| TextWriter { put: put_text, is_json: true });
             registry.with(layer.json().flatten_event(true)).init();
         }
         _ => {
-            let layer = tracing_subscriber::fmt::layer().with_writer(|| TextWriter { is_json: false });
+            let layer = tracing_subscriber::fmt::layer().with_writer(|| TextWriter { put: put_text, is_json: false });
             registry.with(layer.with_ansi(has_colours()).with_target(false).fmt_fields(text::fields())).init();
         }
     }
@@ -138,6 +138,10 @@ fn start_at(level: &str, format: Option<LogFormat>, is_agents: bool) -> io::Resu
         say(format_args!("warning: {warning}"));
     }
     Ok(())
+}
+
+fn put_text(bytes: Vec<u8>) {
+    put(LogLine::Stderr(bytes));
 }
 
 fn put(line: LogLine) {

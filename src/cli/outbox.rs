@@ -11,10 +11,10 @@ use std::time::Duration;
 const KEPT_CAPACITY: usize = 64;
 
 pub(super) struct Outbox<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<Queue<T>>,
 }
 
-struct Shared<T> {
+struct Queue<T> {
     messages: Mutex<Messages<T>>,
     changed: Condvar,
 }
@@ -28,7 +28,7 @@ impl<T: Send + 'static> Outbox<T> {
     /// Starts the thread, which calls `send` with each message and lasts as long as the process.
     pub(super) fn start(name: &str, mut send: impl FnMut(T) + Send + 'static) -> io::Result<Self> {
         let messages = Mutex::new(Messages { waiting: VecDeque::new(), is_sending: false });
-        let shared = Arc::new(Shared { messages, changed: Condvar::new() });
+        let shared = Arc::new(Queue { messages, changed: Condvar::new() });
         let mine = shared.clone();
         let work = move || {
             loop {
@@ -55,7 +55,7 @@ impl<T: Send + 'static> Outbox<T> {
     }
 }
 
-impl<T> Shared<T> {
+impl<T> Queue<T> {
     fn lock(&self) -> MutexGuard<'_, Messages<T>> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }

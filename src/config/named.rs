@@ -16,7 +16,7 @@ use crate::registry::{MAX_CERTIFICATES, MAX_SECRET_FILE};
 
 /// What a file holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holds {
+pub(super) enum FileContent {
     Certificates,
     Secret,
 }
@@ -24,7 +24,7 @@ pub(super) enum Holds {
 impl TomlField<'_, '_> {
     /// The path of a file. One that is of no use is a warning: a better one may yet come, and another user may see what we
     /// do not.
-    pub(super) fn file_path(&self, holds: Holds) -> Option<PathBuf> {
+    pub(super) fn file_path(&self, holds: FileContent) -> Option<PathBuf> {
         let path = self.path()?;
         let what = format!("{}: ", self.key.name);
         let before = what.clone();
@@ -35,7 +35,7 @@ impl TomlField<'_, '_> {
     }
 }
 
-fn faults(path: &Path, what: &str, holds: Holds, spot: &Spot, environment: &Environment) -> Vec<Fault> {
+fn faults(path: &Path, what: &str, holds: FileContent, spot: &Spot, environment: &Environment) -> Vec<Fault> {
     let shown = path.display();
     let say = |text: &str| spot.warning(format!("{what}{shown} {text}"));
     let found = match path.metadata() {
@@ -56,7 +56,7 @@ fn faults(path: &Path, what: &str, holds: Holds, spot: &Spot, environment: &Envi
     }
     if found.is_file() {
         faults.extend(trust::fault_of(what, path, spot, environment));
-        if holds == Holds::Secret && environment.acting.is_some() && is_open(path, &found) {
+        if holds == FileContent::Secret && environment.acting.is_some() && is_open(path, &found) {
             let mode = found.mode() & 0o7777;
             faults.push(say(&format!("can be read by anyone (mode {mode:04o})")).help(format!("chmod o-r {shown}")));
         }
@@ -70,10 +70,10 @@ fn not_for_us(say: &impl Fn(&str) -> Fault) -> Fault {
 }
 
 /// Why the agent will not use it.
-fn obstacle(found: &Metadata, holds: Holds) -> Option<String> {
+fn obstacle(found: &Metadata, holds: FileContent) -> Option<String> {
     let limit = match holds {
-        Holds::Certificates => MAX_CERTIFICATES,
-        Holds::Secret => MAX_SECRET_FILE,
+        FileContent::Certificates => MAX_CERTIFICATES,
+        FileContent::Secret => MAX_SECRET_FILE,
     };
     if found.is_dir() {
         Some("is a directory, not a file".to_owned())

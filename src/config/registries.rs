@@ -15,7 +15,7 @@ use super::fault::Fault;
 use super::key::ValueKind;
 use super::log::FaultLog;
 use super::model::RegistryConfig;
-use super::named::Holds;
+use super::named::FileContent;
 use super::names::title;
 use super::quote::quoted;
 use super::row::{Row, keys_of, put, read_rows};
@@ -42,7 +42,7 @@ pub(super) static REGISTRY: [Row<RegistryConfig, RegistryConfig>; 12] = [
         kind: ValueKind::Path,
         about: "The file that holds the password; it is read when it is needed, so that a new password is picked up.",
         read: |registry, field| {
-            put(&mut account(registry).password, field.file_path(Holds::Secret).map(Password::File))
+            put(&mut account(registry).password, field.file_path(FileContent::Secret).map(Password::File))
         },
         show: |registry| match &registry.client.account.as_ref()?.password {
             Password::File(path) => show::path(path),
@@ -66,28 +66,28 @@ pub(super) static REGISTRY: [Row<RegistryConfig, RegistryConfig>; 12] = [
         name: "auth_file",
         kind: ValueKind::Path,
         about: "A file like docker's config.json or podman's auth.json, looked at before the usual ones; it must exist.",
-        read: |registry, field| put(&mut registry.client.auth_file, field.file_path(Holds::Secret)),
+        read: |registry, field| put(&mut registry.client.auth_file, field.file_path(FileContent::Secret)),
         show: |registry| registry.client.auth_file.as_deref().and_then(show::path),
     },
     Row {
         name: "ca_file",
         kind: ValueKind::Path,
         about: "Certificates (PEM) that are trusted beside the system's.",
-        read: |registry, field| put(&mut registry.client.ca_file, field.file_path(Holds::Certificates)),
+        read: |registry, field| put(&mut registry.client.ca_file, field.file_path(FileContent::Certificates)),
         show: |registry| registry.client.ca_file.as_deref().and_then(show::path),
     },
     Row {
         name: "client_cert",
         kind: ValueKind::Path,
         about: "The certificate (PEM) that is shown to the registry.",
-        read: |registry, field| put(&mut identity(registry).cert, field.file_path(Holds::Certificates)),
+        read: |registry, field| put(&mut identity(registry).cert, field.file_path(FileContent::Certificates)),
         show: |registry| show::path(&registry.client.identity.as_ref()?.cert),
     },
     Row {
         name: "client_key",
         kind: ValueKind::Path,
         about: "The key (PEM) of client_cert.",
-        read: |registry, field| put(&mut identity(registry).key, field.file_path(Holds::Secret)),
+        read: |registry, field| put(&mut identity(registry).key, field.file_path(FileContent::Secret)),
         show: |registry| show::path(&registry.client.identity.as_ref()?.key),
     },
     Row {

@@ -5,9 +5,8 @@ mod command;
 mod message;
 
 pub use action::{Action, Ran, run};
-pub use command::listener::{Listener, Printed};
+pub use command::listener::{Listener, Printed, Stream};
 pub use command::options::{Command, masked, program};
-pub use command::output::Stream;
 pub use command::session::launch;
 pub use command::survivors::{Left, end_survivors, left_of};
 pub use message::{DELIVERY, Message};

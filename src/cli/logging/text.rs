@@ -8,11 +8,11 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
-use super::{LogLine, put};
 use crate::domain::shown::{Shown, shown_in_json};
 
 /// Takes the line of one event.
 pub(super) struct TextWriter {
+    pub(super) put: fn(Vec<u8>),
     pub(super) is_json: bool,
 }
 
@@ -22,7 +22,7 @@ impl Write for TextWriter {
             Ok(json) if self.is_json => shown_in_json(json).into_owned().into_bytes(),
             _ => line.to_vec(),
         };
-        put(LogLine::Stderr(bytes));
+        (self.put)(bytes);
         Ok(line.len())
     }
 

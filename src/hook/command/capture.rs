@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::listener::{Listener, Pace, Printed};
-use super::output::{Lines, Output, Stream};
+use super::listener::{Listener, Pace, Printed, Stream};
+use super::output::{Lines, Output};
 
 pub(super) struct Capture<F> {
     output: Output,

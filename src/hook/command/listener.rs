@@ -4,14 +4,28 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::output::Stream;
-
 /// Lines that are handed on before any is left out: more than hooks print that mean to be read.
 const BURST: u32 = 1000;
 /// Lines that are handed on in each interval after that. The journal takes 10,000 in 30 s from a unit, and several times
 /// that with room on its disk (`RateLimitBurst=`, journald.conf(5)): the agent's own lines must find a place among them.
 const PER_INTERVAL: u32 = 200;
 const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The stream that a line was printed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
 
 /// What is heard of a command while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

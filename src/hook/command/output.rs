@@ -13,22 +13,6 @@ const MAX_LINE_LENGTH: usize = 4 * 1024;
 /// Bytes, in UTF-8.
 const MAX_CHARACTER_LENGTH: usize = 4;
 
-/// The stream that a line was printed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    Stdout,
-    Stderr,
-}
-
-impl Stream {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
-}
-
 /// The output of both streams, in the order in which it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Output {

@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::background;
 use super::capture::Capture;
-use super::listener::{Listener, Printed};
+use super::listener::{Listener, Printed, Stream};
 use super::options::{Command, masked};
-use super::output::{Output, Stream};
+use super::output::Output;
 use super::session;
 use super::survivors::{self, Left, Traces};
 use crate::bounded::{PoolError, STARTS, explained, remedy};
