@@ -209,7 +209,7 @@ fn a_socket_that_was_removed_comes_back() {
 fn too_few_file_descriptors_are_no_fault_of_the_config() {
     let sandbox = Sandbox::new();
     sandbox.write_whole_config("[watch.a]\nimage = 'a'\n");
-    for limit in 8..24 {
+    for limit in 5..24 {
         let mut command = std::process::Command::new("prlimit");
         command.arg(format!("--nofile={limit}:{limit}")).arg("--").arg(env!("CARGO_BIN_EXE_taghook"));
         command.args(["pause", "a", "--config"]).arg(sandbox.config_path()).current_dir(sandbox.path());

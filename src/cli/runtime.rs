@@ -1,17 +1,24 @@
 //! The runtime of a command, and the signals that stop it.
 
 use std::io::IsTerminal;
+use std::os::unix::net::UnixStream;
 
 use rustix::process::Signal as Caught;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+/// As many file descriptors as a runtime opens, and a few.
+const DESCRIPTORS: usize = 8;
+
 /// A runtime with one thread: registries, hooks and the disk do whatever takes long.
 ///
 /// What our parent has set for two signals does not matter: where SIGCHLD is ignored, the kernel keeps no exit status of hooks,
 /// and SIGXFSZ would kill us where a file reaches `ulimit -f`. Once they are handled, neither happens.
 pub(super) fn runtime() -> std::io::Result<Runtime> {
+    // Tokio ends the process where it finds no descriptor for its signals, and one that is missing has to be told.
+    let spare: Vec<_> = (0..DESCRIPTORS.div_ceil(2)).map(|_| UnixStream::pair()).collect::<Result<_, _>>()?;
+    drop(spare);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let inside = runtime.enter();
     for kind in [SignalKind::child(), SignalKind::from_raw(Caught::XFSZ.as_raw())] {
