@@ -321,7 +321,8 @@ fn a_config_that_does_not_answer_is_told_and_a_running_agent_goes_on() {
     for _ in 0..2 {
         agent.sighup();
         agent.wait_for("config not reloaded", &[]);
-        assert!(agent.wait_for("does not answer", &[]).contains("conf.d"));
+        let told = agent.wait_for("does not answer", &[]);
+        assert!(told.contains("conf.d"), "{told}");
     }
     assert_eq!(threads(&agent, "config"), 1);
     std::fs::remove_file(scene.path("conf.d")).unwrap();

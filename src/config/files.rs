@@ -120,8 +120,9 @@ async fn on_thread<T: Send + 'static>(
 
 /// Which versions of the file and its fragments are there now. `None` where one of them is no file that can be looked at.
 pub(super) async fn identity_now(path: &Path) -> Option<String> {
-    let look = |path: &Path| Ok(of_files(path, &list(&folder_of_fragments(path))?));
-    on_thread(path, look).await.ok()?
+    // What hangs is told of the path that hangs: the fragments do not hold up the turn of the file.
+    let (path, folder) = (path.to_owned(), folder_of_fragments(path));
+    on_thread(&folder, move |folder| Ok(of_files(&path, &list(folder)?))).await.ok()?
 }
 
 /// The same for a command that has nothing else to do meanwhile.
