@@ -238,7 +238,7 @@ impl Drop for HungDirectory {
 }
 
 #[test]
-fn a_program_that_hangs_holds_one_thread_and_keeps_no_other_hook_from_starting() {
+fn a_program_that_hangs_holds_few_threads_and_keeps_no_other_hook_from_starting() {
     let (sandbox, registry) = (Sandbox::new(), Registry::start());
     let well = sandbox.hook();
     let hung = sandbox.path().join("hung");
@@ -278,7 +278,7 @@ fn a_program_that_hangs_holds_one_thread_and_keeps_no_other_hook_from_starting()
 
     agent.wait_for("hook succeeded", &[("hook", "well"), ("attempt", "1")]);
     let (_, page) = curl(&sandbox, &format!("http://{address}/metrics"));
-    assert!(page.contains("\ntaghook_threads{pool=\"starts\"} 1\n"), "{page}");
+    assert!(page.contains("\ntaghook_threads{pool=\"starts\"} 4\n"), "{page}");
     drop(hung);
     agent.kill();
 }

@@ -56,8 +56,8 @@ struct Calls {
 #[derive(Clone)]
 struct Turn {
     free: Arc<Semaphore>,
-    /// When the call under way will have taken too long, if there is one.
-    late_at: Option<Instant>,
+    /// For each call under way, when it will have taken too long.
+    late_at: BTreeMap<u64, Instant>,
 }
 
 /// What a call holds until it has ended, and its result was taken or dropped.
@@ -72,6 +72,8 @@ struct HeldTurn {
     pool: &'static ThreadPool,
     key: String,
     permit: Option<OwnedSemaphorePermit>,
+    /// The number of the call.
+    number: Option<u64>,
 }
 
 /// Why a call came to nothing.
@@ -143,7 +145,18 @@ impl ThreadPool {
         limit: Duration,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
-        let turn = self.turn(key, limit).await?;
+        self.run_few(1, key, limit, call).await
+    }
+
+    /// The same, with up to `most` calls for a `key` at a time. A `key` has the same number in all calls.
+    pub async fn run_few<T: Send + 'static>(
+        &'static self,
+        most: usize,
+        key: String,
+        limit: Duration,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let turn = self.turn(most, key, limit).await?;
         self.begin(Some(turn), limit, call).await
     }
 
@@ -175,13 +188,14 @@ impl ThreadPool {
     }
 
     /// Waits up to `limit` for the turn of a `key`, but not for a call that has taken too long already.
-    async fn turn(&'static self, key: String, limit: Duration) -> Result<HeldTurn, PoolError> {
-        let new = || Turn { free: Arc::new(Semaphore::new(1)), late_at: None };
+    async fn turn(&'static self, most: usize, key: String, limit: Duration) -> Result<HeldTurn, PoolError> {
+        let new = || Turn { free: Arc::new(Semaphore::new(most)), late_at: BTreeMap::new() };
         let Turn { free, late_at } = self.calls().turns.entry(key.clone()).or_insert_with(new).clone();
         // From here on, the entry of a key that nobody holds is removed, however this ends.
-        let mut turn = HeldTurn { pool: self, key, permit: None };
+        let mut turn = HeldTurn { pool: self, key, permit: None, number: None };
         let occupied = |turn: &HeldTurn| PoolError::Occupied { key: turn.key.clone() };
-        if late_at.is_some_and(|late_at| late_at <= Instant::now()) {
+        let now = Instant::now();
+        if late_at.values().any(|late_at| *late_at <= now) {
             drop(free);
             return Err(occupied(&turn));
         }
@@ -199,8 +213,11 @@ impl ThreadPool {
         calls.begun += 1;
         let number = calls.begun;
         calls.late_at.insert(number, late_at);
-        if let Some(turn) = turn.and_then(|held| calls.turns.get_mut(&held.key)) {
-            turn.late_at = Some(late_at);
+        if let Some(held) = turn {
+            held.number = Some(number);
+            if let Some(turn) = calls.turns.get_mut(&held.key) {
+                turn.late_at.insert(number, late_at);
+            }
         }
         number
     }
@@ -221,9 +238,10 @@ impl Drop for HeldTurn {
     fn drop(&mut self) {
         let mut calls = self.pool.calls();
         let Some(turn) = calls.turns.get_mut(&self.key) else { return };
-        if self.permit.take().is_some() {
-            turn.late_at = None;
+        if let Some(number) = self.number {
+            turn.late_at.remove(&number);
         }
+        drop(self.permit.take());
         // Whoever holds the turn or waits for it has a share of the semaphore.
         if Arc::strong_count(&turn.free) == 1 {
             calls.turns.remove(&self.key);

@@ -113,8 +113,8 @@ pub(crate) async fn run(
     Ok(CommandRun { end, left, output: printed.end() })
 }
 
-/// Starts the command on a thread of its own, because its program or directory may be on a file system that hangs. One
-/// program is started at a time in a directory, so that one that hangs holds one thread, for however many hooks.
+/// Starts the command on a thread of its own, because its program or directory may be on a file system that hangs. Few of
+/// one program are started at a time in a directory, so that one that hangs holds few threads, for however many hooks.
 ///
 /// The outer error is no fault of the command, the inner one is.
 async fn start(command: &Command, vars: &[(String, String)]) -> Result<Result<Child, String>, NotStarted> {
@@ -127,7 +127,7 @@ async fn start(command: &Command, vars: &[(String, String)]) -> Result<Result<Ch
         Err(error) if remedy(&error).is_some() => not_started(explained(&error)),
         Err(error) => Ok(Err(cannot_start(&command, &error))),
     };
-    match STARTS.run_alone(place, START_TIMEOUT, start).await {
+    match STARTS.run_few(STARTS_AT_ONCE, place, START_TIMEOUT, start).await {
         Ok(started) => started,
         Err(PoolError::TimedOut(_)) => {
             Ok(Err("cannot start it: its program or cwd does not answer; is it on a file system that hangs?".into()))
@@ -170,6 +170,9 @@ fn spawn(command: &Command, vars: &[(String, String)]) -> std::io::Result<Child>
     process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     process.kill_on_drop(true).spawn()
 }
+
+/// Starts of one program at a time. With one, moves that come together would begin, and be committed, one after another.
+const STARTS_AT_ONCE: usize = 4;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
