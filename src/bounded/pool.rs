@@ -1,7 +1,7 @@
 //! Threads for blocking calls, with a bound for each cause.
 //!
 //! *Invariant:* a call that hangs keeps its own thread and its place in its own pool, and nothing else. What is called one
-//! at a time keeps no more than one.
+//! at a time, or a few, keeps no more than that.
 
 use std::collections::BTreeMap;
 use std::io;
