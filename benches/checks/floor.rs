@@ -30,6 +30,8 @@ pub fn run(arguments: &[String]) {
     let [url, certificate, in_flight, count, ..] = arguments else { panic!("URL CERTIFICATE IN_FLIGHT COUNT") };
     let (in_flight, count): (u64, u64) = (in_flight.parse().unwrap(), count.parse().unwrap());
     let trusted = reqwest::Certificate::from_pem(&std::fs::read(certificate).unwrap()).unwrap();
+    // The agent's. reqwest is built without one of its own.
+    rustls::crypto::ring::default_provider().install_default().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = reqwest::Client::builder().tls_certs_merge([trusted]).build().unwrap();
