@@ -3,7 +3,7 @@
 //! *Invariant:* values come from what the config means, never from the file again. None of them is a secret: the values of a
 //! hook's variables are masked, and so are the arguments of its command.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -99,10 +99,11 @@ pub(super) fn tables(config: &Config, merged: &Merged<'_>) -> Vec<ShownTable> {
     // Those with a table, and those that are asked without one.
     let asked = config.watches.values().map(|watch| watch.key.question.repository.registry());
     let hosts: BTreeSet<&str> = config.registries.keys().map(String::as_str).chain(asked).collect();
+    let named = merged.of("registry").values().filter_map(|entry| Some((canonical_host(entry.name()).ok()?, *entry)));
+    let named: BTreeMap<String, TomlEntry<'_>> = named.collect();
     for host in hosts {
         let registry = config.registries.get(host).cloned().unwrap_or_else(|| default_registry(host));
-        let entry =
-            merged.of("registry").values().find(|entry| canonical_host(entry.name()).is_ok_and(|it| it == host));
+        let entry = named.get(host);
         let settings = settings(&REGISTRY, &registry, |key| origin(entry.and_then(|entry| entry.entry(key))));
         tables.push(table("registry", host, settings));
     }

@@ -9,14 +9,10 @@ use crate::domain::watch::Policy;
 use crate::domain::{Platform, Schedule, schedule};
 
 use super::quote::{quoted, shortened};
-use super::suggest::nearest;
+use super::suggest::{MOST_COMPARISONS, nearest};
 use super::values::about;
 use super::walk::TomlField;
 use super::zones;
-
-/// After this many comparisons of names, faults go without a suggestion: ten thousand watches may each name a hook that
-/// does not exist.
-const MOST_COMPARISONS: usize = 1_000_000;
 
 /// About as many time zones have a name.
 const ZONES: usize = 600;

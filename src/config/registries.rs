@@ -20,7 +20,7 @@ use super::names::title;
 use super::quote::quoted;
 use super::row::{Row, keys_of, put, read_rows};
 use super::show;
-use super::suggest::nearest;
+use super::suggest::{MOST_COMPARISONS, nearest};
 use super::values::Zero;
 use super::walk::{TomlEntry, TomlTable};
 
@@ -235,15 +235,18 @@ pub(super) fn warn_of_unused(
     log: &FaultLog,
 ) {
     let asked: BTreeSet<&str> = watches.values().map(|watch| watch.key.question.repository.registry()).collect();
+    let mut compared = 0;
     let is_empty = |entry: &TomlEntry<'_>| entry.value.get_ref().as_table().is_none_or(|table| table.is_empty());
     let name = |host: &str| host.split(':').next().unwrap_or_default().to_owned();
     for entry in entries.values().filter(|entry| !is_empty(entry)) {
         let Some(host) = canonical_host(entry.name()).ok().filter(|host| !asked.contains(host.as_str())) else {
             continue;
         };
-        let help = match asked.iter().find(|other| name(other) == name(&host)) {
+        compared += asked.len();
+        let known = || asked.iter().copied().filter(|_| compared <= MOST_COMPARISONS);
+        let help = match known().find(|other| name(other) == name(&host)) {
             Some(other) => format!("watches ask {0}; the port is a part of the name: [registry.{0}]", quoted(other)),
-            None => match nearest(&host, asked.iter().copied()) {
+            None => match nearest(&host, known()) {
                 Some(near) => format!("did you mean {}?", quoted(near)),
                 None => "watch an image of it, or remove the table".to_owned(),
             },

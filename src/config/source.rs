@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// Longer lines, which programs write, do not fit on a screen and are not quoted. In characters.
-const WIDEST_QUOTED_LINE: usize = 160;
+pub(super) const WIDEST_QUOTED_LINE: usize = 160;
 
 #[derive(Debug)]
 pub(super) struct SourceFile {
@@ -20,13 +20,18 @@ pub(super) struct SourceFile {
     pub(super) order: usize,
     pub(super) text: String,
     line_starts: OnceLock<Vec<usize>>,
+    /// How many characters start before each block.
+    characters: OnceLock<Vec<usize>>,
 }
+
+/// The characters of so many bytes are counted together: a file may be one line, and each of its faults has a column.
+const BLOCK: usize = 4096;
 
 impl SourceFile {
     pub(super) fn new(path: &Path, order: usize, text: String) -> Self {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        Self { path: path.to_owned(), folder, order, text, line_starts: OnceLock::new() }
+        Self { path: path.to_owned(), folder, order, text, line_starts: OnceLock::new(), characters: OnceLock::new() }
     }
 
     fn line_starts(&self) -> &[usize] {
@@ -34,6 +39,19 @@ impl SourceFile {
             let breaks = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
             std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect()
         })
+    }
+
+    /// How many characters start before a byte.
+    fn characters_before(&self, at: usize) -> usize {
+        let count = |bytes: &[u8]| bytes.iter().filter(|byte| (**byte).cast_signed() >= -0x40).count();
+        let bytes = self.text.as_bytes();
+        let blocks = self.characters.get_or_init(|| {
+            let mut before = vec![0];
+            bytes.chunks_exact(BLOCK).for_each(|block| before.push(before[before.len() - 1] + count(block)));
+            before
+        });
+        let block = at / BLOCK;
+        blocks[block] + count(&bytes[block * BLOCK..at])
     }
 
     /// The line of a byte, counted from 1.
@@ -92,12 +110,15 @@ impl Location {
 
     /// In characters, counted from 1.
     pub(super) fn column(&self) -> usize {
-        self.file.text[self.line_start()..self.start].chars().count() + 1
+        self.file.characters_before(self.start) - self.file.characters_before(self.line_start()) + 1
     }
 
     /// The harmless setting, at its column but without anything that stands before or after it on its line.
     pub(super) fn excerpt(&self) -> Option<Excerpt> {
         let part = self.quotable.clone()?;
+        if part.end - self.line_start() > WIDEST_QUOTED_LINE * 4 {
+            return None; // No character has more bytes.
+        }
         let indent = self.file.text.get(self.line_start()..part.start)?.chars().count();
         let setting = self.file.text.get(part.clone())?;
         let holds_location = part.start <= self.start && self.end <= part.end;
@@ -129,6 +150,19 @@ mod tests {
         assert_eq!((location.line(), location.column()), (2, 7));
         let end = Location::new(&file, 99..120);
         assert_eq!((end.line(), end.column()), (3, 1));
+    }
+
+    #[test]
+    fn a_column_counts_characters_on_a_line_of_any_length() {
+        let text = format!("x\n{}!", "é1".repeat(9000));
+        for (at, column) in
+            [(0, 1), (2, 1), (2 + 3 * 1365, 1 + 2 * 1365), (2 + 3 * 1366, 1 + 2 * 1366), (text.len() - 1, 18_001)]
+        {
+            let file = Arc::new(SourceFile::new(Path::new("x.toml"), 0, text.clone()));
+            assert_eq!(Location::new(&file, at..at).column(), column, "{at}");
+        }
+        let file = Arc::new(SourceFile::new(Path::new("x.toml"), 0, "x".repeat(BLOCK)));
+        assert_eq!(Location::new(&file, BLOCK..BLOCK).column(), BLOCK + 1);
     }
 
     #[test]

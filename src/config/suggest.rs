@@ -1,5 +1,9 @@
 //! "Did you mean": the known word that is nearest to one that is not known.
 
+/// After this many comparisons of names, faults go without a suggestion: ten thousand watches may each name a hook that
+/// does not exist.
+pub(super) const MOST_COMPARISONS: usize = 100_000;
+
 /// What people write for what is called otherwise here.
 const OTHER_WORDS: [(&str, &str); 17] = [
     ("args", "command"),

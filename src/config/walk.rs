@@ -15,7 +15,7 @@ use super::inspect::Spot;
 use super::key::Key;
 use super::log::FaultLog;
 use super::quote::shortened;
-use super::source::{Location, SourceFile};
+use super::source::{Location, SourceFile, WIDEST_QUOTED_LINE};
 
 /// A key and its value in a file.
 #[derive(Clone, Copy)]
@@ -149,8 +149,11 @@ impl<'a> TomlField<'a, '_> {
     /// Key and value as they are written, if they are harmless. A comment cannot stand between them, except within a list
     /// of several lines, and such a list is not quoted.
     fn quotable(&self) -> Option<Range<usize>> {
-        let is_harmless = self.key.kind.is_harmless() && is_plain(self.entry.value.get_ref());
-        is_harmless.then(|| self.entry.key.span().start..self.entry.value.span().end)
+        let setting = self.entry.key.span().start..self.entry.value.span().end;
+        // A long list is not looked through for each of its elements.
+        let is_short = setting.len() <= WIDEST_QUOTED_LINE * 4;
+        let is_harmless = is_short && self.key.kind.is_harmless() && is_plain(self.entry.value.get_ref());
+        is_harmless.then_some(setting)
     }
 
     pub(super) fn error(&self, text: impl AsRef<str>) -> Fault {
